@@ -1,0 +1,37 @@
+import { DAY, HOUR, MINUTE, type Milliseconds, SECOND } from "./time.ts";
+
+const UNITS: Readonly<Record<string, Milliseconds>> = { w: 7 * DAY, d: DAY, h: HOUR, m: MINUTE, s: SECOND, ms: 1 };
+const PART = /(\d+(?:\.\d+)?)(ms|w|d|h|m|s)/gy;
+
+/**
+ * Parses `30s`, `1h30m`, `7d`, `1.5h`: units `w d h m s ms`, each part with its unit.
+ * Returns milliseconds, or undefined where the text is no duration or is zero.
+ */
+export function parseDuration(text: string): Milliseconds | undefined {
+  let total = 0;
+  PART.lastIndex = 0;
+  let end = 0;
+  for (let part = PART.exec(text); part !== null; part = PART.exec(text)) {
+    total += Number(part[1]) * (UNITS[part[2] ?? ""] ?? Number.NaN);
+    end = PART.lastIndex;
+  }
+  return end === text.length && total > 0 && Number.isSafeInteger(Math.round(total)) ? Math.round(total) : undefined;
+}
+
+/** The two largest units of a span, for people: `2 d 3 h`, `47 min`, `0 s`. A negative span is shown as positive. */
+export function formatDuration(span: Milliseconds): string {
+  const seconds = Math.round(Math.abs(span) / SECOND);
+  const parts: [number, string][] = [
+    [Math.floor(seconds / 86_400), "d"],
+    [Math.floor(seconds / 3600) % 24, "h"],
+    [Math.floor(seconds / 60) % 60, "min"],
+    [seconds % 60, "s"],
+  ];
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first < 0) return "0 s";
+  return parts
+    .slice(first, first + 2)
+    .filter(([count]) => count > 0)
+    .map(([count, unit]) => `${count} ${unit}`)
+    .join(" ");
+}

@@ -1,0 +1,268 @@
+/**
+ * The words that the layers share: what is desired, what a generation is, and the ports. Ports exist only where there
+ * are several implementations in production (the four families, the applier) or where a test cannot have the real
+ * thing (clock, processes, log).
+ */
+import type { Failure } from "../base/errors.ts";
+import type { Run } from "../base/run.ts";
+import type { Clock, Instant, Milliseconds } from "../base/time.ts";
+import type { Certificate, Usage } from "../x509/certificate.ts";
+import type { KeyAlgorithm, PrivateKey } from "../x509/key.ts";
+import type { Name } from "../x509/name.ts";
+
+/** What the four families may use of the world. */
+export interface System {
+  readonly clock: Clock;
+  readonly run: Run;
+}
+
+// ---------------------------------------------------------------------------------------------------------- desired
+
+/** What is asked of a CA. A generation keeps the request that it answered, and is judged against it for ever. */
+export interface CertificateRequest {
+  /** The issuer's name in the host configuration. */
+  readonly issuer: string;
+  readonly subject: string;
+  /** Sorted by type and value, without doubles. */
+  readonly names: readonly Name[];
+  readonly usages: readonly Usage[];
+  /** Null where the issuer decides. */
+  readonly lifetime: Milliseconds | null;
+  /** Null where the spec names none: then `ec-p256` is made, and any key that is there already is kept. */
+  readonly key: KeyAlgorithm | null;
+}
+
+export interface AclEntry {
+  readonly tag: "user" | "group";
+  /** A name or a number. */
+  readonly qualifier: string;
+  /** A non-empty subset of `rw`, in that order. */
+  readonly permissions: string;
+}
+
+/** A file that a spec asks for. */
+export interface Output {
+  readonly format: Format;
+  readonly path: string;
+  /** User and group by name or number; null is whoever certagent runs as. */
+  readonly owner: string | null;
+  readonly group: string | null;
+  /** Permission bits, no more than 0o777. */
+  readonly mode: number;
+  readonly acl: readonly AclEntry[];
+}
+
+export interface Hooks {
+  readonly before: readonly string[] | null;
+  readonly after: readonly string[] | null;
+  readonly failed: readonly string[] | null;
+}
+
+/** One spec, parsed, with every default filled in. */
+export interface Desired {
+  readonly name: string;
+  /** The absolute path of the spec's file. */
+  readonly file: string;
+  /** SHA-256 of the text it was parsed from, lower-case hex: tells an edit from a re-read. */
+  readonly digest: string;
+  readonly request: CertificateRequest;
+  /** A new key at each renewal. */
+  readonly rotate: boolean;
+  /** Renew with at least this much left, if that is earlier than the window's own end; null is the window alone. */
+  readonly renewBefore: Milliseconds | null;
+  readonly layout: "files" | "link";
+  readonly outputs: readonly Output[];
+  readonly services: readonly Service[];
+  readonly hooks: Hooks;
+}
+
+// ------------------------------------------------------------------------------------------------------- generations
+
+/** Key, leaf, chain and the issuer's roots, with the request they answered. Never rendered outputs. */
+export interface Generation {
+  /** Counts from 1; 0 is a pair that was found on the host when `layout: link` began. */
+  readonly number: number;
+  readonly request: CertificateRequest;
+  readonly key: PrivateKey;
+  /** Leaf first, then intermediates, no root. */
+  readonly chain: readonly [Certificate, ...Certificate[]];
+  /** The issuer's trust anchors when this was issued. */
+  readonly roots: readonly Certificate[];
+  readonly issuedAt: Instant;
+  /** How it came to be: `token`, `mtls`, `bearer`, `rekey`, `adopted`. */
+  readonly via: string;
+}
+
+// ------------------------------------------------------------------------------------------------------------ issuer
+
+export interface Order {
+  readonly request: CertificateRequest;
+  /** The key to certify; durable on disk before it is handed over. */
+  readonly key: PrivateKey;
+  /**
+   * The pair that this one replaces, where it may be renewed: it answers the same request. Absent for a first or a
+   * changed request. Its key differs from `key` where the key is rotated.
+   */
+  readonly current?: { readonly key: PrivateKey; readonly chain: readonly [Certificate, ...Certificate[]] } | undefined;
+}
+
+export interface Issued {
+  /** Leaf first, as the CA answered, syntax checked, nothing else: `core/fit` judges it. */
+  readonly chain: readonly [Certificate, ...Certificate[]];
+  readonly roots: readonly Certificate[];
+  readonly via: string;
+  /** The rungs of the ladder that were tried before and failed, oldest first, for the journal. */
+  readonly failedRungs: readonly Failure[];
+}
+
+/** A configured CA. */
+export interface Issuer {
+  readonly name: string;
+  readonly type: string;
+  /** The trust anchors, read (or fetched by fingerprint and verified) at each call. Throws ISSUER_* or SPEC_INVALID. */
+  roots(signal: AbortSignal): Promise<readonly Certificate[]>;
+  /**
+   * Turns an order into a chain, walking its ladder. One call is at most one issuance. Throws `ISSUER_UNREACHABLE`,
+   * `ISSUER_BUSY` with `retryAt`, `ISSUER_REJECTED`, `CREDENTIAL_MISSING`, `CLOCK_SUSPECT`; the message names each rung
+   * that failed, the hint gives the command for the operator.
+   */
+  issue(order: Order, signal: AbortSignal): Promise<Issued>;
+  /** Told after each attempt: while no spec waits to be minted, a secret that is held in memory is forgotten. */
+  specsWaiting(count: number): void;
+}
+
+// ----------------------------------------------------------------------------------------------------------- formats
+
+/** A way to write a generation into a file. Pure. */
+export interface Format {
+  readonly name: string;
+  /** Whether the file holds the private key: decides its default mode and what modes are refused. */
+  readonly holdsKey: boolean;
+  render(generation: Pick<Generation, "key" | "chain" | "roots">): Uint8Array;
+  /** Whether bytes look like this format, whoever wrote them: what may be replaced. PEM of any kind for PEM formats. */
+  recognizes(bytes: Uint8Array): boolean;
+}
+
+// ------------------------------------------------------------------------------------------------ services and probes
+
+export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
+
+/** Where to look which leaf is served. */
+export interface ProbeTarget {
+  readonly address: Address;
+  /** The probe's name: `tls`, or a STARTTLS flavour such as `postgres`. */
+  readonly starttls: string;
+  readonly serverName: string | null;
+  readonly timeout: Milliseconds;
+}
+
+/** Opens one fresh connection and returns the leaf that is served. Throws `SERVICE_DOWN` (nothing listens) or `SERVICE_STALE` (no TLS). */
+export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<Certificate>;
+
+/** Whether a service runs. `absent`: the unit or program is not installed. `unknown`: nothing tells. */
+export type Liveness = "up" | "down" | "absent" | "unknown";
+
+export interface ReloadContext {
+  readonly outputs: readonly Output[];
+  readonly generation: Generation;
+}
+
+/** How one service takes a new pair. Made by its family from what the spec says; holds no state. */
+export interface Service {
+  readonly type: string;
+  /** Services of one key are one: what several specs want of it at one time is run once. */
+  readonly key: string;
+  /** What preflight and reload will do, for `plan`: `nginx -t`, `systemctl reload nginx`. */
+  readonly steps: readonly string[];
+  /** The probe of the spec; `undefined` where it names none. */
+  readonly probe: ProbeTarget | undefined;
+  /** How long a reload may take, and how long the new leaf may take to be served. */
+  readonly timeout: Milliseconds;
+  /** Checks the service's whole configuration without changing it. Throws `RELOAD_FAILED` with the program's words. */
+  preflight(system: System, signal: AbortSignal): Promise<void>;
+  /** Makes the service take the files. Throws `RELOAD_FAILED`. A note that it returns is for the operator. */
+  reload(system: System, context: ReloadContext, signal: AbortSignal): Promise<string | undefined>;
+  /** By its unit, else `unknown`. */
+  liveness(system: System, signal: AbortSignal): Promise<Liveness>;
+  /** The address that the service's own configuration names, where it can be read, for these outputs. */
+  defaultProbe(system: System, outputs: readonly Output[], signal: AbortSignal): Promise<ProbeTarget | undefined>;
+  /** Whether nothing needs to be run (`type: none`, or files read at every handshake). */
+  readonly passive: boolean;
+  /** When its action may run; null is always. */
+  readonly window: MaintenanceWindow | null;
+}
+
+export interface MaintenanceWindow {
+  /** Whether `now` lies in a window, and when the next one opens after `now`. Pure. */
+  at(now: Instant): { readonly open: boolean; readonly nextOpensAt: Instant };
+}
+
+// ----------------------------------------------------------------------------------------------------------- applier
+
+export type OutputState = "current" | "stale" | "missing" | "drifted" | "foreign";
+
+export interface OutputFacts {
+  readonly path: string;
+  readonly format: string;
+  readonly state: OutputState;
+  /** What differs, for people: `has mode 0644, the spec says 0640`. Null where current. */
+  readonly because: string | null;
+}
+
+export interface ServiceFacts {
+  readonly type: string;
+  readonly liveness: Liveness;
+  /** Where to look: the spec's probe, else the address of the service's own configuration; null where there is none. */
+  readonly probe: ProbeTarget | null;
+  /** The last reload that was run for this spec: of which generation, when, how it ended. Null where none was. */
+  readonly reloaded: { readonly generation: number; readonly at: Instant; readonly failure: Failure | null } | null;
+}
+
+/** What the root side sees of one spec, judged against the newest generation that is staged for it. */
+export interface ApplyFacts {
+  /** The generation that the outputs were last made true for; null before the first. */
+  readonly deployed: number | null;
+  readonly outputs: readonly OutputFacts[];
+  readonly services: readonly ServiceFacts[];
+  /** A pair stands at the outputs that may be adopted, as nothing is deployed yet. */
+  readonly adoptable: boolean;
+  /** What would make `apply` fail before anything is changed: an unknown owner, a refused path. Costs no issuance. */
+  readonly obstacle: Failure | null;
+}
+
+export type ServiceOutcome = "reloaded" | "unchanged" | "waits" | "down" | "absent" | "broken-before" | "failed";
+
+export interface ApplyReport {
+  /** The generation that stands at the outputs when the report is made. */
+  readonly deployed: number | null;
+  readonly files: "unchanged" | "written" | "rolled-back" | "failed";
+  readonly services: readonly {
+    readonly type: string;
+    readonly outcome: ServiceOutcome;
+    readonly failure: Failure | null;
+    readonly note: string | null;
+  }[];
+  /** Why it failed as a whole; null where all went well or only a service waits. */
+  readonly failure: Failure | null;
+  /** What was done, in order, one line each, for the journal: `wrote /etc/…`, `made /etc/…/`, `nginx -t`. */
+  readonly actions: readonly string[];
+  readonly repaired: readonly string[];
+}
+
+/** A pair that stood on the host before certagent. */
+export interface Adopted {
+  readonly key: PrivateKey;
+  readonly chain: readonly [Certificate, ...Certificate[]];
+}
+
+/**
+ * The agent's only way to outputs and services, in one process or in two. It reads configuration, specs and the staged
+ * generation by itself; the caller only names a spec.
+ */
+export interface Applier {
+  observe(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, ApplyFacts>>;
+  /** The pair at the output paths, where it fits the spec by names, dates and chain. */
+  adopt(name: string, signal: AbortSignal): Promise<Adopted | undefined>;
+  /** Makes outputs and services true for the newest staged generation. Safe to repeat. */
+  apply(name: string, signal: AbortSignal): Promise<ApplyReport>;
+}
