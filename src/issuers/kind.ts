@@ -1,0 +1,36 @@
+import type { z } from "zod";
+import type { Clock } from "../base/time.ts";
+import type { Issuer } from "../core/ports.ts";
+
+/** What an issuer may use of the world besides the network. */
+export interface IssuerContext {
+  readonly clock: Clock;
+  /** `certagent/VERSION`, sent with every request. */
+  readonly userAgent: string;
+  /** systemd's folder of credentials ($CREDENTIALS_DIRECTORY); undefined where there is none. */
+  readonly credentialsDirectory?: string | undefined;
+  /** A folder of the agent's own for what may be fetched again: roots that were pinned by fingerprint. */
+  readonly cacheFolder?: string | undefined;
+}
+
+/** One kind of CA: what operators write for it, and what that becomes. */
+export interface IssuerKind<Type extends string, Schema extends z.ZodType> {
+  readonly type: Type;
+  readonly schema: Schema;
+  readonly create: (name: string, config: z.output<Schema>, context: IssuerContext) => Issuer;
+}
+
+/**
+ * The complaint of a discriminated union about a kind that it does not have:
+ * `issuer type "acme" is not known to this version; it has: step-ca`.
+ */
+export function unknownKind(what: string, kinds: readonly string[]) {
+  return (issue: { readonly code?: string | undefined; readonly input?: unknown }): string | undefined => {
+    if (issue.code !== "invalid_union") return undefined;
+    const { input } = issue;
+    const type = typeof input === "object" && input !== null ? (input as { readonly type?: unknown }).type : undefined;
+    const has = `it has: ${kinds.join(", ")}`;
+    if (type === undefined) return `${what} needs a type; ${has}`;
+    return `${what} type ${JSON.stringify(type)} is not known to this version; ${has}`;
+  };
+}
