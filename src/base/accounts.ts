@@ -1,0 +1,34 @@
+import { readFile } from "node:fs/promises";
+import type { Run } from "./run.ts";
+import { SECOND } from "./time.ts";
+
+/** The user's number, by name or number; undefined where this host has no such user. */
+export function lookUpUser(user: string, run: Run): Promise<number | undefined> {
+  return lookUp("passwd", user, run);
+}
+
+/** The group's number, by name or number; undefined where this host has no such group. */
+export function lookUpGroup(group: string, run: Run): Promise<number | undefined> {
+  return lookUp("group", group, run);
+}
+
+/** /etc first, as that needs no process; `getent` for what LDAP, sssd or systemd-userdb know. */
+async function lookUp(database: "passwd" | "group", name: string, run: Run): Promise<number | undefined> {
+  if (/^\d+$/.test(name)) return Number(name);
+  const local = numberIn(await readFile(`/etc/${database}`, "utf8").catch(() => ""), name);
+  if (local !== undefined) return local;
+  try {
+    const { exitCode, output } = await run(["getent", database, name], { timeout: 10 * SECOND });
+    return exitCode === 0 ? numberIn(output, name) : undefined;
+  } catch {
+    return undefined; // no getent: a host without NSS has nothing beyond /etc
+  }
+}
+
+function numberIn(text: string, name: string): number | undefined {
+  for (const line of text.split("\n")) {
+    const [entry, , number] = line.split(":");
+    if (entry === name && /^\d+$/.test(number ?? "")) return Number(number);
+  }
+  return undefined;
+}

@@ -1,0 +1,192 @@
+/**
+ * Files that are old or new, never torn, whatever ends the process or the power: written under a temporary name in
+ * their own folder, made durable, verified through the descriptor that wrote them, and then renamed. Folders are held
+ * open meanwhile (folder.ts).
+ */
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
+import * as fs from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { type Grant, grantsText, hasDefaultAcl, readGrants, setAcl } from "./acl.ts";
+import { AgentError } from "./errors.ts";
+import { close, type FileStat, fileCalls } from "./file-calls.ts";
+import { fileError, rethrow } from "./file-error.ts";
+import { type Folder, giveAway, type Ownership, openFolder } from "./folder.ts";
+import { readAll } from "./read-file.ts";
+import type { Run } from "./run.ts";
+
+/** The file calls of certagent, one place to count them in. Only this file renames. */
+export const nodeFiles = { ...fileCalls, rename: (from: string, to: string) => fs.rename(from, to) };
+export type Files = typeof nodeFiles;
+
+/** Who may do what with a file. With grants the group's bits of the mode are the mask. */
+export interface Access extends Ownership {
+  /** Exactly these, none but these. Needs `run`. */
+  readonly grants?: readonly Grant[] | undefined;
+}
+
+/** The surroundings of a write. */
+export interface Surroundings {
+  readonly files?: Files | undefined;
+  /** For `setfacl`, `getfacl`. Without it no ACL can be asked for and an inherited one is not noticed. */
+  readonly run?: Run | undefined;
+  /** Gives the staged file the security label of its folder, before it has its name. */
+  readonly relabel?: ((path: string) => Promise<void>) | undefined;
+}
+
+const TEMPORARY = /^\.certagent-[0-9a-f]{16}$/;
+
+/** Whether a name is one of ours for something unfinished: left behind only by a process that was killed. */
+export function isTemporary(name: string): boolean {
+  return TEMPORARY.test(name);
+}
+
+/** Starts with a dot, as some servers read every other file of a folder (HAProxy). */
+function temporaryName(): string {
+  return `.certagent-${randomBytes(8).toString("hex")}`;
+}
+
+/** Gives a prepared folder its final name, durably. Its contents must be durable already; nothing may have the name. */
+export async function publishFolder(temporary: string, final: string, files: Files = nodeFiles): Promise<void> {
+  await using parent = await openFolder(dirname(final), files);
+  await files.rename(temporary, parent.at(basename(final))).catch(rethrow("make", final));
+  await parent.sync();
+}
+
+/** A fresh name beside others for what is being prepared; {@link isTemporary} recognizes it. */
+export function temporaryPath(folder: string): string {
+  return join(folder, temporaryName());
+}
+
+/** A complete, durable, verified file that has no name yet but a temporary one. Disposing it unpublished removes it. */
+export interface Staged extends AsyncDisposable {
+  /** Where it is going. */
+  readonly path: string;
+  readonly temporary: string;
+  /** Gives it its name. The folder must be synced afterwards. */
+  publish(): Promise<FileStat>;
+}
+
+/** Replaces or makes a file, durably; whoever looks finds the old one or the whole new one. Throws `DEPLOY_FAILED`. */
+export async function writeAtomically(path: string, bytes: Uint8Array, options: Access & Surroundings): Promise<void> {
+  await using folder = await openFolder(dirname(path), options.files);
+  await using staged = await stage(folder, basename(path), bytes, options);
+  await staged.publish();
+  await folder.sync();
+}
+
+const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** The first half of {@link writeAtomically}: everything that can fail for want of space or rights. */
+export async function stage(
+  folder: Folder,
+  name: string,
+  bytes: Uint8Array,
+  options: Access & Surroundings,
+): Promise<Staged> {
+  const { files = nodeFiles } = options;
+  const path = join(folder.path, name);
+  const temporary = temporaryName();
+  const file = await files.open(folder.at(temporary), CREATE, 0o600).catch(rethrow("write", path));
+  const discard = async (): Promise<void> => {
+    await close(file);
+    await files.unlink(folder.at(temporary)).catch(() => {}); // the sweep at the next start removes what stays
+  };
+  try {
+    await fill(file, folder, temporary, path, bytes, options);
+  } catch (error) {
+    await discard();
+    throw fileError("write", path, error);
+  }
+  let published = false;
+  const publish = async (): Promise<FileStat> => {
+    await files.rename(folder.at(temporary), folder.at(name)).catch(rethrow("write", path));
+    published = true;
+    return verifyPlace(file, folder.at(name), path, files);
+  };
+  return { path, temporary, publish, [Symbol.asyncDispose]: () => (published ? close(file) : discard()) };
+}
+
+/**
+ * Mode and ACL before the owner, the owner last: with CAP_CHOWN alone a file that was given away can only be looked at
+ * through the descriptor that is still open. One fsync: after one that failed, a second would lie.
+ */
+async function fill(
+  file: FileHandle,
+  folder: Folder,
+  temporary: string,
+  path: string,
+  bytes: Uint8Array,
+  options: Access & Surroundings,
+): Promise<void> {
+  const { mode, uid, gid, grants = [], files = nodeFiles, run, relabel } = options;
+  for (let offset = 0; offset < bytes.length; ) {
+    const { bytesWritten } = await files.write(file, bytes, offset); // short without an error where the disk fills up
+    if (bytesWritten === 0)
+      throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": the device takes no more bytes`);
+    offset += bytesWritten;
+  }
+  const exactly = run !== undefined && (grants.length > 0 || (await inherits(folder, mode, run)));
+  if (exactly) await setAcl(run, file, path, mode, grants);
+  else await files.chmod(file, mode);
+  await relabel?.(join(folder.path, temporary));
+  await giveAway(file, uid, gid, files);
+  await files.sync(file);
+  await verify(file, path, bytes, options);
+  if (exactly && grantsText(await readGrants(run, file, path)) !== grantsText(grants)) {
+    throw new AgentError("DEPLOY_FAILED", `Cannot set the ACL of "${path}": the file system did not keep it`);
+  }
+}
+
+/** A mode without group bits is a mask that lets nobody in, whatever ACL the folder hands down. */
+async function inherits(folder: Folder, mode: number, run: Run): Promise<boolean> {
+  return (mode & 0o070) !== 0 && (await hasDefaultAcl(run, folder.handle, folder.path));
+}
+
+async function verify(
+  file: FileHandle,
+  path: string,
+  bytes: Uint8Array,
+  options: Access & Surroundings,
+): Promise<void> {
+  const { mode, uid, gid, files = nodeFiles } = options;
+  const found = await files.stat(file);
+  const written = await readAll(file, bytes.length, files);
+  const right =
+    Buffer.compare(written, bytes) === 0 &&
+    found.size === BigInt(bytes.length) &&
+    Number(found.mode & 0o7777n) === mode &&
+    (uid === undefined || Number(found.uid) === uid) &&
+    (gid === undefined || Number(found.gid) === gid);
+  if (!right) throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": the disk does not hold what was written`);
+}
+
+/** Who owns the folder can put another file there; that is then known, and not reported as ours. */
+async function verifyPlace(file: FileHandle, place: string, path: string, files: Files): Promise<FileStat> {
+  const held = await files.stat(file);
+  const found = await files.lstat(place).catch(() => undefined);
+  if (found?.ino === held.ino && found.dev === held.dev) return found;
+  throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": another process replaced it at once`, {
+    hint: `somebody else writes in "${dirname(path)}": another agent, configuration management, or an attack`,
+  });
+}
+
+/** Points a symbolic link elsewhere (or makes it, or puts it in a file's place) by one rename. The folder is synced. */
+export async function replaceLink(target: string, path: string, files: Files = nodeFiles): Promise<void> {
+  await using folder = await openFolder(dirname(path), files);
+  await replaceLinkIn(folder, basename(path), target, files);
+  await folder.sync();
+}
+
+/** {@link replaceLink} in a folder that is held; the folder must be synced afterwards. */
+export async function replaceLinkIn(folder: Folder, name: string, target: string, files: Files): Promise<void> {
+  const temporary = temporaryName();
+  try {
+    await files.symlink(target, folder.at(temporary));
+    await files.rename(folder.at(temporary), folder.at(name));
+  } catch (error) {
+    await files.unlink(folder.at(temporary)).catch(() => {});
+    throw fileError("write", join(folder.path, name), error);
+  }
+}

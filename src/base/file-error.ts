@@ -1,0 +1,91 @@
+import { dirname } from "node:path";
+import { AgentError, type ErrorCode } from "./errors.ts";
+
+interface Explanation {
+  readonly fact: string;
+  readonly hint?: string | undefined;
+}
+
+/**
+ * What an operating system error means for the one who has to mend it. By number too: libuv has no name for EDQUOT
+ * and calls it "Unknown system error -122".
+ */
+function explain(code: string, path: string): Explanation | undefined {
+  const folder = dirname(path);
+  switch (code) {
+    case "ENOSPC":
+      return { fact: "no space left on device", hint: `free space or inodes there: df -h ${folder}; df -i ${folder}` };
+    case "EDQUOT":
+    case "-122":
+      return { fact: "disk quota exceeded", hint: `free space or raise the quota of the file system of ${folder}` };
+    case "EROFS":
+      return {
+        fact: "read-only file system",
+        hint: `findmnt -T ${folder} shows it; mount -o remount,rw makes it writable`,
+      };
+    case "EACCES":
+      return { fact: "permission denied", hint: `namei -l ${path} shows which folder refuses` };
+    case "EPERM":
+      return {
+        fact: "operation not permitted",
+        hint: `if lsattr -d ${folder} ${path} shows "i" or "a": chattr -ia removes it`,
+      };
+    case "ENOENT":
+      return { fact: "no such file or folder" };
+    case "ENOTDIR":
+      return { fact: "a part of the path is not a folder", hint: `namei -l ${path} shows which` };
+    case "EISDIR":
+      return { fact: "it is a folder" };
+    case "EXDEV":
+      return { fact: "its folder is spread over two mounts", hint: `findmnt shows them; ${folder} must be one mount` };
+    case "EBUSY":
+      return { fact: "it is a mount point", hint: `mount the folder ${folder} instead of the single file` };
+    case "ELOOP":
+      return { fact: "it is a symbolic link", hint: `ls -l ${path} shows where it leads` };
+    case "ENAMETOOLONG":
+      return { fact: "the name is too long" };
+    case "EMFILE":
+    case "ENFILE":
+      return { fact: "too many open files", hint: "raise LimitNOFILE= of certagent's unit" };
+    case "ENOMEM":
+      return { fact: "out of memory" };
+    case "EFBIG":
+      return { fact: "file too large for the limit of this process", hint: "raise LimitFSIZE= of certagent's unit" };
+    case "EIO":
+      return { fact: "input/output error", hint: "the disk may be failing: dmesg" };
+    default:
+      return undefined;
+  }
+}
+
+/** The name of an operating system error, or its number where Node has no name for it; undefined for anything else. */
+export function errnoOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error)) return undefined;
+  const { code, errno } = thrown as NodeJS.ErrnoException;
+  if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) return code;
+  if (errno !== undefined) return String(errno);
+  return errnoOf(thrown.cause);
+}
+
+/** Whether something failed because a file or folder is not there; looks through the error that it was wrapped in. */
+export function isMissing(thrown: unknown): boolean {
+  return errnoOf(thrown) === "ENOENT";
+}
+
+/**
+ * `Cannot write "/x": no space left on device`, with its remedy. An `AgentError` stays itself, and so does what is no
+ * failure of the operating system (a defect, an abort).
+ */
+export function fileError(action: string, path: string, thrown: unknown, code: ErrorCode = "DEPLOY_FAILED"): unknown {
+  const errno = errnoOf(thrown);
+  if (thrown instanceof AgentError || errno === undefined) return thrown;
+  const { fact, hint } = explain(errno, path) ?? { fact: (thrown as Error).message };
+  return new AgentError(code, `Cannot ${action} "${path}": ${fact}`, { cause: thrown, hint });
+}
+
+/** For `.catch`: rejects with {@link fileError}. */
+export function rethrow(action: string, path: string): (error: unknown) => never {
+  return (error) => {
+    throw fileError(action, path, error);
+  };
+}
