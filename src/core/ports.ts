@@ -3,7 +3,7 @@
  * are several implementations in production (the four families, the applier) or where a test cannot have the real
  * thing (clock, processes, log).
  */
-import type { Failure } from "../base/errors.ts";
+import type { AgentError, Failure } from "../base/errors.ts";
 import type { Run } from "../base/run.ts";
 import type { Clock, Instant, Milliseconds } from "../base/time.ts";
 import type { Certificate, Usage } from "../x509/certificate.ts";
@@ -165,6 +165,11 @@ export type Liveness = "up" | "down" | "absent" | "unknown";
 export interface ReloadContext {
   readonly outputs: readonly Output[];
   readonly generation: Generation;
+  /**
+   * This reload follows a rollback, and the service was up before the change: where the failed reload brought its unit
+   * down, the unit is started. A service that an operator stopped never is.
+   */
+  readonly revive?: boolean | undefined;
 }
 
 /** How one service takes a new pair. Made by its family from what the spec says; holds no state. */
@@ -178,6 +183,8 @@ export interface Service {
   readonly probe: ProbeTarget | undefined;
   /** How long a reload may take, and how long the new leaf may take to be served. */
   readonly timeout: Milliseconds;
+  /** What of these outputs the service would never take (an owner, a mode), from the spec alone: costs no issuance. */
+  obstacle?(outputs: readonly Output[]): AgentError | undefined;
   /** Checks the service's whole configuration without changing it. Throws `RELOAD_FAILED` with the program's words. */
   preflight(system: System, signal: AbortSignal): Promise<void>;
   /** Makes the service take the files. Throws `RELOAD_FAILED`. A note that it returns is for the operator. */

@@ -1,0 +1,99 @@
+import type { Failure } from "../base/errors.ts";
+import { HOUR, type Instant, type Milliseconds } from "../base/time.ts";
+
+/** The steps that fail, and are tried again, each for itself: a file is repaired while the CA is down. */
+export type Step = "issue" | "apply" | "prove";
+
+/** A streak of failures of one step. */
+export interface Streak extends Failure {
+  readonly since: Instant;
+  /** The latest of them. */
+  readonly at: Instant;
+  readonly attempts: number;
+  /** When the step is tried again. */
+  readonly tryAt: Instant;
+}
+
+/** What a service was last seen to do. */
+export interface Proof {
+  readonly type: string;
+  /** The leaf that was seen last, right or wrong; null where nothing answered or nothing can be looked at. */
+  readonly fingerprint: string | null;
+  readonly generation: number | null;
+  readonly at: Instant;
+  readonly address: string | null;
+  readonly proven: boolean;
+}
+
+/**
+ * What the agent has seen of one managed certificate and must not forget over a restart. Facts only, never a step to
+ * resume: the next step is always asked of `plan`.
+ */
+export interface Facts {
+  /** The spec that these facts are of: an edit forgives failures and issuances. */
+  readonly digest: string | null;
+  /** Issuances that nobody asked for by hand, refused answers too, newest last, at most ten. */
+  readonly issuances: readonly Instant[];
+  readonly failures: { readonly [step in Step]: Streak | null };
+  /** One for each service of the spec, in its order. */
+  readonly proofs: readonly (Proof | null)[];
+  /** Files that were put right although nobody asked for a change, of the last hour. */
+  readonly repairs: readonly { readonly path: string; readonly at: Instant }[];
+  /** Which paths this spec has deployed: it keeps them against a newcomer. */
+  readonly deployed: readonly string[];
+  readonly paused: { readonly since: Instant; readonly because: string } | null;
+  /** When these facts were written: a clock that is far behind it is suspect. */
+  readonly writtenAt: Instant;
+}
+
+export const NO_FACTS: Facts = {
+  digest: null,
+  issuances: [],
+  failures: { issue: null, apply: null, prove: null },
+  proofs: [],
+  repairs: [],
+  deployed: [],
+  paused: null,
+  writtenAt: 0,
+};
+
+/** Issuances that count for the storm breaker. */
+const REMEMBERED_ISSUANCES = 10;
+
+/** An edited spec starts afresh: no back-off, no storm breaker, no pause, no proof of what it no longer asks for. */
+export function factsOfSpec(facts: Facts, digest: string): Facts {
+  if (facts.digest === digest) return facts;
+  return { ...facts, digest, issuances: [], failures: NO_FACTS.failures, proofs: [], repairs: [], paused: null };
+}
+
+export function withIssuance(facts: Facts, at: Instant): Facts {
+  return { ...facts, issuances: [...facts.issuances, at].slice(-REMEMBERED_ISSUANCES) };
+}
+
+export function withoutFailure(facts: Facts, step: Step): Facts {
+  return facts.failures[step] === null ? facts : { ...facts, failures: { ...facts.failures, [step]: null } };
+}
+
+/** Adds a failure to a step's streak. `delayOf` is told how many came before it. */
+export function withFailure(
+  facts: Facts,
+  step: Step,
+  failure: Failure,
+  at: Instant,
+  tryAtOf: (attemptsBefore: number) => Instant,
+): Facts {
+  const streak = facts.failures[step];
+  const before = streak?.attempts ?? 0;
+  const next: Streak = { ...failure, since: streak?.since ?? at, at, attempts: before + 1, tryAt: tryAtOf(before) };
+  return { ...facts, failures: { ...facts.failures, [step]: next } };
+}
+
+export function withRepairs(facts: Facts, paths: readonly string[], at: Instant): Facts {
+  const recent = facts.repairs.filter((repair) => isWithin(repair.at, at, HOUR));
+  return { ...facts, repairs: [...recent, ...paths.map((path) => ({ path, at }))].slice(-100) };
+}
+
+/** Whether `then` lies in the span before `now`; an instant in the future (the clock stepped back) does too. */
+export function isWithin(then: Instant, now: Instant, span: Milliseconds): boolean {
+  return now - then < span;
+}

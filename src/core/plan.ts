@@ -1,0 +1,348 @@
+/**
+ * Decides what is done next for one managed certificate: a list of small named checks, first finding wins, each with its
+ * reason. Pure: no clock, no dice, no I/O; the same input gives the same answer after a restart.
+ */
+import { HOUR, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds } from "../base/time.ts";
+import { changeOfRequest } from "./change.ts";
+import { type Facts, isWithin, type Proof, type Step } from "./facts.ts";
+import type { ApplyFacts, CertificateRequest, Desired, Service, ServiceFacts } from "./ports.ts";
+import { lifetimeOf, renewAt, type Validity } from "./renewal.ts";
+import { ASSUMED_LIFETIME, LONGEST_DELAY } from "./retry.ts";
+
+/** The newest generation, as far as decisions need it. */
+export interface ObservedGeneration {
+  readonly number: number;
+  readonly request: CertificateRequest;
+  readonly fingerprint: string;
+  readonly serial: string;
+  readonly key: string;
+  readonly notBefore: Instant;
+  readonly notAfter: Instant;
+  /** The earliest expiry in the chain. */
+  readonly chainNotAfter: Instant;
+  readonly issuedAt: Instant;
+}
+
+/** What an operator asked for: kept until it is done, or the agent restarts. */
+export interface Wish {
+  readonly since: Instant;
+  /** Whether it was tried already: the first try ignores the back-off, the others keep to it. */
+  readonly attempted: boolean;
+}
+
+export interface Observed {
+  readonly generation: ObservedGeneration | null;
+  readonly apply: ApplyFacts;
+  readonly facts: Facts;
+  readonly wish: Wish | null;
+  /** When the certificate expires that the services still serve, while the newest is not proven; null where there is none. */
+  readonly servedUntil: Instant | null;
+  /** How long the clock has been older than the newest record, by monotonic time; null where it is not. */
+  readonly clockSuspectFor: Milliseconds | null;
+  /** Whether the pair at the outputs was looked at for this spec and did not fit. */
+  readonly adoptionRefused: boolean;
+  /** Whether the spec is authorised by another spec's certificate and that has changed since the last issue. */
+  readonly credentialChanged: boolean;
+}
+
+export type Action = "adopt" | "issue" | "apply" | "prove";
+
+/** Nothing is done now. */
+export interface Wait {
+  readonly kind: "wait";
+  readonly because: string;
+  /** What comes next and when; null where only an operator can go on. */
+  readonly next: { readonly action: Action; readonly at: Instant } | null;
+  /** When to look again, which may be earlier than `next`: a routine look at a service. */
+  readonly until: Instant;
+}
+
+export type Plan =
+  | { readonly kind: "adopt"; readonly because: string }
+  | { readonly kind: "issue"; readonly because: string; readonly renewal: boolean; readonly forced: boolean }
+  | { readonly kind: "apply"; readonly because: string }
+  /** `services`: which of the spec's services, by index, are looked at. */
+  | { readonly kind: "prove"; readonly because: string; readonly services: readonly number[] }
+  | Wait;
+
+/** As many automatic issuances within lifetime/6 hold the next one. */
+const STORM_ISSUANCES = 3;
+/** As many repairs of one file within an hour mean that somebody else writes it. */
+const DRIFT_REPAIRS = 3;
+/** How long a suspect clock holds issuances, before the CA's clock is asked by trying. */
+const CLOCK_PATIENCE: Milliseconds = 10 * MINUTE;
+/** How long a proof is good for before the service is looked at again. */
+const PROOF_LIFE: Milliseconds = 15 * MINUTE;
+
+/** Something to look at again at `until` that is not worth telling anybody of. */
+interface Routine {
+  readonly kind: "routine";
+  readonly until: Instant;
+}
+
+type Finding = Plan | Routine | undefined;
+type Check = (desired: Desired, observed: Observed, now: Instant) => Finding;
+
+/** Every reason to act or to hold still, in order of precedence. */
+const CHECKS: readonly Check[] = [
+  paused,
+  obstacle,
+  pairFoundOnHost,
+  issuanceNeeded,
+  outputsDiffer,
+  servicesUnsettled,
+  renewalAhead,
+];
+
+/**
+ * What to do now for one certificate, and why. The first check that finds something to do wins. A check that only finds
+ * something to wait for does not hide a later one that is due: files are repaired while the CA is down. Of several
+ * waits, the one that ends first is told.
+ */
+export function plan(desired: Desired, observed: Observed, now: Instant): Plan {
+  const waits: Wait[] = [];
+  let until = now + LONGEST_SLEEP * 2;
+  for (const check of CHECKS) {
+    const finding = check(desired, observed, now);
+    if (finding === undefined) continue;
+    if (finding.kind !== "wait" && finding.kind !== "routine") return finding;
+    until = Math.min(until, finding.until);
+    if (finding.kind === "routine") continue;
+    if (finding.next === null) return finding;
+    waits.push(finding);
+  }
+  const first = waits.toSorted((a, b) => a.until - b.until)[0];
+  return first === undefined
+    ? { kind: "wait", because: "nothing to do", next: null, until }
+    : { ...first, until: Math.min(until, first.until) };
+}
+
+/** The instant at which a step may be tried again after its failures; undefined where nothing failed. */
+export function tryAt(facts: Facts, step: Step, now: Instant): Instant | undefined {
+  const streak = facts.failures[step];
+  return streak === null ? undefined : Math.min(streak.tryAt, now + LONGEST_DELAY);
+}
+
+/** The dates of a generation that decisions go by. */
+export function validityOf(generation: ObservedGeneration): Validity {
+  return { notBefore: generation.notBefore, notAfter: generation.chainNotAfter };
+}
+
+// ------------------------------------------------------------------------------------------------------------- checks
+
+/** Revoked: nothing is done until the spec changes. */
+function paused(_: Desired, { facts }: Observed, now: Instant): Finding {
+  if (facts.paused === null) return undefined;
+  return { kind: "wait", because: facts.paused.because, next: null, until: now + LONGEST_SLEEP };
+}
+
+/** An unknown owner or a refused path: would make the deployment fail, so no issuance is spent on it. */
+function obstacle(_: Desired, { apply }: Observed, now: Instant): Finding {
+  if (apply.obstacle === null) return undefined;
+  return { kind: "wait", because: apply.obstacle.message, next: null, until: now + LONGEST_SLEEP };
+}
+
+/** A pair that stands there and fits is taken over: it costs no issuance and needs no secret on the host. */
+function pairFoundOnHost(_: Desired, { generation, apply, adoptionRefused }: Observed): Finding {
+  if (generation !== null || !apply.adoptable || adoptionRefused) return undefined;
+  return { kind: "adopt", because: "a certificate and its key that fit the spec stand at its outputs already" };
+}
+
+/** Issues where a reason is due and nothing holds it. */
+function issuanceNeeded(desired: Desired, observed: Observed, now: Instant): Finding {
+  const reason = reasonToIssue(desired, observed, now);
+  if (reason === undefined) return undefined;
+  const hold = holdOfIssuance(desired, observed, now);
+  if (hold !== undefined) {
+    return { kind: "wait", because: hold.because, next: { action: "issue", at: hold.until }, until: hold.until };
+  }
+  return { kind: "issue", ...reason, forced: observed.wish !== null };
+}
+
+/** The outputs do not hold the newest generation, or somebody changed them. */
+function outputsDiffer(_: Desired, { generation, apply, facts }: Observed, now: Instant): Finding {
+  if (generation === null) return undefined;
+  const wrong = apply.outputs.find((output) => output.state !== "current");
+  const isNew = apply.deployed !== generation.number;
+  if (wrong === undefined && !isNew) return undefined;
+
+  const because =
+    wrong === undefined || (isNew && wrong.state !== "drifted")
+      ? `generation ${generation.number} is not deployed yet`
+      : `${wrong.path} ${wrong.because ?? "is not as the spec says"}`;
+  const fightEnds = wrong === undefined || isNew ? undefined : endOfFight(wrong.path, facts, now);
+  const until = Math.max(fightEnds ?? 0, tryAt(facts, "apply", now) ?? 0);
+  return until <= now
+    ? { kind: "apply", because }
+    : { kind: "wait", because, next: { action: "apply", at: until }, until };
+}
+
+/** A service has not taken the deployed generation, or has not been seen to serve it. */
+function servicesUnsettled(desired: Desired, observed: Observed, now: Instant): Finding {
+  const { generation, apply } = observed;
+  if (generation === null || apply.deployed !== generation.number) return undefined;
+  const needs = desired.services.flatMap((service, index) => {
+    const facts = apply.services[index];
+    return facts === undefined ? [] : [{ ...needOf(service, facts, index, generation, observed, now), index }];
+  });
+
+  const due = needs.filter((need) => need.at <= now);
+  const apply1 = due.find((need) => need.action === "apply");
+  if (apply1 !== undefined) return { kind: "apply", because: apply1.because };
+  const [prove] = due;
+  if (prove !== undefined) {
+    return { kind: "prove", because: prove.because, services: due.map((need) => need.index) };
+  }
+  const next = needs.filter((need) => !need.routine).toSorted((a, b) => a.at - b.at)[0];
+  if (next !== undefined) {
+    return { kind: "wait", because: next.because, next: { action: next.action, at: next.at }, until: next.at };
+  }
+  return needs.length === 0 ? undefined : { kind: "routine", until: Math.min(...needs.map((need) => need.at)) };
+}
+
+/** Nothing is wrong: the certificate waits for its own instant in the renewal window. */
+function renewalAhead({ renewBefore }: Desired, { generation }: Observed): Finding {
+  if (generation === null) return undefined;
+  const at = renewAt(generation.fingerprint, validityOf(generation), renewBefore);
+  return {
+    kind: "wait",
+    because: "current until its place in the renewal window",
+    next: { action: "issue", at },
+    until: at,
+  };
+}
+
+// ------------------------------------------------------------------------------------------------------------ issuing
+
+interface Reason {
+  readonly because: string;
+  /** Whether the CA is asked to renew what is there, or for a new certificate. */
+  readonly renewal: boolean;
+}
+
+/** Why a certificate is to be issued now; undefined where there is no reason. */
+function reasonToIssue(desired: Desired, observed: Observed, now: Instant): Reason | undefined {
+  const { generation, apply, wish, credentialChanged } = observed;
+  if (generation === null) return { because: "nothing was issued yet", renewal: false };
+  const change = changeOfRequest(generation, desired.request);
+  if (change !== undefined) return { because: change, renewal: false };
+  if (wish !== null) return { because: "an operator asked for it", renewal: true };
+  if (apply.deployed !== null && apply.deployed > generation.number) {
+    return {
+      because: `generation ${apply.deployed}, which is deployed, is missing from the state folder`,
+      renewal: true,
+    };
+  }
+  if (credentialChanged) return { because: "the certificate that authorises it has changed", renewal: false };
+  if (generation.chainNotAfter <= now) return { because: "it has expired", renewal: true };
+  const due = renewAt(generation.fingerprint, validityOf(generation), desired.renewBefore) <= now;
+  return due ? { because: "its place in the renewal window has come", renewal: true } : undefined;
+}
+
+/** What holds an issuance back, and until when. An operator's wish passes the storm breaker and a suspect clock. */
+function holdOfIssuance(
+  desired: Desired,
+  { generation, facts, wish, clockSuspectFor }: Observed,
+  now: Instant,
+): { because: string; until: Instant } | undefined {
+  const fresh = wish !== null && !wish.attempted;
+  const retry = fresh ? undefined : tryAt(facts, "issue", now);
+  if (retry !== undefined && retry > now) {
+    return { because: facts.failures.issue?.message ?? "it failed before", until: retry };
+  }
+  if (wish !== null) return undefined;
+  if (clockSuspectFor !== null && clockSuspectFor < CLOCK_PATIENCE) {
+    const because = "the clock of this host is older than what certagent has seen already";
+    return { because, until: now + Math.min(CLOCK_PATIENCE - clockSuspectFor, LONGEST_SLEEP) };
+  }
+  const until = endOfStorm(desired, generation, facts, now);
+  if (until === undefined || until <= now) return undefined;
+  return { because: `${STORM_ISSUANCES} certificates were issued in a short time: held by the storm breaker`, until };
+}
+
+/** When the storm breaker lets the next automatic issuance through; undefined where it does not hold. */
+export function endOfStorm(
+  desired: Desired,
+  generation: ObservedGeneration | null,
+  facts: Facts,
+  now: Instant,
+): Instant | undefined {
+  const span = lifetimeInForce(desired, generation) / 6;
+  const recent = facts.issuances.filter((at) => isWithin(at, now, span));
+  if (recent.length < STORM_ISSUANCES) return undefined;
+  const third = recent.at(-STORM_ISSUANCES) ?? now;
+  // An instant in the future (the clock stepped back) holds for one span and no longer.
+  return Math.min(third, now) + span;
+}
+
+/** The lifetime that back-off and breaker go by: the one in force, else the one asked for, else 24 h. */
+export function lifetimeInForce(desired: Desired, generation: ObservedGeneration | null): Milliseconds {
+  if (generation !== null) return lifetimeOf(validityOf(generation));
+  return desired.request.lifetime ?? ASSUMED_LIFETIME;
+}
+
+/** When a file that others keep changing is put right again: at most three times an hour. */
+function endOfFight(path: string, facts: Facts, now: Instant): Instant | undefined {
+  const recent = facts.repairs.filter((repair) => repair.path === path && isWithin(repair.at, now, HOUR));
+  const third = recent.at(-DRIFT_REPAIRS);
+  return third === undefined ? undefined : Math.min(third.at, now) + HOUR;
+}
+
+/** Whether somebody else writes one of the outputs: it was put right as often as is reasonable within an hour. */
+export function isFought(path: string, facts: Facts, now: Instant): boolean {
+  return (endOfFight(path, facts, now) ?? 0) > now;
+}
+
+// ----------------------------------------------------------------------------------------------------------- services
+
+interface Need {
+  readonly action: "apply" | "prove";
+  readonly at: Instant;
+  readonly because: string;
+  readonly routine?: boolean;
+}
+
+/** What one service needs, and when. */
+function needOf(
+  service: Service,
+  facts: ServiceFacts,
+  index: number,
+  generation: ObservedGeneration,
+  observed: Observed,
+  now: Instant,
+): Need {
+  const proof = observed.facts.proofs[index];
+  const isGone = facts.liveness === "down" || facts.liveness === "absent";
+  if (isProof(proof, generation)) {
+    const at = Math.min(proof.at, now) + (isGone ? MINUTE : PROOF_LIFE);
+    return { action: "prove", at, because: `time to look at ${service.type} again`, routine: true };
+  }
+  const retry = tryAt(observed.facts, "prove", now) ?? now;
+  const { reloaded } = facts;
+  if (service.passive || (reloaded?.generation === generation.number && reloaded.failure === null)) {
+    const streak = observed.facts.failures.prove;
+    const because = streak?.message ?? `${service.type} has not been seen to serve generation ${generation.number}`;
+    const again = !service.passive && streak?.code === "SERVICE_STALE" && (reloaded?.at ?? 0) <= streak.at;
+    return { action: again ? "apply" : "prove", at: retry, because };
+  }
+  if (isGone) return { action: "prove", at: retry, because: `${service.type} is not running` };
+  const opens = windowOpensAt(service, observed.servedUntil, now);
+  if (opens > now) return { action: "apply", at: opens, because: `${service.type} waits for its maintenance window` };
+  const at = Math.max(retry, tryAt(observed.facts, "apply", now) ?? now);
+  return { action: "apply", at, because: `${service.type} has not taken generation ${generation.number}` };
+}
+
+/** Whether a proof is of this generation. */
+export function isProof(proof: Proof | null | undefined, generation: ObservedGeneration): proof is Proof {
+  return proof?.proven === true && proof.generation === generation.number;
+}
+
+/**
+ * When a service's action may run: now, or when its maintenance window opens, unless the certificate that it still
+ * serves (`servedUntil`, null where there is none) would not live to see that.
+ */
+export function windowOpensAt(service: Pick<Service, "window">, servedUntil: Instant | null, now: Instant): Instant {
+  if (service.window === null || servedUntil === null) return now;
+  const { open, nextOpensAt } = service.window.at(now);
+  return open || nextOpensAt + HOUR >= servedUntil ? now : nextOpensAt;
+}

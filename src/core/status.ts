@@ -1,0 +1,311 @@
+/**
+ * What `status` and `plan` show, in the shapes that `--json` promises: fields are added, never renamed or dropped. Times
+ * are RFC 3339 in UTC. Pure.
+ */
+import type { ErrorCode, Failure } from "../base/errors.ts";
+import { formatInstant, type Instant } from "../base/time.ts";
+import { formatName } from "../x509/name.ts";
+import { addressText } from "./address.ts";
+import type { Streak } from "./facts.ts";
+import { endOfStorm, isFought, isProof, type Observed, type Plan, plan } from "./plan.ts";
+import type { Desired, OutputState, Service } from "./ports.ts";
+
+export type State = "pending" | "current" | "unproven" | "renewing" | "failing" | "expired" | "paused" | "invalid";
+
+export interface StatusFailure {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string | null;
+  readonly since: string;
+  readonly attempts: number;
+  readonly retry_at: string | null;
+}
+
+export interface CertificateStatus {
+  readonly name: string;
+  readonly spec: string;
+  readonly issuer: string | null;
+  readonly subject: string | null;
+  readonly sans: readonly string[];
+  readonly state: State;
+  readonly because: string;
+  /** The newest generation that is deployed. */
+  readonly leaf: {
+    readonly generation: number;
+    readonly fingerprint: string;
+    readonly serial: string;
+    readonly key: string;
+    readonly not_before: string;
+    readonly not_after: string;
+  } | null;
+  readonly next: { readonly action: string; readonly at: string; readonly because: string } | null;
+  readonly outputs: readonly { readonly path: string; readonly format: string; readonly state: OutputState }[];
+  readonly services: readonly {
+    readonly type: string;
+    readonly state: "proven" | "unproven";
+    readonly at: string | null;
+    readonly address: string | null;
+    readonly fingerprint: string | null;
+  }[];
+  readonly failure: StatusFailure | null;
+}
+
+export interface StatusDocument {
+  readonly agent: {
+    readonly running: boolean;
+    readonly pid: number | null;
+    readonly version: string;
+    readonly since: string | null;
+    readonly apply: "direct" | "broker" | null;
+  };
+  readonly certificates: readonly CertificateStatus[];
+}
+
+export interface PlannedCertificate {
+  readonly name: string;
+  readonly action: string;
+  readonly because: string;
+  readonly at: string | null;
+  readonly steps: readonly string[];
+}
+
+export interface PlanDocument {
+  readonly certificates: readonly PlannedCertificate[];
+}
+
+/** How a renewal that was asked for by name ended. */
+export interface RenewOutcome {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly state: State;
+  readonly message: string;
+  readonly hint: string | null;
+}
+
+/** Everything that the status of one managed certificate is told from. */
+export interface Managed {
+  readonly desired: Desired;
+  readonly observed: Observed;
+  /** The generation at the outputs, which may be an older one than the newest; null where none is deployed. */
+  readonly deployed: Observed["generation"];
+  /** Whether an issuance is under way. */
+  readonly issuing: boolean;
+  /** Why the spec's newest text is not in force; null where it is. */
+  readonly broken: Streak | null;
+}
+
+/** The status of one managed certificate. */
+export function statusOf(managed: Managed, now: Instant): CertificateStatus {
+  const { desired, observed, deployed } = managed;
+  const next = plan(desired, observed, now);
+  const state = stateOf(managed, now);
+  return {
+    name: desired.name,
+    spec: desired.file,
+    issuer: desired.request.issuer,
+    subject: desired.request.subject,
+    sans: desired.request.names.map(formatName),
+    state,
+    because: becauseOf(managed, state, next),
+    leaf:
+      deployed === null
+        ? null
+        : {
+            generation: deployed.number,
+            fingerprint: deployed.fingerprint,
+            serial: deployed.serial,
+            key: deployed.key,
+            not_before: formatInstant(deployed.notBefore),
+            not_after: formatInstant(deployed.notAfter),
+          },
+    next: nextOf(next, observed, now),
+    outputs: observed.apply.outputs.map(({ path, format, state }) => ({ path, format, state })),
+    services: desired.services.map((service, index) => serviceStatus(service, index, observed)),
+    failure: failureStatus(managed, now),
+  };
+}
+
+/** The status of a spec of which no version was ever understood. */
+export function statusOfInvalid(name: string, file: string, failure: Streak): CertificateStatus {
+  return {
+    name,
+    spec: file,
+    issuer: null,
+    subject: null,
+    sans: [],
+    state: "invalid",
+    because: failure.message,
+    leaf: null,
+    next: null,
+    outputs: [],
+    services: [],
+    failure: streakStatus(failure, null),
+  };
+}
+
+/** Whether somebody has to look: `status` then exits 3. */
+export function needsAttention(status: CertificateStatus): boolean {
+  return (status.state !== "current" && status.state !== "renewing") || status.failure !== null;
+}
+
+/** What would be done now for one managed certificate, and the steps of it. */
+export function planOf({ desired, observed }: Managed, now: Instant): PlannedCertificate {
+  const next = plan(desired, observed, now);
+  const at = next.kind === "wait" ? (next.next?.at ?? null) : now;
+  return {
+    name: desired.name,
+    action: next.kind,
+    because: next.because,
+    at: at === null ? null : formatInstant(at),
+    steps: stepsOf(next, desired, observed),
+  };
+}
+
+// ---------------------------------------------------------------------------------------------------------- the state
+
+function stateOf({ desired, observed, issuing }: Managed, now: Instant): State {
+  const { facts, generation, apply, wish } = observed;
+  if (facts.paused !== null) return "paused";
+  if (generation !== null && generation.chainNotAfter <= now) return "expired";
+  if (failingWith(observed, now) !== null) return "failing";
+  if (
+    wish === null &&
+    (endOfStorm(desired, generation, facts, now) ?? 0) > now &&
+    isDueToIssue(desired, observed, now)
+  ) {
+    return "paused";
+  }
+  if (issuing) return generation === null ? "pending" : "renewing";
+  if (generation === null) return "pending";
+  if (apply.deployed !== generation.number) return apply.deployed === null ? "pending" : "renewing";
+  return desired.services.every((_, index) => isProof(facts.proofs[index], generation)) ? "current" : "unproven";
+}
+
+function isDueToIssue(desired: Desired, observed: Observed, now: Instant): boolean {
+  const next = plan(desired, { ...observed, facts: { ...observed.facts, issuances: [] } }, now);
+  return next.kind === "issue";
+}
+
+/** The failure that makes a certificate `failing`: one of issuing or deploying. */
+function failingWith({ facts, apply }: Observed, now: Instant): Failure | null {
+  const fought = apply.outputs.find((output) => output.state !== "current" && isFought(output.path, facts, now));
+  if (fought !== undefined) return fightOver(fought.path);
+  return facts.failures.issue ?? facts.failures.apply ?? apply.obstacle;
+}
+
+function fightOver(path: string): Failure {
+  return {
+    code: "DRIFT_FIGHT",
+    message: `Cannot keep "${path}" as the spec says: it was put right three times within an hour`,
+    hint: "another program writes it; find out which and let only one of them",
+    retryAt: null,
+  };
+}
+
+function becauseOf(managed: Managed, state: State, next: Plan): string {
+  const { desired, observed } = managed;
+  if (state === "current") return proofText(desired, observed);
+  if (state === "failing") return FAILING[failureCode(managed)] ?? next.because;
+  if (state === "renewing") return "a newer certificate is on its way";
+  if (state === "expired") return observed.facts.failures.issue?.message ?? "it could not be renewed in time";
+  return next.because;
+}
+
+function failureCode({ observed }: Managed): string {
+  return (observed.facts.failures.issue ?? observed.facts.failures.apply ?? observed.apply.obstacle)?.code ?? "";
+}
+
+const FAILING: Readonly<Record<string, string>> = {
+  ISSUER_UNREACHABLE: "the CA cannot be reached",
+  ISSUER_BUSY: "the CA asked to be left alone for a while",
+  ISSUER_REJECTED: "the CA refused the request",
+  CREDENTIAL_MISSING: "there is no credential to ask the CA with",
+  CHAIN_UNUSABLE: "the CA's answer is not what was asked for",
+  CLOCK_SUSPECT: "the clock of this host or of the CA is wrong",
+  RELOAD_FAILED: "a service could not take the new files",
+};
+
+function proofText({ services }: Desired, { facts, generation, apply }: Observed): string {
+  if (services.length === 0) return "its files are as the spec says";
+  const texts = services.map(({ type, passive }, index) => {
+    const proof = facts.proofs[index];
+    if (proof?.fingerprint != null) return `${type} serves this certificate at ${proof.address}`;
+    if (passive) return "nothing has to be reloaded, and there is no probe to look with";
+    const at = apply.services[index]?.reloaded?.at;
+    const when = at === undefined ? "" : ` at ${formatInstant(at)}`;
+    return `${type} took generation ${generation?.number}${when}; there is no probe to look with`;
+  });
+  return [...new Set(texts)].join("; ");
+}
+
+// -------------------------------------------------------------------------------------------------------- the details
+
+function nextOf(next: Plan, { generation }: Observed, now: Instant): CertificateStatus["next"] {
+  if (next.kind !== "wait") return { action: next.kind, at: formatInstant(now), because: next.because };
+  if (next.next === null) return null;
+  const { action, at } = next.next;
+  const isRoutine = generation !== null && action === "issue" && next.because.startsWith("current until");
+  const because = isRoutine ? "its place in the renewal window comes up" : "trying again after a failure";
+  return { action, at: formatInstant(at), because };
+}
+
+function serviceStatus(service: Service, index: number, observed: Observed): CertificateStatus["services"][number] {
+  const proof = observed.facts.proofs[index];
+  const isProven = observed.generation !== null && isProof(proof, observed.generation);
+  const probe = observed.apply.services[index]?.probe ?? service.probe ?? null;
+  return {
+    type: service.type,
+    state: isProven ? "proven" : "unproven",
+    at: proof == null ? null : formatInstant(proof.at),
+    address: probe === null ? (proof?.address ?? null) : addressText(probe.address),
+    fingerprint: proof?.fingerprint ?? null,
+  };
+}
+
+function failureStatus({ observed, broken }: Managed, now: Instant): StatusFailure | null {
+  const { facts, apply } = observed;
+  if (broken !== null) return streakStatus(broken, null);
+  const fought = apply.outputs.find((output) => output.state !== "current" && isFought(output.path, facts, now));
+  if (fought !== undefined) return plainStatus(fightOver(fought.path), now);
+  const streak = facts.failures.issue ?? facts.failures.apply ?? null;
+  if (streak !== null) return streakStatus(streak, streak.tryAt);
+  if (apply.obstacle !== null) return plainStatus(apply.obstacle, now);
+  return facts.failures.prove === null ? null : streakStatus(facts.failures.prove, facts.failures.prove.tryAt);
+}
+
+function streakStatus(streak: Streak, retryAt: Instant | null): StatusFailure {
+  return {
+    code: streak.code,
+    message: streak.message,
+    hint: streak.hint,
+    since: formatInstant(streak.since),
+    attempts: streak.attempts,
+    retry_at: retryAt === null ? null : formatInstant(retryAt),
+  };
+}
+
+function plainStatus({ code, message, hint }: Failure, now: Instant): StatusFailure {
+  return { code, message, hint, since: formatInstant(now), attempts: 1, retry_at: null };
+}
+
+function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly string[] {
+  if (next.kind === "wait") return [];
+  const probes = desired.services.flatMap((service, index) => {
+    const probe = observed.apply.services[index]?.probe ?? service.probe;
+    return probe === null || probe === undefined ? [] : [`probe ${addressText(probe.address)}`];
+  });
+  if (next.kind === "prove") return probes;
+  const wrong = observed.apply.outputs.filter(({ state }) => next.kind === "issue" || state !== "current");
+  const writes = wrong.map(({ path }) => `write ${path}`);
+  const commands = desired.services.flatMap((service) => service.steps);
+  const rest = [...new Set([...writes, ...commands, ...probes])];
+  if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];
+  if (next.kind === "apply") return rest;
+  const { issuer } = desired.request;
+  return [next.renewal ? `renew at issuer ${issuer}` : `ask issuer ${issuer} for a certificate`, ...rest];
+}
+
+/** The streak that a broken spec stands for. */
+export function brokenSpec(message: string, hint: string | null, since: Instant): Streak {
+  return { code: "SPEC_INVALID", message, hint, retryAt: null, since, at: since, attempts: 1, tryAt: since };
+}

@@ -1,0 +1,55 @@
+import { z } from "zod";
+import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
+import { type Facts, NO_FACTS } from "../core/facts.ts";
+import { readState, writeState } from "./state-file.ts";
+
+const codes = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
+
+const streak = z
+  .object({
+    code: z.enum(codes),
+    message: z.string(),
+    hint: z.string().nullable(),
+    retryAt: z.number().nullable(),
+    since: z.number(),
+    at: z.number(),
+    attempts: z.number(),
+    tryAt: z.number(),
+  })
+  .nullable();
+
+const proof = z
+  .object({
+    type: z.string(),
+    fingerprint: z.string().nullable(),
+    generation: z.number().nullable(),
+    at: z.number(),
+    address: z.string().nullable(),
+    proven: z.boolean(),
+  })
+  .nullable();
+
+const schema = z.object({
+  schema: z.literal(1),
+  digest: z.string().nullable(),
+  issuances: z.array(z.number()),
+  failures: z.object({ issue: streak, apply: streak, prove: streak }),
+  proofs: z.array(proof),
+  repairs: z.array(z.object({ path: z.string(), at: z.number() })),
+  deployed: z.array(z.string()),
+  paused: z.object({ since: z.number(), because: z.string() }).nullable(),
+  writtenAt: z.number(),
+});
+
+/** Reads one spec's facts; none where they are missing or cannot be understood. */
+export async function readFacts(path: string): Promise<Facts> {
+  const read = await readState(path, schema);
+  if (read === undefined) return NO_FACTS;
+  const { schema: _, ...facts } = read;
+  return facts;
+}
+
+/** Writes one spec's facts, durable when it resolves. Throws DEPLOY_FAILED. */
+export async function writeFacts(path: string, facts: Facts): Promise<void> {
+  await writeState(path, { schema: 1, ...facts });
+}
