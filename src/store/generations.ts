@@ -1,8 +1,9 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { publishFolder, readBounded, writeAtomically } from "../base/atomic-file.ts";
+import { publishFolder, writeAtomically } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
+import { readBounded } from "../base/read-file.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";

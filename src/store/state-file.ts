@@ -1,7 +1,8 @@
 import { copyFile, mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { z } from "zod";
-import { readBounded, writeAtomically } from "../base/atomic-file.ts";
+import { writeAtomically } from "../base/atomic-file.ts";
+import { readBounded } from "../base/read-file.ts";
 
 /** No file of state is larger; a larger one was not written by us. */
 const LIMIT = 1024 * 1024;
