@@ -8,6 +8,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** An open descriptor that the child gets as its descriptor 3. */
   readonly descriptor?: number | undefined;
+  /** How many bytes of output are kept, half from its head and half from its tail; 64 KiB unless told. */
+  readonly outputLimit?: number | undefined;
 }
 
 export interface RunResult {

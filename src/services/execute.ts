@@ -1,0 +1,53 @@
+import { formatDuration } from "../base/duration.ts";
+import { AgentError } from "../base/errors.ts";
+import type { RunResult } from "../base/run.ts";
+import type { Milliseconds } from "../base/time.ts";
+import type { System } from "../core/ports.ts";
+
+/** How much of a program's last words goes into an error. */
+const LAST_WORDS = 1000;
+
+/** A command as people would type it: words with special characters in single quotes. */
+export function showCommand(argv: readonly string[]): string {
+  return argv.map((word) => (/^[\w%+,./:=@^-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
+}
+
+export interface Execution {
+  /** Completes "Cannot …": `reload nginx`. */
+  readonly action: string;
+  readonly timeout: Milliseconds;
+  readonly hint?: string | undefined;
+  /** A better hint for what the program said. */
+  readonly explain?: ((output: string) => string | undefined) | undefined;
+}
+
+/** Runs a command of a recipe. Throws `RELOAD_FAILED` with the program's last words where it does not end well. */
+export async function execute(
+  { run }: Pick<System, "run">,
+  argv: readonly string[],
+  { action, timeout, hint, explain }: Execution,
+  signal: AbortSignal,
+): Promise<void> {
+  const result = await run(argv, { timeout, signal });
+  if (result.exitCode === 0 && !result.timedOut) return;
+  throw new AgentError("RELOAD_FAILED", `Cannot ${action}: "${showCommand(argv)}" ${ending(result, timeout)}`, {
+    hint: explain?.(result.output) ?? hint,
+  });
+}
+
+/** How a command has ended, with its last words: `exited with 1: nginx: [emerg] …`. */
+export function ending(result: RunResult, timeout: Milliseconds): string {
+  const words = lastWords(result.output);
+  const how = result.timedOut
+    ? `had not ended after ${formatDuration(timeout)} and was stopped`
+    : result.signal === null
+      ? `exited with ${result.exitCode}`
+      : `was ended by ${result.signal}`;
+  return words === "" ? how : `${how}: ${words}`;
+}
+
+function lastWords(output: string): string {
+  const lines = output.split("\n").map((line) => line.trim());
+  const text = lines.filter((line) => line !== "").join(" | ");
+  return text.length <= LAST_WORDS ? text : `… ${text.slice(-LAST_WORDS)}`;
+}

@@ -1,0 +1,56 @@
+import { z } from "zod";
+import type { Service } from "../core/ports.ts";
+import { execute, showCommand } from "./execute.ts";
+import { servedByNginx } from "./nginx-config.ts";
+import { probeTarget, recipe, unit } from "./recipe.ts";
+import { changeUnit, shortName, unitLiveness } from "./unit.ts";
+
+const UNIT = "nginx.service";
+const CHECK = ["nginx", "-t"];
+const INSTEAD = 'give reload: a command that reloads this nginx, such as ["/usr/sbin/nginx", "-s", "reload"]';
+
+/**
+ * nginx: `nginx -t`, then a reload of its unit. It parses first and keeps the old pair where anything in its
+ * configuration is wrong; a reload that went well and was not taken shows only in what it serves, and it still serves
+ * the old leaf for a moment after `systemctl reload` has returned.
+ */
+export const nginx = z
+  .strictObject({
+    type: z.literal("nginx"),
+    unit: unit.optional().meta({ description: "The systemd unit; default nginx.service." }),
+    ...recipe,
+  })
+  .meta({ description: "nginx: checked by `nginx -t`, reloaded by its unit, proven by what it serves." })
+  .transform((spec): Service => {
+    const name = spec.unit ?? UNIT;
+    const { timeout } = spec;
+    const check = spec.preflight ?? CHECK;
+    return {
+      type: "nginx",
+      key: JSON.stringify(["nginx", name, check, spec.reload]),
+      steps: [showCommand(check), spec.reload ? showCommand(spec.reload) : `systemctl reload ${shortName(name)}`],
+      probe: probeTarget(spec.probe),
+      timeout,
+      passive: false,
+      window: null,
+      preflight: async (system, signal) => {
+        const hint = "nginx refuses its whole configuration until this is mended";
+        await execute(system, check, { action: "check the configuration of nginx", timeout, hint }, signal);
+      },
+      reload: async (system, context, signal) => {
+        if (spec.reload) await execute(system, spec.reload, { action: "reload nginx", timeout }, signal);
+        else
+          await changeUnit(
+            system,
+            { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD },
+            context,
+            signal,
+          );
+        return undefined;
+      },
+      // With a command of its own, nginx may run in a container, and a unit of that name is another nginx or none.
+      liveness: async (system, signal) =>
+        spec.reload && spec.unit === undefined ? "unknown" : await unitLiveness(system, name, signal),
+      defaultProbe: (system, outputs, signal) => servedByNginx(system, outputs, signal),
+    };
+  });

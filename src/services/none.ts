@@ -1,0 +1,29 @@
+import { z } from "zod";
+import type { Service } from "../core/ports.ts";
+import { probeTarget, recipe, unit } from "./recipe.ts";
+import { unitLiveness } from "./unit.ts";
+
+/** A service that reads its files at every handshake, or that somebody else reloads: only looked at. */
+export const none = z
+  .strictObject({
+    type: z.literal("none"),
+    unit: unit.optional().meta({ description: "The systemd unit that tells whether the service runs." }),
+    timeout: recipe.timeout,
+    probe: recipe.probe,
+  })
+  .meta({ description: "Nothing to run: the service reads its files at every handshake, as node_exporter does." })
+  .transform((spec): Service => {
+    return {
+      type: "none",
+      key: JSON.stringify(["none", spec.unit, spec.probe]),
+      steps: [],
+      probe: probeTarget(spec.probe),
+      timeout: spec.timeout,
+      passive: true,
+      window: null,
+      preflight: async () => {},
+      reload: async () => undefined,
+      liveness: async (system, signal) => (spec.unit ? await unitLiveness(system, spec.unit, signal) : "unknown"),
+      defaultProbe: async () => undefined,
+    };
+  });

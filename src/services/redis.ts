@@ -1,0 +1,84 @@
+import { z } from "zod";
+import type { Service } from "../core/ports.ts";
+import { execute, showCommand } from "./execute.ts";
+import { absolutePath, address, probeTarget, recipe, unit } from "./recipe.ts";
+import { type Control, isListening, redisProbe, showControl, takePair } from "./redis-control.ts";
+import { unitLiveness } from "./unit.ts";
+
+const fields = z
+  .strictObject({
+    type: z.literal("redis"),
+    socket: absolutePath.optional().meta({ description: "Redis's unix socket. Either this or `connect`." }),
+    connect: address.optional().meta({ description: "Redis's address, `host:port`. Either this or `socket`." }),
+    tls: z.boolean().optional().meta({
+      description: "Speak TLS to `connect`: shows this spec's own pair, and trusts its issuer's roots alone.",
+    }),
+    username: z.string().min(1).optional().meta({ description: "The ACL user; default: Redis's default user." }),
+    password: z
+      .strictObject({
+        file: absolutePath.meta({ description: "A file with the password; its last newline is not part of it." }),
+      })
+      .optional()
+      .meta({ description: "The password, read at each need." }),
+    unit: unit.optional().meta({
+      description: "The systemd unit that tells whether Redis runs; default: whether something listens there.",
+    }),
+    ...recipe,
+  })
+  .meta({ description: "Redis: takes a new pair by one CONFIG SET, which is made to outlive a restart." });
+
+type Fields = z.output<typeof fields>;
+
+/** How to reach Redis, or what is wrong with the keys that say so. */
+function controlOf(spec: Fields): Control | { readonly key: keyof Fields; readonly message: string } {
+  const { socket, connect, tls, username, password } = spec;
+  if (socket !== undefined && connect !== undefined)
+    return { key: "connect", message: "write socket or connect, not both" };
+  const at = socket === undefined ? connect : { path: socket };
+  if (at === undefined)
+    return { key: "type", message: "write socket: the path of Redis's socket, or connect: its address" };
+  if (tls === true && "path" in at)
+    return { key: "tls", message: "write tls with connect alone: Redis's socket has no TLS" };
+  if (username !== undefined && password === undefined) {
+    return { key: "username", message: "write password: { file: … } beside username" };
+  }
+  return { address: at, tls: tls ?? false, username, passwordFile: password?.file };
+}
+
+/**
+ * Redis: no signal and no unit reloads it, one CONFIG SET of both files does, and it keeps the old pair where it
+ * cannot take the new one. Speaks RESP itself, so that neither redis-cli nor a password in an argument list is needed.
+ */
+export const redis = fields.transform((spec, context): Service => {
+  const { timeout, preflight, reload } = spec;
+  const found = controlOf(spec);
+  // With a command of its own, certagent need not reach Redis.
+  if ("message" in found && !(reload && found.key === "type")) {
+    context.addIssue({ code: "custom", message: found.message, path: [found.key] });
+    return z.NEVER;
+  }
+  const control = "message" in found ? undefined : found;
+  const own = `CONFIG SET tls-cert-file tls-key-file at ${control && showControl(control)}`;
+  return {
+    type: "redis",
+    key: JSON.stringify(["redis", control?.address, preflight, reload]),
+    steps: [...(preflight ? [showCommand(preflight)] : []), reload ? showCommand(reload) : own],
+    probe: probeTarget(spec.probe),
+    timeout,
+    passive: false,
+    window: null,
+    preflight: async (system, signal) => {
+      if (preflight) await execute(system, preflight, { action: "check Redis", timeout }, signal);
+    },
+    reload: async (system, { outputs, generation }, signal) => {
+      if (control && !reload) return await takePair(control, { outputs, generation, timeout }, signal);
+      if (reload) await execute(system, reload, { action: "reload Redis", timeout }, signal);
+      return undefined;
+    },
+    liveness: async (system, signal) => {
+      if (spec.unit) return await unitLiveness(system, spec.unit, signal);
+      return control ? await isListening(control, signal) : "unknown";
+    },
+    defaultProbe: async (_system, _outputs, signal) => control && (await redisProbe(control, signal)),
+  };
+});

@@ -1,0 +1,52 @@
+import { z } from "zod";
+import { type Milliseconds, SECOND } from "../base/time.ts";
+import type { Service } from "../core/ports.ts";
+import { execute, showCommand } from "./execute.ts";
+import { probeTarget, recipe, unit } from "./recipe.ts";
+import { changeUnit, shortName, unitLiveness } from "./unit.ts";
+
+/** Apache with a bad pair: its reload ends well, and the unit fails two seconds later. */
+const SETTLE: Milliseconds = 2.5 * SECOND;
+
+/** Any service with a systemd unit: reload or restart, and the unit must stay active for a moment. */
+export const systemd = z
+  .strictObject({
+    type: z.literal("systemd"),
+    unit: unit.meta({ description: "The systemd unit." }),
+    action: z
+      .enum(["reload", "restart"], { error: "write reload or restart" })
+      .prefault("reload")
+      .meta({ description: "What makes the service take the new files. A restart is never chosen by itself." }),
+    window: z
+      .never({ error: "maintenance windows are not in this version yet" })
+      .optional()
+      .meta({ description: "Not in this version yet." }),
+    ...recipe,
+  })
+  .meta({
+    description: "Any systemd unit: reloaded or restarted, then watched until it has stayed active for a moment.",
+  })
+  .transform((spec): Service => {
+    const { unit: name, action, timeout, preflight, reload } = spec;
+    const own = `systemctl ${action} ${shortName(name)}`;
+    return {
+      type: "systemd",
+      key: JSON.stringify(["systemd", name, action, preflight, reload]),
+      steps: [...(preflight ? [showCommand(preflight)] : []), reload ? showCommand(reload) : own],
+      probe: probeTarget(spec.probe),
+      timeout,
+      passive: false,
+      window: null,
+      preflight: async (system, signal) => {
+        if (preflight) await execute(system, preflight, { action: `check ${shortName(name)}`, timeout }, signal);
+      },
+      reload: async (system, context, signal) => {
+        const instead = `give reload: a command that makes the service take its new files, or use type: command`;
+        if (reload) await execute(system, reload, { action: `${action} ${shortName(name)}`, timeout }, signal);
+        else await changeUnit(system, { unit: name, action, timeout, settle: SETTLE, instead }, context, signal);
+        return undefined;
+      },
+      liveness: (system, signal) => unitLiveness(system, name, signal),
+      defaultProbe: async () => undefined,
+    };
+  });

@@ -1,0 +1,118 @@
+/** What systemd says of a unit, and how it is told to reload or restart it. */
+import { existsSync } from "node:fs";
+import { AgentError } from "../base/errors.ts";
+import { type Milliseconds, pause, SECOND } from "../base/time.ts";
+import type { Liveness, ReloadContext, System } from "../core/ports.ts";
+import { execute } from "./execute.ts";
+
+/** How long systemd may take to answer a question. */
+const QUESTION: Milliseconds = 10 * SECOND;
+const SETTLE_STEP: Milliseconds = 250;
+
+/** Whether systemd is this host's init, as sd_booted(3) tells. */
+export function systemdRuns(): boolean {
+  return existsSync("/run/systemd/system");
+}
+
+/** A unit as people name it: `nginx`, not `nginx.service`. */
+export function shortName(unit: string): string {
+  return unit.replace(/\.service$/, "");
+}
+
+/** Whether the unit runs; `unknown` where there is no systemd. */
+export async function unitLiveness(system: System, unit: string, signal: AbortSignal): Promise<Liveness> {
+  return systemdRuns() ? (await unitState(system, unit, signal)).liveness : "unknown";
+}
+
+export interface UnitState {
+  readonly liveness: Liveness;
+  /** For people: `failed (failed)`, `inactive (dead)`. */
+  readonly text: string;
+}
+
+/** Asks systemd once; what it does not tell is `unknown`. */
+export async function unitState({ run }: Pick<System, "run">, unit: string, signal: AbortSignal): Promise<UnitState> {
+  const argv = ["systemctl", "show", "-p", "LoadState,ActiveState,SubState,MainPID", "--", unit];
+  const { exitCode, output } = await run(argv, { timeout: QUESTION, signal });
+  const fact = (name: string): string | undefined => new RegExp(`^${name}=(.*)$`, "m").exec(output)?.[1];
+  const active = fact("ActiveState");
+  const text = `${active ?? "unknown"} (${fact("SubState") ?? "unknown"})`;
+  if (exitCode !== 0 || active === undefined) return { liveness: "unknown", text };
+  // A oneshot that stays "active (exited)", such as Debian's postgresql.service, only stands for units that do the work.
+  if (text === "active (exited)" && fact("MainPID") === "0") return { liveness: "unknown", text };
+  if (active === "active" || active === "reloading" || active === "refreshing") return { liveness: "up", text };
+  return { liveness: fact("LoadState") === "not-found" ? "absent" : "down", text };
+}
+
+export interface UnitChange {
+  readonly unit: string;
+  readonly action: "reload" | "restart";
+  readonly timeout: Milliseconds;
+  /** How long the unit is watched afterwards: a daemon may die seconds after a reload that ended well. */
+  readonly settle: Milliseconds;
+}
+
+/**
+ * Reloads or restarts a unit. Throws `RELOAD_FAILED` where systemd does not run (`instead` is then the hint), where the
+ * job fails, and where the unit is down afterwards.
+ */
+export async function changeUnit(
+  system: System,
+  change: UnitChange & { readonly instead: string },
+  context: Pick<ReloadContext, "revive">,
+  signal: AbortSignal,
+): Promise<void> {
+  if (systemdRuns()) return await actOnUnit(system, change, context, signal);
+  const message = `Cannot ${change.action} ${shortName(change.unit)}: systemd does not run on this host`;
+  throw new AgentError("RELOAD_FAILED", message, { hint: change.instead });
+}
+
+/** {@link changeUnit} on a host that has systemd. */
+export async function actOnUnit(
+  system: System,
+  { unit, action, timeout, settle }: UnitChange,
+  { revive }: Pick<ReloadContext, "revive">,
+  signal: AbortSignal,
+): Promise<void> {
+  const fallen = revive === true && (await unitState(system, unit, signal)).liveness === "down";
+  const verb = fallen ? "start" : action;
+  const hint = `systemctl status ${unit} and journalctl -u ${unit} show why`;
+  await execute(
+    system,
+    ["systemctl", verb, "--", unit],
+    { action: `${verb} ${shortName(unit)}`, timeout, hint, explain: (output) => explainJob(output) },
+    signal,
+  );
+  await staysUp(system, unit, verb, settle, signal);
+}
+
+/** A hint for the answers of systemctl that have one remedy. */
+function explainJob(output: string): string | undefined {
+  if (!output.includes("is not applicable")) return undefined;
+  return "this unit has no ExecReload=; write action: restart where a restart may be afforded";
+}
+
+/** SIGHUP ends what does not handle it, and systemd calls that a clean exit: only the unit's state tells. */
+async function staysUp(
+  system: System,
+  unit: string,
+  verb: string,
+  settle: Milliseconds,
+  signal: AbortSignal,
+): Promise<void> {
+  const end = system.clock.monotonic() + settle;
+  while (!signal.aborted) {
+    const { liveness, text } = await unitState(system, unit, signal);
+    if (liveness === "down" || liveness === "absent") {
+      throw new AgentError(
+        "RELOAD_FAILED",
+        `Cannot ${verb} ${shortName(unit)}: the ${verb} ended well, and then the unit was ${text}`,
+        {
+          hint: `journalctl -u ${unit} shows why; a service that reads its files at every handshake needs type: none`,
+        },
+      );
+    }
+    if (system.clock.monotonic() >= end) return;
+    await pause(SETTLE_STEP, signal);
+  }
+}
