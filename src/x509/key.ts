@@ -1,6 +1,11 @@
-import type { KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPair, hash, type KeyObject } from "node:crypto";
+import { promisify } from "node:util";
+import { AgentError } from "../base/errors.ts";
+import { decodePem, type PemBlock } from "./pem.ts";
 
-export type KeyAlgorithm = "ec-p256" | "ec-p384" | "ed25519" | "rsa-2048" | "rsa-3072" | "rsa-4096";
+/** Every key that a spec can ask for. */
+export const KEY_ALGORITHMS = ["ec-p256", "ec-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"] as const;
+export type KeyAlgorithm = (typeof KEY_ALGORITHMS)[number];
 
 /** A private key that cannot be printed by accident: every way to turn it into text gives `[private key]`. */
 export interface PrivateKey {
@@ -10,4 +15,130 @@ export interface PrivateKey {
   readonly keyObject: KeyObject;
   /** PKCS#8 PEM with a final newline. The one way to get at the bytes. */
   toPem(): string;
+  toString(): string;
+  toJSON(): string;
+}
+
+const HIDDEN = "[private key]";
+
+function privateKey(keyObject: KeyObject): PrivateKey {
+  const hide = (): string => HIDDEN;
+  const key = {
+    algorithm: describeKey(keyObject).algorithm,
+    keyId: keyIdOf(createPublicKey(keyObject)),
+    keyObject,
+    toPem: () => keyObject.export({ type: "pkcs8", format: "pem" }).toString(),
+    toString: hide,
+    toJSON: hide,
+    [Symbol.for("nodejs.util.inspect.custom")]: hide,
+  };
+  return Object.freeze(key);
+}
+
+const generateRsa = promisify(generateKeyPair) as (
+  type: "rsa",
+  options: { modulusLength: number },
+) => Promise<{ privateKey: KeyObject }>;
+const generateEc = promisify(generateKeyPair) as (
+  type: "ec",
+  options: { namedCurve: string },
+) => Promise<{ privateKey: KeyObject }>;
+const generateEd25519 = promisify(generateKeyPair) as (type: "ed25519") => Promise<{ privateKey: KeyObject }>;
+
+const GENERATORS: Readonly<Record<KeyAlgorithm, () => Promise<{ privateKey: KeyObject }>>> = {
+  "ec-p256": () => generateEc("ec", { namedCurve: "prime256v1" }),
+  "ec-p384": () => generateEc("ec", { namedCurve: "secp384r1" }),
+  ed25519: () => generateEd25519("ed25519"),
+  "rsa-2048": () => generateRsa("rsa", { modulusLength: 2048 }),
+  "rsa-3072": () => generateRsa("rsa", { modulusLength: 3072 }),
+  "rsa-4096": () => generateRsa("rsa", { modulusLength: 4096 }),
+};
+
+/** A fresh key, made off the main thread (RSA takes up to seconds). */
+export async function generateKey(algorithm: KeyAlgorithm): Promise<PrivateKey> {
+  return privateKey((await GENERATORS[algorithm]()).privateKey);
+}
+
+const ENCRYPTED = /^(?:-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4,ENCRYPTED)/m;
+const ENCODINGS = { "PRIVATE KEY": "pkcs8", "EC PRIVATE KEY": "sec1", "RSA PRIVATE KEY": "pkcs1" } as const;
+
+/**
+ * The one private key in a PEM text: PKCS#8, SEC1 or PKCS#1. Certificates and parameters beside it are passed over, so
+ * that a `combined` file can be read. Throws `KEY_UNUSABLE`, never quoting what was read.
+ */
+export function parseKey(pem: string | Uint8Array): PrivateKey {
+  if (ENCRYPTED.test(typeof pem === "string" ? pem : Buffer.from(pem).toString("latin1"))) {
+    throw new AgentError("KEY_UNUSABLE", "Cannot use the private key: it is encrypted", {
+      hint: "store it without a passphrase: openssl pkey -in FILE -out FILE.plain",
+    });
+  }
+  const labels = Object.keys(ENCODINGS);
+  const [block, ...others] = decodePem(pem, { labels, policy: "file", code: "KEY_UNUSABLE" });
+  if (block === undefined) throw unusable("there is none in the file");
+  if (others.length > 0) throw unusable(`there are ${others.length + 1} of them in one file`);
+  const keyObject = decodeKey(block);
+  if (!CAN_SIGN.has(keyObject.asymmetricKeyType ?? "")) {
+    throw unusable(`a key of type ${keyObject.asymmetricKeyType ?? "unknown"} cannot sign`);
+  }
+  return privateKey(keyObject);
+}
+
+const CAN_SIGN: ReadonlySet<string> = new Set(["rsa", "rsa-pss", "ec", "ed25519", "ed448"]);
+
+function decodeKey(block: PemBlock): KeyObject {
+  const type = ENCODINGS[block.label as keyof typeof ENCODINGS];
+  try {
+    const { buffer, byteOffset, length } = block.bytes;
+    return createPrivateKey({ key: Buffer.from(buffer, byteOffset, length), format: "der", type });
+  } catch {
+    // Without its cause: OpenSSL's words add nothing, and may one day quote what they stumbled over.
+    throw unusable("its bytes are damaged, or of a kind that OpenSSL does not know");
+  } finally {
+    block.bytes.fill(0);
+  }
+}
+
+function unusable(fact: string): AgentError {
+  return new AgentError("KEY_UNUSABLE", `Cannot use the private key: ${fact}`);
+}
+
+/** SHA-256 of the SubjectPublicKeyInfo (RFC 5280, 4.1), lower-case hex. */
+export function keyIdOf(publicKey: KeyObject): string {
+  return hash("sha256", publicKey.export({ type: "spki", format: "der" }), "hex");
+}
+
+/** Whether a certificate is one of this key. */
+export function matches(key: Pick<PrivateKey, "keyId">, certificate: { readonly keyId: string }): boolean {
+  return key.keyId === certificate.keyId;
+}
+
+export interface KeyDescription {
+  readonly algorithm: KeyAlgorithm | "other";
+  /** For people: `RSA 1024`, `EC prime192v1`, `ed25519`. */
+  readonly label: string;
+  /** Below what clients take: RSA under 2048 bits, EC under 256, DSA. */
+  readonly weak: boolean;
+}
+
+const CURVES: Readonly<Record<string, KeyAlgorithm>> = { prime256v1: "ec-p256", secp384r1: "ec-p384" };
+
+/** What kind of key it is, private or public. */
+export function describeKey(key: KeyObject): KeyDescription {
+  const { modulusLength = 0, namedCurve = "without a name" } = key.asymmetricKeyDetails ?? {};
+  switch (key.asymmetricKeyType) {
+    case "rsa":
+    case "rsa-pss": {
+      const name = `${key.asymmetricKeyType}-${modulusLength}`;
+      const algorithm = KEY_ALGORITHMS.find((known) => known === name) ?? "other";
+      return { algorithm, label: `RSA ${modulusLength}`, weak: modulusLength < 2048 };
+    }
+    case "ec": {
+      const bits = Number(/\d{3}/.exec(namedCurve)?.[0] ?? 0);
+      return { algorithm: CURVES[namedCurve] ?? "other", label: `EC ${namedCurve}`, weak: bits < 256 };
+    }
+    case "ed25519":
+      return { algorithm: "ed25519", label: "Ed25519", weak: false };
+    default:
+      return { algorithm: "other", label: key.asymmetricKeyType ?? "unknown", weak: key.asymmetricKeyType === "dsa" };
+  }
 }
