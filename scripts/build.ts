@@ -1,0 +1,96 @@
+/**
+ * Builds the one file that gets installed: `dist/certagent.mjs`, and the licences of everything in it beside it. The
+ * same sources give the same bytes, wherever and whenever they are built.
+ */
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { build, type Metafile, type Plugin } from "esbuild";
+
+const ROOT = join(import.meta.dirname, "..");
+const NOTICE = `certagent is licensed under the Apache License 2.0 (LICENSE). It runs on Node.js, which is not part of this
+file and comes with its own LICENSE. The packages that certagent.mjs contains, each with its licence:
+`;
+
+/** Packages that cost memory and start-up time: loaded when a key is certified, a token signed or a CA spoken to. */
+const LAZY_PACKAGES = ["@peculiar/x509", "jose", "reflect-metadata", "undici"];
+
+/** CommonJS packages inside an ES module call `require` for Node's own modules. */
+const REQUIRE = 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
+
+/** Of package.json only the version gets in: the rest is nobody's business on a host, and would make builds differ. */
+const versionOnly: Plugin = {
+  name: "version only",
+  setup: (esbuild) => {
+    esbuild.onLoad({ filter: /[\\/]package\.json$/ }, async ({ path, with: { type } }) => {
+      if (type !== "json" || path !== join(ROOT, "package.json")) return undefined;
+      const { version } = JSON.parse(await readFile(path, "utf8")) as { version: string };
+      return { contents: JSON.stringify({ version }), loader: "json" };
+    });
+  },
+};
+
+/**
+ * Bundles `entry` (from the root of the checkout) into `folder`. Throws where a package of {@link LAZY_PACKAGES} would be
+ * evaluated at start, or one without a licence text would get in.
+ */
+export async function bundle(entry: string, folder: string): Promise<void> {
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: [entry],
+    outfile: "certagent.mjs",
+    write: false,
+    bundle: true,
+    metafile: true,
+    format: "esm",
+    platform: "node",
+    target: "node26",
+    // Identifiers stay, so that a stack trace from a host can be read.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    legalComments: "none",
+    banner: { js: REQUIRE },
+    plugins: [versionOnly],
+    logLevel: "warning",
+  });
+  refuseEarlyPackages(metafile, entry);
+  await mkdir(folder, { recursive: true });
+  for (const { contents } of outputFiles) await replace(join(folder, "certagent.mjs"), contents);
+  await replace(join(folder, "LICENSES.txt"), await licences(metafile));
+}
+
+/** A test may be running the old file: it is replaced, not written into. */
+async function replace(path: string, contents: Uint8Array | string): Promise<void> {
+  await writeFile(`${path}.new`, contents);
+  await rename(`${path}.new`, path);
+}
+
+/** Follows the static imports alone: what they reach is evaluated at start, what stands behind `import()` is not. */
+function refuseEarlyPackages(metafile: Metafile, entry: string): void {
+  const chains = new Map([[entry, [entry]]]);
+  for (const [file, chain] of chains) {
+    const early = LAZY_PACKAGES.find((name) => file.startsWith(`node_modules/${name}/`));
+    if (early !== undefined) throw new Error(`${early} is loaded at start: ${chain.join(" → ")}`);
+    for (const { kind, path } of metafile.inputs[file]?.imports ?? []) {
+      if (kind !== "dynamic-import" && !chains.has(path)) chains.set(path, [...chain, path]);
+    }
+  }
+}
+
+async function licences(metafile: Metafile): Promise<string> {
+  const folders = Object.keys(metafile.inputs).map((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0]);
+  const packages = [...new Set(folders)].filter((folder) => folder !== undefined).toSorted();
+  const texts = await Promise.all(packages.map((folder) => licence(join(ROOT, folder))));
+  return [NOTICE, ...texts].join(`\n${"-".repeat(80)}\n`);
+}
+
+async function licence(folder: string): Promise<string> {
+  const { name, version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8")) as Record<
+    string,
+    string
+  >;
+  const file = (await readdir(folder)).find((entry) => /^licen[sc]e/i.test(entry));
+  if (file === undefined) throw new Error(`${name} ${version} (${license}) has no licence text`);
+  return `${name} ${version} (${license})\n\n${(await readFile(join(folder, file), "utf8")).trim()}\n`;
+}
+
+if (import.meta.main) await bundle("src/main.ts", join(ROOT, "dist"));

