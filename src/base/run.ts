@@ -1,8 +1,14 @@
-import type { Milliseconds } from "./time.ts";
+/** Runs programs: the only place that starts a process. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { AgentError } from "./errors.ts";
+import { errnoOf } from "./file-error.ts";
+import { openOutput } from "./run-output.ts";
+import { type Milliseconds, pause, SECOND, systemClock, withDeadline } from "./time.ts";
 
 export interface RunOptions {
   /** SIGTERM to the whole process group at the deadline, SIGKILL 5 s later. */
   readonly timeout: Milliseconds;
+  /** Ends the waiting, never the program: what certagent began to reload goes on when certagent is stopped. */
   readonly signal?: AbortSignal | undefined;
   /** Added to the fixed clean environment (PATH, LANG). */
   readonly env?: Readonly<Record<string, string>> | undefined;
@@ -17,9 +23,115 @@ export interface RunResult {
   readonly exitCode: number | null;
   readonly signal: string | null;
   readonly timedOut: boolean;
-  /** Standard output and error as they came, at most 64 KiB, control characters escaped. */
+  /** Standard output and error as they came, head and tail where that is too much, control characters escaped. */
   readonly output: string;
 }
 
-/** Runs a program by argv, never through a shell. Rejects only where the program cannot be started (`RELOAD_FAILED`). */
+/**
+ * Runs a program by argv, never through a shell, and waits for that program alone: a daemon that it leaves behind, and
+ * that keeps its output open, is neither waited for nor harmed. Rejects with `RELOAD_FAILED` where the program cannot
+ * be started, and where `signal` ends the waiting.
+ */
 export type Run = (argv: readonly string[], options: RunOptions) => Promise<RunResult>;
+
+/** Nothing in /usr/local may shadow a program of the distribution, since it is writable by group staff on some. */
+const ENVIRONMENT = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin", LANG: "C.UTF-8" };
+const OUTPUT_LIMIT = 64 * 1024;
+/** Between SIGTERM and SIGKILL. */
+const GRACE: Milliseconds = 5 * SECOND;
+const STEP: Milliseconds = 20;
+
+interface Ending {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+}
+
+export const run: Run = async (argv, options) => {
+  const stopping = (): boolean => options.signal?.aborted ?? false;
+  if (stopping()) throw leftBehind(argv, "start");
+  await using output = await openOutput(options.outputLimit ?? OUTPUT_LIMIT);
+  const { child, ended } = await start(argv, options, output.descriptor);
+  const deadline = withDeadline(options.timeout, options.signal);
+  const ending = await Promise.race([ended, aborted(deadline)]);
+  if (ending !== undefined) return { ...ending, timedOut: false, output: await output.text() };
+  if (stopping()) {
+    child.unref();
+    throw leftBehind(argv, "wait for");
+  }
+  const killed = await endGroup(child, ended);
+  return { ...killed, timedOut: true, output: await output.text() };
+};
+
+/** Starts a program as the leader of a new process group, with nothing of ours but what it is given. */
+async function start(
+  argv: readonly string[],
+  { env, descriptor }: RunOptions,
+  output: number,
+): Promise<{ child: ChildProcess; ended: Promise<Ending> }> {
+  const [program = "", ...rest] = argv;
+  const child = spawn(program, rest, {
+    cwd: "/",
+    env: { ...ENVIRONMENT, ...env },
+    detached: true,
+    // Not a pipe: a program must outlive its reader, and a daemon that it leaves behind must not keep us waiting.
+    stdio: ["ignore", output, output, ...(descriptor === undefined ? [] : [descriptor])],
+  });
+  const started = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<Ending>();
+  child.once("spawn", started.resolve);
+  child.once("error", (error) => started.reject(startFailure(program, error)));
+  child.once("exit", (exitCode, signal) => ended.resolve({ exitCode, signal }));
+  await started.promise;
+  return { child, ended: ended.promise };
+}
+
+function startFailure(program: string, cause: Error): AgentError {
+  const code = errnoOf(cause);
+  const fact =
+    code === "ENOENT"
+      ? "no such program"
+      : code === "EACCES"
+        ? "permission denied, or not executable"
+        : cause.message.replace(/^spawn\S* /, "");
+  const hint = code === "ENOENT" ? "is it installed, and the interpreter that a script's first line names?" : undefined;
+  return new AgentError("RELOAD_FAILED", `Cannot run "${program}": ${fact}`, { cause, hint });
+}
+
+function leftBehind(argv: readonly string[], action: string): AgentError {
+  return new AgentError("RELOAD_FAILED", `Cannot ${action} "${argv[0]}": certagent is stopping`);
+}
+
+/** Resolves with nothing as soon as the signal aborts. */
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener("abort", () => resolve(undefined), { once: true });
+  });
+}
+
+/** SIGTERM to the group, SIGKILL to what is left of it after a grace; then nothing of it runs. */
+async function endGroup(child: ChildProcess, ended: Promise<Ending>): Promise<Ending> {
+  const group = -(child.pid ?? Number.NaN);
+  signalGroup(group, "SIGTERM");
+  await goneWithin(group, GRACE);
+  signalGroup(group, "SIGKILL");
+  // What hangs in the kernel (a dead NFS server) outlives even SIGKILL for as long as that hangs.
+  const ending = await Promise.race([ended, pause(GRACE)]);
+  if (ending === undefined) child.unref();
+  return ending ?? { exitCode: null, signal: "SIGKILL" };
+}
+
+async function goneWithin(group: number, span: Milliseconds): Promise<void> {
+  const end = systemClock.monotonic() + span;
+  while (signalGroup(group, 0) && systemClock.monotonic() < end) await pause(STEP);
+}
+
+/** False where nothing is left of the group. */
+function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(group, signal);
+  } catch (error) {
+    if (errnoOf(error) === "ESRCH") return false;
+    throw error;
+  }
+}

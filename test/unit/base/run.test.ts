@@ -1,0 +1,169 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtempDisposable, open, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { run } from "../../../src/base/run.ts";
+import { MINUTE, pause, SECOND } from "../../../src/base/time.ts";
+
+const timeout = MINUTE;
+
+/** A shell is the shortest way to write a program that misbehaves; certagent itself never starts one. */
+const shell = (script: string, ...words: string[]): string[] => ["/bin/sh", "-c", script, "sh", ...words];
+
+function runs(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await pause(10);
+}
+
+test("run() passes every word as it stands and starts no shell", async () => {
+  const words = ["a b", "$(id)", "`id`", ";", "*", "--", "", "ä\n"];
+
+  const result = await run(["/usr/bin/printf", "[%s]", ...words], { timeout });
+
+  expect(result).toEqual({
+    exitCode: 0,
+    signal: null,
+    timedOut: false,
+    output: words.map((word) => `[${word}]`).join(""),
+  });
+});
+
+test("run() gives a program a fixed environment, the root folder, no input and no descriptor of ours", async () => {
+  await using other = await open("/dev/null");
+  const script = "env | sort | grep -v -e ^PWD= -e ^SHLVL= -e ^OLDPWD= -e ^_=; pwd; cat; ls /proc/$$/fd";
+
+  const { output } = await run(shell(script), { timeout, env: { CERTAGENT_NAME: "web" } });
+
+  expect(other.fd).toBeGreaterThan(2);
+  expect(output.split("\n")).toEqual([
+    "CERTAGENT_NAME=web",
+    "LANG=C.UTF-8",
+    "PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin",
+    "/",
+    "0",
+    "",
+  ]);
+});
+
+test("run() tells the exit code and the signal that ended a program", async () => {
+  expect(await run(shell("exit 7"), { timeout })).toMatchObject({ exitCode: 7, signal: null });
+  expect(await run(shell("kill -SYS $$"), { timeout })).toMatchObject({ exitCode: null, signal: "SIGSYS" });
+});
+
+test("run() names the program that cannot be started", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-run-"));
+  const plain = join(folder.path, "plain");
+  await writeFile(plain, "#!/bin/sh\n", { mode: 0o644 });
+
+  await expect(run(["/nowhere/nginx"], { timeout })).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: 'Cannot run "/nowhere/nginx": no such program',
+  });
+  await expect(run([plain], { timeout })).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: `Cannot run "${plain}": permission denied, or not executable`,
+  });
+});
+
+test("run() escapes control characters and what turns the direction of text", async () => {
+  const { output } = await run(["/usr/bin/printf", "a\\tb\\r\\nc\\033[31m\\000\\xff\\u202e\\n"], { timeout });
+
+  expect(output).toBe("a\tb\nc\\x1b[31m\\x00\ufffd\\u202e\n");
+});
+
+test("run() keeps head and tail of a flood, and no file of it", async () => {
+  const before = readdirSync(tmpdir()).filter((name) => name.startsWith(".certagent-output"));
+  const flood = 'echo first; head -c 100000000 /dev/zero | tr "\\0" x; echo; echo last';
+
+  const { output, exitCode } = await run(shell(flood), { timeout });
+
+  expect(exitCode).toBe(0);
+  expect(output.length).toBeLessThan(65 * 1024);
+  expect(output).toMatch(/^first\nx+\n\[… left out …\]\nx+\nlast\n$/);
+  expect(readdirSync(tmpdir()).filter((name) => name.startsWith(".certagent-output"))).toEqual(before);
+});
+
+test("run() keeps as much output as it is asked for", async () => {
+  const script = shell('head -c 200000 /dev/zero | tr "\\0" x');
+
+  expect((await run(script, { timeout, outputLimit: 1024 * 1024 })).output).toBe("x".repeat(200_000));
+  expect((await run(script, { timeout, outputLimit: 10 })).output).toBe("xxxxx\n[… left out …]\nxxxxx");
+});
+
+test("run() ends a hanging program with its whole group at the deadline", async () => {
+  const { output, ...result } = await run(shell("sleep 1000 & echo $! $$; wait"), { timeout: SECOND });
+
+  expect(result).toEqual({ exitCode: null, signal: "SIGTERM", timedOut: true });
+  expect(output.trim().split(" ").map(Number).filter(runs)).toEqual([]);
+});
+
+test("run() kills what ignores SIGTERM, members of the group that outlive their leader too", async () => {
+  const deaf = `${process.execPath} -e 'process.on("SIGTERM",()=>{});process.on("SIGHUP",()=>{});setInterval(()=>{},1000);console.log(process.pid)'`;
+  const script = `${deaf} & while [ ! -s "$1" ]; do sleep 0.05; done; echo $!; sleep 1000`;
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-run-"));
+  const ready = join(folder.path, "ready");
+
+  const { output, timedOut } = await run(shell(script.replace(" & ", ' >"$1" & '), ready), { timeout: 3 * SECOND });
+
+  expect(timedOut).toBe(true);
+  expect(runs(Number(output.trim()))).toBe(false);
+});
+
+test("run() neither waits for a daemon that keeps its output open nor harms it", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-run-"));
+  const go = join(folder.path, "go");
+  const done = join(folder.path, "done");
+  const daemon = 'while [ ! -e "$1" ]; do sleep 0.05; done; echo still writing && echo yes > "$2"';
+
+  const { exitCode, output, timedOut } = await run(
+    ["/usr/bin/setsid", "--fork", ...shell(`echo started; ${daemon}`, go, done)],
+    { timeout },
+  );
+  await writeFile(go, "");
+  await until(() => existsSync(done) && readFileSync(done, "utf8") === "yes\n");
+
+  expect({ exitCode, timedOut }).toEqual({ exitCode: 0, timedOut: false });
+  expect("started\n").toContain(output);
+});
+
+test("run() stops waiting when it is told to, and leaves the program alone", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-run-"));
+  const [begun, go, done] = ["begun", "go", "done"].map((name) => join(folder.path, name)) as [string, string, string];
+  const stop = new AbortController();
+  const script = 'echo > "$1"; while [ ! -e "$2" ]; do sleep 0.05; done; echo out; echo yes > "$3"';
+
+  const waiting = run(shell(script, begun, go, done), { timeout, signal: stop.signal });
+  const outcome = expect(waiting).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: 'Cannot wait for "/bin/sh": certagent is stopping',
+  });
+  await until(() => existsSync(begun));
+  stop.abort();
+  await outcome;
+  await writeFile(go, "");
+
+  await until(() => existsSync(done) && readFileSync(done, "utf8") === "yes\n");
+  await expect(run(["/bin/true"], { timeout, signal: stop.signal })).rejects.toThrow('Cannot start "/bin/true"');
+});
+
+test("run() hands over a descriptor, so that a child locks it for its parent", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-run-"));
+  const path = join(folder.path, "lock");
+  const flock = ["/usr/bin/flock", "--nonblock", "3"];
+  const holder = await open(path, "a");
+  await using rival = await open(path, "a");
+
+  expect((await run(flock, { timeout, descriptor: holder.fd })).exitCode).toBe(0);
+  expect((await run(flock, { timeout, descriptor: rival.fd })).exitCode).toBe(1);
+  await holder.close();
+  expect((await run(flock, { timeout, descriptor: rival.fd })).exitCode).toBe(0);
+});
