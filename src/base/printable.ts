@@ -1,0 +1,25 @@
+/** Control, format (bidi, zero width), unassigned, private and surrogate code points, and the two line separators. */
+const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
+const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+/**
+ * Text from elsewhere (a CA, a server, a file name) as one line that can do nothing but be read: what would start a
+ * line, move a cursor, be invisible or change the order of reading becomes `\n`, `\x1b`, `\u{202e}`.
+ */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => SHORT[character] ?? escaped(character));
+}
+
+function escaped(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+}
+
+/** The same for a text that is JSON already, which stays the same JSON: only escapes that JSON knows are used. */
+export function printableJson(json: string): string {
+  return json.replace(UNPRINTABLE, (character) =>
+    Array.from({ length: character.length }, (_, index) => {
+      return `\\u${character.charCodeAt(index).toString(16).padStart(4, "0")}`;
+    }).join(""),
+  );
+}
