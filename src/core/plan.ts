@@ -143,9 +143,11 @@ function obstacle(_: Desired, { apply }: Observed, now: Instant): Finding {
 }
 
 /** A pair that stands there and fits is taken over: it costs no issuance and needs no secret on the host. */
-function pairFoundOnHost(_: Desired, { generation, apply, adoptionRefused }: Observed): Finding {
+function pairFoundOnHost(_: Desired, { generation, apply, adoptionRefused, facts }: Observed, now: Instant): Finding {
   if (generation !== null || !apply.adoptable || adoptionRefused) return undefined;
-  return { kind: "adopt", because: "a certificate and its key that fit the spec stand at its outputs already" };
+  const at = tryAt(facts, "issue", now) ?? now;
+  const because = "a certificate and its key that fit the spec stand at its outputs already";
+  return at <= now ? { kind: "adopt", because } : { kind: "wait", because, next: { action: "adopt", at }, until: at };
 }
 
 /** Issues where a reason is due and nothing holds it. */

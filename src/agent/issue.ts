@@ -1,0 +1,62 @@
+import { judgeChain } from "../core/fit.ts";
+import type { Desired, Generation, Issued, Issuer, Order } from "../core/ports.ts";
+import type { Generations } from "../store/generations.ts";
+import { generateKey, type PrivateKey } from "../x509/key.ts";
+
+/** What one issuance needs to know. */
+export interface IssueOrder {
+  readonly desired: Desired;
+  /** The newest generation; undefined before the first. */
+  readonly current: Generation | undefined;
+  /** Whether the CA is asked to renew `current`, or for a new certificate. */
+  readonly renewal: boolean;
+  /** The number that was deployed last, which new ones must follow. */
+  readonly after: number | null;
+}
+
+/** Called as soon as the CA has issued, before its answer is judged: refused answers count for the storm breaker. */
+export type OnIssued = (issued: Issued) => void;
+
+/**
+ * One issuance: a key that is durable before its request leaves the host, the CA's answer judged before anything else,
+ * then staged as a new generation, durable when this resolves. Throws what the issuer throws, `CHAIN_UNUSABLE`, or
+ * `DEPLOY_FAILED` where the state folder cannot be written.
+ */
+export async function issue(
+  { desired, current, renewal, after }: IssueOrder,
+  { issuer, generations, now }: { issuer: Issuer; generations: Generations; now: () => number },
+  onIssued: OnIssued,
+  signal: AbortSignal,
+): Promise<Generation> {
+  const key = await keyFor(desired, current, generations);
+  const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
+  const issued = await issuer.issue(order, signal);
+  onIssued(issued);
+  judgeChain({
+    request: desired.request,
+    key,
+    chain: issued.chain,
+    roots: issued.roots,
+    previous: current?.chain[0],
+    now: now(),
+  });
+  const { chain, roots, via } = issued;
+  return generations.stage({ request: desired.request, key, chain, roots, via, issuedAt: now() }, after);
+}
+
+/** The key to certify: the one there is, unless it is to be rotated or is of another kind; else a new, durable one. */
+async function keyFor(
+  { request, rotate }: Desired,
+  current: Generation | undefined,
+  generations: Generations,
+): Promise<PrivateKey> {
+  const fits = (key: PrivateKey): boolean =>
+    request.key === null ? key.algorithm !== "other" : key.algorithm === request.key;
+  if (current !== undefined && !rotate && fits(current.key)) return current.key;
+  // A request with this key may have been answered without the answer arriving: asking again with it loses nothing.
+  const pending = await generations.pendingKey();
+  if (pending !== undefined && fits(pending) && pending.keyId !== current?.key.keyId) return pending;
+  const key = await generateKey(request.key ?? "ec-p256");
+  await generations.keepPendingKey(key);
+  return key;
+}

@@ -1,0 +1,58 @@
+/** What the journal is told of a certificate: one event, one line, `certificate=` in each. */
+import { type AgentError, ERROR_CODES } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { formatInstant } from "../base/time.ts";
+import type { Step, Streak } from "../core/facts.ts";
+import type { ApplyReport, Generation } from "../core/ports.ts";
+import type { Verdict } from "./prove.ts";
+
+const FAILED: Readonly<Record<Step, string>> = {
+  issue: "cannot get a certificate",
+  apply: "cannot deploy",
+  prove: "not proven",
+};
+
+/** A failure that is tried again is a warning and says when; one that needs an operator is an error. */
+export function logFailure(log: Log, certificate: string, step: Step, error: AgentError, streak: Streak | null): void {
+  const { code, message, hint } = error;
+  const tryAgain = streak === null ? undefined : formatInstant(streak.tryAt);
+  const fields = { certificate, code, reason: message, hint, attempt: streak?.attempts, try_again: tryAgain };
+  if (ERROR_CODES[code] === "slowly") log.error(FAILED[step], fields);
+  else log.warning(FAILED[step], fields);
+  if (code === "BUG") log.debug("stack of the failure", { certificate, stack: stackOf(error) });
+}
+
+function stackOf(error: AgentError): string | undefined {
+  return error.cause instanceof Error ? error.cause.stack : error.stack;
+}
+
+export function logIssued(log: Log, certificate: string, generation: Generation, because: string): void {
+  const [leaf] = generation.chain;
+  log.info("issued", {
+    certificate,
+    because,
+    via: generation.via,
+    generation: generation.number,
+    serial: leaf.serial,
+    not_after: formatInstant(leaf.notAfter),
+  });
+}
+
+/** The agent's line of a deployment; what was done on the way is the root side's to tell. */
+export function logDeployed(log: Log, certificate: string, report: ApplyReport): void {
+  const services = report.services.map(({ type, outcome }) => `${type}: ${outcome}`);
+  const fields = { certificate, generation: report.deployed, files: report.files, services };
+  if (report.failure === null) log.info("deployed", fields);
+  for (const { type, note } of report.services) {
+    if (note !== null) log.warning("a service asks for attention", { certificate, service: type, note });
+  }
+}
+
+/** A service that was proven before and still is, is no news. */
+export function logVerdict(log: Log, certificate: string, { proof, failure }: Verdict, wasProven: boolean): void {
+  if (failure !== undefined) return;
+  const { type, address, fingerprint } = proof;
+  const fields = { certificate, service: type, address, fingerprint };
+  if (wasProven) log.debug("still proven", fields);
+  else log.info("proven", fields);
+}

@@ -1,0 +1,53 @@
+import type { ObservedGeneration } from "../core/plan.ts";
+import type { Generation } from "../core/ports.ts";
+import type { Generations } from "../store/generations.ts";
+import { earliestExpiry } from "../x509/chain.ts";
+
+/** What decisions need of a generation, without its key and certificates, which are not kept in memory. */
+export function observedGeneration({ number, request, chain, issuedAt }: Generation): ObservedGeneration {
+  const [leaf] = chain;
+  return {
+    number,
+    request,
+    fingerprint: leaf.fingerprint,
+    serial: leaf.serial,
+    key: leaf.key,
+    notBefore: leaf.notBefore,
+    notAfter: leaf.notAfter,
+    chainNotAfter: earliestExpiry(chain),
+    issuedAt,
+  };
+}
+
+/** Reads each generation once, as they never change. */
+export interface GenerationCache {
+  /** The newest that can be read; null where there is none. */
+  newest(): Promise<ObservedGeneration | null>;
+  /** Null where it is not there or cannot be read. */
+  read(number: number): Promise<ObservedGeneration | null>;
+}
+
+export function generationCache(generations: Generations): GenerationCache {
+  const known = new Map<number, ObservedGeneration | null>();
+
+  const load = async (number: number): Promise<ObservedGeneration | null> => {
+    const cached = known.get(number);
+    if (cached !== undefined) return cached;
+    const read = await generations.read(number).then(observedGeneration, () => null);
+    known.set(number, read);
+    return read;
+  };
+
+  return {
+    newest: async () => {
+      const numbers = await generations.list();
+      for (const number of known.keys()) if (!numbers.includes(number)) known.delete(number);
+      for (const number of numbers.toReversed()) {
+        const generation = await load(number);
+        if (generation !== null) return generation;
+      }
+      return null;
+    },
+    read: async (number) => ((await generations.list()).includes(number) ? load(number) : null),
+  };
+}

@@ -1,0 +1,169 @@
+import { AgentError } from "../base/errors.ts";
+import { formatInstant, type Instant, MINUTE } from "../base/time.ts";
+import { allowsUsage, type Certificate } from "../x509/certificate.ts";
+import { arrangeChain, type Chain, type Fault } from "../x509/chain.ts";
+import { matches, type PrivateKey } from "../x509/key.ts";
+import { formatName, type Name } from "../x509/name.ts";
+import type { CertificateRequest } from "./ports.ts";
+
+/** How far the CA's clock may be ahead of this host's. */
+const CLOCK_SKEW = 5 * MINUTE;
+
+/** A pair, what was asked for, and what it must chain to. */
+export interface Fitting {
+  readonly request: Pick<CertificateRequest, "subject" | "names" | "usages" | "key">;
+  readonly key: Pick<PrivateKey, "keyId" | "algorithm">;
+  readonly chain: Chain;
+  readonly roots: readonly Certificate[];
+  readonly now: Instant;
+}
+
+export interface Judgement extends Fitting {
+  /** The leaf that this one replaces. */
+  readonly previous?: Certificate | undefined;
+}
+
+type Check<T> = (fitting: T) => Fault | null;
+
+/** What is asked of every pair. The first finding wins. */
+const CHECKS: readonly Check<Fitting>[] = [checkKey, checkNames, checkCommonName, checkUsages, checkLeaf];
+/** What is asked of a CA's answer besides, before its chain is looked at. */
+const ANSWER_CHECKS: readonly Check<Judgement>[] = [checkLifetime, checkProgress, checkNotAlone];
+
+/**
+ * Whether a CA's answer may replace what is there. Returns the chain to store and serve: in order, without doubles,
+ * without a root. Throws `CHAIN_UNUSABLE` with the first finding.
+ */
+export function judgeChain(judgement: Judgement): Chain {
+  const { chain, now } = judgement;
+  const finding = firstFault(CHECKS, judgement) ?? firstFault(ANSWER_CHECKS, judgement);
+  if (finding !== null) throw unusable(chain, finding);
+  // What begins within the skew is judged at its beginning: this host's clock may be a little behind.
+  const begun = chain.map(({ notBefore }) => notBefore).filter((notBefore) => notBefore <= now + CLOCK_SKEW);
+  const arranged = arrange(judgement, Math.max(now, ...begun));
+  if ("fact" in arranged) throw unusable(chain, arranged);
+  return arranged;
+}
+
+/**
+ * Why a pair that was found on the host does not fit a spec, in words; null where it fits. Asked for is what a renewal
+ * of it needs to be accepted, so that adoption never leads into a renewal that is refused for ever. It need not have
+ * half of its lifetime left: it is renewed at once then.
+ */
+export function fitsForAdoption(fitting: Fitting): string | null {
+  const { request, key, now } = fitting;
+  const [leaf] = fitting.chain;
+  if (request.key !== null && key.algorithm !== request.key) {
+    return `the key is ${leaf.keyLabel}, the spec asks for ${request.key}`;
+  }
+  const finding = firstFault(CHECKS, fitting);
+  if (finding !== null) return finding.fact;
+  const arranged = arrange(fitting, now);
+  return "fact" in arranged ? arranged.fact : null;
+}
+
+function firstFault<T>(checks: readonly Check<T>[], fitting: T): Fault | null {
+  for (const check of checks) {
+    const fault = check(fitting);
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+function unusable([leaf]: Chain, { fact, hint }: Fault): AgentError {
+  const name = leaf.subject || leaf.names[0]?.value || leaf.serial;
+  return new AgentError("CHAIN_UNUSABLE", `Cannot use the certificate for "${name}": ${fact}`, { hint });
+}
+
+function checkKey({ key, chain: [leaf] }: Fitting): Fault | null {
+  return matches(key, leaf) ? null : { fact: "it is for another key" };
+}
+
+function checkNames({ request, chain: [leaf] }: Fitting): Fault | null {
+  const missing = without(request.names, leaf.names).map(formatName);
+  const added = [...without(leaf.names, request.names).map(formatName), ...leaf.otherNames];
+  const parts = [
+    ...(missing.length > 0 ? [`lacks ${missing.join(", ")}`] : []),
+    ...(added.length > 0 ? [`also names ${added.join(", ")}`] : []),
+  ];
+  return parts.length === 0 ? null : { fact: `it ${parts.join(" and ")}` };
+}
+
+function without(names: readonly Name[], others: readonly Name[]): readonly Name[] {
+  return names.filter((name) => !others.some((other) => other.type === name.type && other.value === name.value));
+}
+
+/** ACME CAs choose any of the names as common name, or none: one that stands among the names adds nothing. */
+function checkCommonName({ request, chain: [leaf] }: Fitting): Fault | null {
+  const commonName = leaf.subject.toLowerCase();
+  const allowed = [request.subject, ...request.names.map(formatName)].map((name) => name.toLowerCase());
+  if (commonName === "" || allowed.includes(commonName)) return null;
+  return { fact: `its common name is "${leaf.subject}", not "${request.subject}"` };
+}
+
+/** More than the spec asks for is fine: CAs' templates decide that. */
+function checkUsages({ request, chain: [leaf] }: Fitting): Fault | null {
+  const missing = request.usages.filter((usage) => !allowsUsage(leaf, usage));
+  if (missing.length === 0) return null;
+  return {
+    fact: `it is not for ${missing.join(" and ")} use`,
+    hint: `the CA's template leaves it out: change that, or the spec's usages`,
+  };
+}
+
+function checkLeaf({ chain: [leaf] }: Fitting): Fault | null {
+  if (leaf.isAuthority) return { fact: "it is a CA" };
+  // Without it no TLS 1.3 handshake can be signed.
+  if (leaf.keyUsages?.includes("digitalSignature") === false) return { fact: "its key usage lacks digitalSignature" };
+  return null;
+}
+
+/** The path to a root, every intermediate of which allows what the leaf is for. */
+function arrange({ chain, roots, request }: Fitting, at: Instant): Chain | Fault {
+  const arranged = arrangeChain(chain, roots, at);
+  if ("fact" in arranged) return arranged;
+  for (const intermediate of arranged.slice(1)) {
+    const missing = request.usages.filter((usage) => !allowsUsage(intermediate, usage));
+    if (missing.length > 0)
+      return { fact: `its issuer "${intermediate.subject}" is not for ${missing.join(" and ")} use` };
+  }
+  return arranged;
+}
+
+/** Of its own lifetime, not of the one asked for: a CA may shorten, and answers 24 h with 24 h 1 m. */
+function checkLifetime({ chain: [leaf], now }: Judgement): Fault | null {
+  const { notBefore, notAfter } = leaf;
+  if (notAfter <= notBefore) return { fact: "it ends before it begins" };
+  if (notBefore > now + CLOCK_SKEW) {
+    return {
+      fact: `it begins only at ${formatInstant(notBefore)}, and here it is ${formatInstant(now)}`,
+      hint: "compare this host's clock with the CA's",
+    };
+  }
+  if (notAfter - now >= (notAfter - notBefore) / 2) return null;
+  return {
+    fact: `${notAfter <= now ? "it expired" : "less than half of its lifetime is left: it expires"} at ${formatInstant(notAfter)}`,
+    hint: "ask for a longer lifetime (step-ca begins every certificate a minute ago), or compare the clocks",
+  };
+}
+
+/**
+ * An answer that is not newer than what is there would be asked for again at once. The end must not come earlier,
+ * unless the lifetime has become shorter: then the spec or the CA's policy asked for exactly that. The skew lets a CA
+ * set its clock back between two forced renewals.
+ */
+function checkProgress({ chain: [leaf], previous }: Judgement): Fault | null {
+  if (previous === undefined) return null;
+  if (leaf.fingerprint === previous.fingerprint) return { fact: "it is the one that is there already" };
+  if (leaf.serial === previous.serial && leaf.issuerName === previous.issuerName) {
+    return { fact: `it has the serial number of the one that is there already (${leaf.serial})` };
+  }
+  const shorter = leaf.notAfter - leaf.notBefore < previous.notAfter - previous.notBefore;
+  if (shorter || leaf.notAfter >= previous.notAfter - CLOCK_SKEW) return null;
+  return { fact: `it expires at ${formatInstant(leaf.notAfter)}, before the one that is there already` };
+}
+
+/** Even where the issuer is pinned: clients know the root, and would not find the way. */
+function checkNotAlone({ chain }: Judgement): Fault | null {
+  return chain.length > 1 ? null : { fact: "the CA sent it alone, without the chain to its root" };
+}
