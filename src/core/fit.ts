@@ -34,8 +34,10 @@ const ANSWER_CHECKS: readonly Check<Judgement>[] = [checkLifetime, checkProgress
  * Whether a CA's answer may replace what is there. Returns the chain to store and serve: in order, without doubles,
  * without a root. Throws `CHAIN_UNUSABLE` with the first finding.
  */
-export function judgeChain(judgement: Judgement): Chain {
-  const { chain, now } = judgement;
+export function judgeChain(answer: Judgement): Chain {
+  const chain = leafFirst(answer);
+  const judgement = { ...answer, chain };
+  const { now } = answer;
   const finding = firstFault(CHECKS, judgement) ?? firstFault(ANSWER_CHECKS, judgement);
   if (finding !== null) throw unusable(chain, finding);
   // What begins within the skew is judged at its beginning: this host's clock may be a little behind.
@@ -50,16 +52,22 @@ export function judgeChain(judgement: Judgement): Chain {
  * of it needs to be accepted, so that adoption never leads into a renewal that is refused for ever. It need not have
  * half of its lifetime left: it is renewed at once then.
  */
-export function fitsForAdoption(fitting: Fitting): string | null {
+export function fitsForAdoption(pair: Fitting): string | null {
+  const fitting = { ...pair, chain: leafFirst(pair) };
   const { request, key, now } = fitting;
-  const [leaf] = fitting.chain;
   if (request.key !== null && key.algorithm !== request.key) {
-    return `the key is ${leaf.keyLabel}, the spec asks for ${request.key}`;
+    return `its key is ${key.algorithm === "other" ? "of another kind" : key.algorithm}, the spec asks for ${request.key}`;
   }
   const finding = firstFault(CHECKS, fitting);
   if (finding !== null) return finding.fact;
   const arranged = arrange(fitting, now);
   return "fact" in arranged ? arranged.fact : null;
+}
+
+/** Some CAs and many files have the order wrong: the leaf is the one of our key. */
+function leafFirst({ key, chain }: Pick<Fitting, "key" | "chain">): Chain {
+  const leaf = chain.find((certificate) => matches(key, certificate));
+  return leaf === undefined ? chain : [leaf, ...chain.filter((certificate) => certificate !== leaf)];
 }
 
 function firstFault<T>(checks: readonly Check<T>[], fitting: T): Fault | null {
