@@ -1,0 +1,3 @@
+import { SignJWT } from "jose";
+
+process.stdout.write(SignJWT.name);

@@ -1,0 +1,25 @@
+// A program with every package that certagent bundles: the light ones at start, the heavy ones when they are needed.
+import { watch } from "chokidar";
+import { pino } from "pino";
+import { parseDocument } from "yaml";
+import { z } from "zod";
+import manifest from "../../../package.json" with { type: "json" };
+
+const atStart = {
+  manifest,
+  light: [typeof watch, typeof pino, z.string().parse(parseDocument("text").toJS())],
+  hasReflectMetadata: "getMetadata" in Reflect,
+};
+
+await import("reflect-metadata");
+const { Pkcs10CertificateRequestGenerator } = await import("@peculiar/x509");
+const { SignJWT } = await import("jose");
+const { Agent } = await import("undici");
+
+const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+const csr = await Pkcs10CertificateRequestGenerator.create({ name: "CN=a", keys, signingAlgorithm: algorithm });
+const token = await new SignJWT({ a: 1 }).setProtectedHeader({ alg: "ES256" }).sign(keys.privateKey);
+await new Agent().close();
+
+process.stdout.write(JSON.stringify({ ...atStart, csr: csr.toString("pem"), token }));
