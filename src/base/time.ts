@@ -71,3 +71,8 @@ export function pause(span: Milliseconds, signal?: AbortSignal): Promise<void> {
 export function formatInstant(instant: Instant): string {
   return new Date(instant).toISOString().replace(/\.\d{3}Z$/, "Z");
 }
+
+/** CLOCK_MONOTONIC in microseconds, as systemd compares it (`MONOTONIC_USEC=`); only for that. */
+export function monotonicMicroseconds(): bigint {
+  return process.hrtime.bigint() / 1000n;
+}
