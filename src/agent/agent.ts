@@ -11,7 +11,8 @@ import {
   statusOf,
   statusOfInvalid,
 } from "../core/status.ts";
-import type { Reading, SpecFolder } from "../spec/folder.ts";
+import type { SpecFolder, Specs } from "../spec/folder.ts";
+import type { Problem } from "../spec/problem.ts";
 import type { Layout } from "../store/layout.ts";
 import { type IssuerConfig, issuerCache } from "./issuer-cache.ts";
 import { type ManagedCertificate, manage } from "./managed.ts";
@@ -75,6 +76,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   let lastTick: { readonly wall: Instant; readonly monotonic: Milliseconds } | undefined;
   let suspectSince: Milliseconds | undefined;
   let waker = new AbortController();
+  let toldProblems: ReadonlySet<string> = new Set();
   let rereading: Promise<void> = Promise.resolve();
 
   const wake = (): void => waker.abort();
@@ -94,10 +96,18 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
 
   // ------------------------------------------------------------------------------------------------------- reading
 
+  /** Problems of the configuration and the folder as a whole, each told once. */
+  const tellProblems = (problems: readonly Problem[]): void => {
+    const texts = problems.map(placeAndMessage);
+    for (const text of texts) if (!toldProblems.has(text)) log.warning("configuration problem", { reason: text });
+    toldProblems = new Set(texts);
+  };
+
   const owners = (): ReadonlyMap<string, string> =>
     new Map([...managed.values()].flatMap((one) => one.deployedPaths().map((path) => [path, one.name] as const)));
 
-  const take = async (reading: Reading): Promise<void> => {
+  const take = async (reading: Specs): Promise<void> => {
+    tellProblems(reading.problems);
     if (issuers.configure(reading.host)) for (const one of managed.values()) one.forgive();
     for (const name of [...managed.keys(), ...invalid.keys()]) {
       if (reading.specs.has(name)) continue;
@@ -129,7 +139,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
 
   const reread = (): Promise<void> => {
     rereadAt = clock.now() + REREAD_EVERY;
-    const next = rereading.then(async () => take(await specs.read(owners())));
+    const next = rereading.then(async () => take(await specs.read({ owners: owners() })));
     rereading = next.catch(() => undefined);
     return next.finally(wake);
   };
@@ -287,4 +297,17 @@ function unrenewable(name: string, failure: Streak | undefined): RenewOutcome {
     message,
     hint: failure?.hint ?? null,
   };
+}
+
+function placeAndMessage({ file, line, column, message }: Problem): string {
+  return line === null ? `${file}: ${message}` : `${file}:${line}:${column}: ${message}`;
+}
+
+/** What a spec's problems are told as; the same streak for as long as the problem is the same. */
+function streakOf(problems: readonly Problem[], before: Streak | null, now: Instant): Streak | null {
+  const [first] = problems;
+  if (first === undefined) return null;
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+  const message = `${placeAndMessage(first)}${more}`;
+  return before?.message === message ? before : brokenSpec(message, first.hint, now);
 }

@@ -1,7 +1,7 @@
 import { AgentError } from "../base/errors.ts";
 import { formatInstant, type Instant, MINUTE } from "../base/time.ts";
 import { allowsUsage, type Certificate } from "../x509/certificate.ts";
-import { arrangeChain, type Chain, type Fault } from "../x509/chain.ts";
+import { arrangeChain, type Chain, type Fault, strayFault } from "../x509/chain.ts";
 import { matches, type PrivateKey } from "../x509/key.ts";
 import { formatName, type Name } from "../x509/name.ts";
 import type { CertificateRequest } from "./ports.ts";
@@ -28,7 +28,12 @@ type Check<T> = (fitting: T) => Fault | null;
 /** What is asked of every pair. The first finding wins. */
 const CHECKS: readonly Check<Fitting>[] = [checkKey, checkNames, checkCommonName, checkUsages, checkLeaf];
 /** What is asked of a CA's answer besides, before its chain is looked at. */
-const ANSWER_CHECKS: readonly Check<Judgement>[] = [checkLifetime, checkProgress, checkNotAlone];
+const ANSWER_CHECKS: readonly Check<Judgement>[] = [
+  checkLifetime,
+  checkProgress,
+  checkNotAlone,
+  ({ chain }) => strayFault(chain),
+];
 
 /**
  * Whether a CA's answer may replace what is there. Returns the chain to store and serve: in order, without doubles,
@@ -48,20 +53,24 @@ export function judgeChain(answer: Judgement): Chain {
 }
 
 /**
- * Why a pair that was found on the host does not fit a spec, in words; null where it fits. Asked for is what a renewal
- * of it needs to be accepted, so that adoption never leads into a renewal that is refused for ever. It need not have
- * half of its lifetime left: it is renewed at once then.
+ * The chain of a pair that was found on the host, in order, where the pair fits a spec, else what does not fit. Asked
+ * for is what a renewal of it needs to be accepted, so that adoption never leads into a renewal that is refused for
+ * ever. It need not have half of its lifetime left, since it is renewed at once then; and a file that serves well may
+ * hold certificates that do not belong to it.
  */
-export function fitsForAdoption(pair: Fitting): string | null {
-  const fitting = { ...pair, chain: leafFirst(pair) };
-  const { request, key, now } = fitting;
+export function chainToAdopt(pair: Fitting): Chain | Fault {
+  const { request, key, now } = pair;
   if (request.key !== null && key.algorithm !== request.key) {
-    return `its key is ${key.algorithm === "other" ? "of another kind" : key.algorithm}, the spec asks for ${request.key}`;
+    return { fact: `its key is ${key.algorithm === "other" ? "of another kind" : key.algorithm}, not ${request.key}` };
   }
-  const finding = firstFault(CHECKS, fitting);
-  if (finding !== null) return finding.fact;
-  const arranged = arrange(fitting, now);
-  return "fact" in arranged ? arranged.fact : null;
+  const fitting = { ...pair, chain: leafFirst(pair) };
+  return firstFault(CHECKS, fitting) ?? arrange(fitting, now);
+}
+
+/** Why a pair that was found on the host does not fit a spec, in words; null where it fits. */
+export function fitsForAdoption(pair: Fitting): string | null {
+  const result = chainToAdopt(pair);
+  return "fact" in result ? result.fact : null;
 }
 
 /** Some CAs and many files have the order wrong: the leaf is the one of our key. */

@@ -203,15 +203,12 @@ function servicesUnsettled(desired: Desired, observed: Observed, now: Instant): 
 }
 
 /** Nothing is wrong: the certificate waits for its own instant in the renewal window. */
-function renewalAhead({ renewBefore }: Desired, { generation }: Observed): Finding {
+function renewalAhead({ renewBefore }: Desired, { generation }: Observed, now: Instant): Finding {
   if (generation === null) return undefined;
   const at = renewAt(generation.fingerprint, validityOf(generation), renewBefore);
-  return {
-    kind: "wait",
-    because: "current until its place in the renewal window",
-    next: { action: "issue", at },
-    until: at,
-  };
+  if (at <= now) return undefined;
+  const because = "current until its place in the renewal window";
+  return { kind: "wait", because, next: { action: "issue", at }, until: at };
 }
 
 // ------------------------------------------------------------------------------------------------------------ issuing

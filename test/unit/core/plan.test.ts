@@ -1,0 +1,413 @@
+import { expect, test } from "vitest";
+import { HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
+import { NO_FACTS } from "../../../src/core/facts.ts";
+import { type Observed, plan } from "../../../src/core/plan.ts";
+import type { Desired } from "../../../src/core/ports.ts";
+import { renewAt } from "../../../src/core/renewal.ts";
+import {
+  apply,
+  desired,
+  facts,
+  generation,
+  LIFETIME,
+  NOT_BEFORE,
+  NOW,
+  probe,
+  proof,
+  request,
+  service,
+  serviceFacts,
+  settled,
+  streak,
+} from "./given.ts";
+
+const RENEW_AT = renewAt(generation().fingerprint, { notBefore: NOT_BEFORE, notAfter: NOT_BEFORE + LIFETIME }, null);
+const nothing = settled({
+  generation: null,
+  apply: apply({ deployed: null, services: [serviceFacts({ reloaded: null })] }),
+  facts: NO_FACTS,
+});
+const stale = {
+  path: "/etc/web.crt",
+  format: "fullchain",
+  state: "drifted",
+  because: "has mode 0600, the spec says 0644",
+} as const;
+const unproven = facts({ proofs: [proof({ proven: false })] });
+
+interface Row {
+  readonly title: string;
+  readonly desired?: Partial<Desired>;
+  readonly observed: Observed;
+  readonly now?: number;
+  readonly kind: "adopt" | "issue" | "apply" | "prove" | "wait";
+  readonly because: RegExp;
+  readonly next?: string;
+  readonly until?: number;
+}
+
+const rows: readonly Row[] = [
+  // issuing
+  { title: "issues the first certificate", observed: nothing, kind: "issue", because: /nothing was issued/ },
+  {
+    title: "waits for the place in the window when all is well",
+    observed: settled(),
+    kind: "wait",
+    because: /place in the renewal window/,
+    next: "issue",
+  },
+  {
+    title: "renews at its place in the window",
+    observed: settled(),
+    now: RENEW_AT,
+    kind: "issue",
+    because: /place in the renewal window has come/,
+  },
+  {
+    title: "renews what has expired",
+    observed: settled(),
+    now: NOT_BEFORE + LIFETIME,
+    kind: "issue",
+    because: /expired/,
+  },
+  {
+    title: "counts the lifetime to the earliest expiry in the chain",
+    observed: settled({ generation: generation({ chainNotAfter: NOW - SECOND }) }),
+    kind: "issue",
+    because: /expired/,
+  },
+  {
+    title: "issues when an operator asked for it",
+    observed: settled({ wish: { since: NOW, attempted: false } }),
+    kind: "issue",
+    because: /operator/,
+  },
+  {
+    title: "issues anew when names change",
+    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    observed: settled(),
+    kind: "issue",
+    because: /names changed from web.internal to web.internal, 10.0.0.1/,
+  },
+  {
+    title: "issues anew when the deployed generation is gone from the state folder",
+    observed: settled({ apply: apply({ deployed: 4 }) }),
+    kind: "issue",
+    because: /generation 4, which is deployed, is missing/,
+  },
+  {
+    title: "issues anew when the credential that authorises it changed",
+    observed: settled({ credentialChanged: true }),
+    kind: "issue",
+    because: /authorises/,
+  },
+  // what holds an issuance
+  {
+    title: "waits for the back-off of issuing",
+    observed: settled({
+      facts: facts({
+        proofs: [proof({ at: RENEW_AT })],
+        failures: { ...NO_FACTS.failures, issue: streak({ tryAt: RENEW_AT + HOUR }) },
+      }),
+    }),
+    now: RENEW_AT,
+    kind: "wait",
+    because: /connection refused/,
+    next: "issue",
+    until: RENEW_AT + 60 * SECOND,
+  },
+  {
+    title: "lets an operator's first try pass the back-off",
+    observed: settled({
+      wish: { since: NOW, attempted: false },
+      facts: facts({ failures: { ...NO_FACTS.failures, issue: streak() } }),
+    }),
+    kind: "issue",
+    because: /operator/,
+  },
+  {
+    title: "keeps an operator's later tries to the back-off",
+    observed: settled({
+      wish: { since: NOW, attempted: true },
+      facts: facts({ failures: { ...NO_FACTS.failures, issue: streak() } }),
+    }),
+    kind: "wait",
+    because: /connection refused/,
+  },
+  {
+    title: "never waits longer than a day for a back-off that a stepped clock stretched",
+    observed: {
+      ...nothing,
+      facts: { ...NO_FACTS, failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW + 1000 * HOUR }) } },
+    },
+    kind: "wait",
+    because: /refused/,
+    next: "issue",
+  },
+  {
+    title: "holds the fourth automatic issuance within lifetime/6",
+    observed: { ...nothing, facts: { ...NO_FACTS, issuances: [NOW - HOUR, NOW - MINUTE, NOW - SECOND] } },
+    kind: "wait",
+    because: /storm breaker/,
+    next: "issue",
+  },
+  {
+    title: "issues again once the first of three issuances is lifetime/6 old",
+    observed: { ...nothing, facts: { ...NO_FACTS, issuances: [NOW - 4 * HOUR, NOW - MINUTE, NOW - SECOND] } },
+    kind: "issue",
+    because: /nothing was issued/,
+  },
+  {
+    title: "lets an operator pass the storm breaker",
+    observed: {
+      ...nothing,
+      wish: { since: NOW, attempted: false },
+      facts: { ...NO_FACTS, issuances: [NOW - HOUR, NOW - MINUTE, NOW - SECOND] },
+    },
+    kind: "issue",
+    because: /nothing was issued/,
+  },
+  {
+    title: "is not held for years by issuances of a clock that was ahead",
+    observed: { ...nothing, facts: { ...NO_FACTS, issuances: [NOW + 9e9, NOW + 9e9, NOW + 9e9] } },
+    kind: "wait",
+    because: /storm breaker/,
+  },
+  {
+    title: "holds an issuance while the clock is suspect",
+    observed: { ...nothing, clockSuspectFor: MINUTE },
+    kind: "wait",
+    because: /clock of this host is older/,
+  },
+  {
+    title: "tries all the same after ten minutes of a suspect clock",
+    observed: { ...nothing, clockSuspectFor: 10 * MINUTE },
+    kind: "issue",
+    because: /nothing/,
+  },
+  {
+    title: "spends no issuance on an obstacle at the outputs",
+    observed: {
+      ...nothing,
+      apply: apply({
+        deployed: null,
+        obstacle: {
+          code: "DEPLOY_FAILED",
+          message: 'Cannot write "/etc/web.crt": no user "www"',
+          hint: null,
+          retryAt: null,
+        },
+      }),
+    },
+    kind: "wait",
+    because: /no user "www"/,
+  },
+  {
+    title: "does nothing for a certificate that was revoked",
+    observed: { ...nothing, facts: { ...NO_FACTS, paused: { since: NOW, because: "it was revoked" } } },
+    kind: "wait",
+    because: /revoked/,
+  },
+  // adopting
+  {
+    title: "takes over a pair that stands there rather than issue",
+    observed: { ...nothing, apply: apply({ deployed: null, adoptable: true }) },
+    kind: "adopt",
+    because: /fit the spec/,
+  },
+  {
+    title: "issues where the pair that stands there was refused",
+    observed: { ...nothing, apply: apply({ deployed: null, adoptable: true }), adoptionRefused: true },
+    kind: "issue",
+    because: /nothing was issued/,
+  },
+  // files
+  {
+    title: "deploys a generation that is not deployed",
+    observed: settled({ generation: generation({ number: 4 }) }),
+    kind: "apply",
+    because: /generation 4 is not deployed/,
+  },
+  {
+    title: "repairs a file that drifted, and says how",
+    observed: settled({ apply: apply({ outputs: [stale] }) }),
+    kind: "apply",
+    because: /\/etc\/web.crt has mode 0600, the spec says 0644/,
+  },
+  {
+    title: "repairs a file while the CA is down",
+    observed: settled({
+      apply: apply({ outputs: [stale] }),
+      facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: RENEW_AT + HOUR }) } }),
+    }),
+    now: RENEW_AT,
+    kind: "apply",
+    because: /has mode 0600/,
+  },
+  {
+    title: "waits for the back-off of deploying",
+    observed: settled({
+      apply: apply({ outputs: [stale] }),
+      facts: facts({
+        failures: { ...NO_FACTS.failures, apply: streak({ code: "DEPLOY_FAILED", tryAt: NOW + SECOND }) },
+      }),
+    }),
+    kind: "wait",
+    because: /has mode 0600/,
+    next: "apply",
+    until: NOW + SECOND,
+  },
+  {
+    title: "puts a file right three times an hour and no more",
+    observed: settled({
+      apply: apply({ outputs: [stale] }),
+      facts: facts({ repairs: [30, 20, 10].map((ago) => ({ path: stale.path, at: NOW - ago * MINUTE })) }),
+    }),
+    kind: "wait",
+    because: /has mode 0600/,
+    next: "apply",
+  },
+  {
+    title: "deploys a new generation over a file that somebody fights for",
+    observed: settled({
+      generation: generation({ number: 4 }),
+      apply: apply({ outputs: [{ ...stale, state: "stale" }] }),
+      facts: facts({ repairs: [30, 20, 10].map((ago) => ({ path: stale.path, at: NOW - ago * MINUTE })) }),
+    }),
+    kind: "apply",
+    because: /generation 4/,
+  },
+  // services
+  {
+    title: "reloads a service that has not taken the generation",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ reloaded: { generation: 2, at: NOW, failure: null } })] }),
+      facts: unproven,
+    }),
+    kind: "apply",
+    because: /nginx has not taken generation 3/,
+  },
+  {
+    title: "proves a service that was reloaded",
+    observed: settled({ facts: unproven }),
+    kind: "prove",
+    because: /has not been seen to serve/,
+  },
+  {
+    title: "proves by looking where there is nothing to reload",
+    desired: { services: [service({ type: "none", passive: true })] },
+    observed: settled({ apply: apply({ services: [serviceFacts({ reloaded: null })] }), facts: unproven }),
+    kind: "prove",
+    because: /none has not been seen/,
+  },
+  {
+    title: "reloads again, after the back-off, what still serves the old leaf",
+    observed: settled({
+      facts: {
+        ...unproven,
+        failures: {
+          ...NO_FACTS.failures,
+          prove: streak({ code: "SERVICE_STALE", message: "still serves", at: NOW - HOUR, tryAt: NOW }),
+        },
+      },
+    }),
+    kind: "apply",
+    because: /still serves/,
+  },
+  {
+    title: "looks again after that reload",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ reloaded: { generation: 3, at: NOW, failure: null } })] }),
+      facts: {
+        ...unproven,
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", at: NOW - HOUR, tryAt: NOW }) },
+      },
+    }),
+    kind: "prove",
+    because: /refused/,
+  },
+  {
+    title: "does not reload a service that is down, but looks at it",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ liveness: "down", reloaded: null })] }),
+      facts: unproven,
+    }),
+    kind: "prove",
+    because: /nginx is not running/,
+  },
+  {
+    title: "waits to look again at a service that is down",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ liveness: "down", reloaded: null })] }),
+      facts: {
+        ...unproven,
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_DOWN", tryAt: NOW + 40 * SECOND }) },
+      },
+    }),
+    kind: "wait",
+    because: /not running/,
+    next: "prove",
+    until: NOW + 40 * SECOND,
+  },
+  {
+    title: "looks again at a proven service after a quarter of an hour",
+    observed: settled({ facts: facts({ proofs: [proof({ at: NOW - 15 * MINUTE })] }) }),
+    kind: "prove",
+    because: /time to look/,
+  },
+  {
+    title: "lets a service wait for its maintenance window",
+    desired: { services: [service({ window: { at: () => ({ open: false, nextOpensAt: NOW + 2 * HOUR }) } })] },
+    observed: settled({
+      servedUntil: NOW + 5 * HOUR,
+      apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+      facts: unproven,
+    }),
+    kind: "wait",
+    because: /maintenance window/,
+    next: "apply",
+  },
+  {
+    title: "does not wait for a window that the old certificate would not live to see",
+    desired: { services: [service({ window: { at: () => ({ open: false, nextOpensAt: NOW + 6 * HOUR }) } })] },
+    observed: settled({
+      servedUntil: NOW + 5 * HOUR,
+      apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+      facts: unproven,
+    }),
+    kind: "apply",
+    because: /has not taken/,
+  },
+  {
+    title: "settles at once where the spec names no services",
+    desired: { services: [] },
+    observed: settled({ apply: apply({ services: [] }), facts: facts({ proofs: [] }) }),
+    kind: "wait",
+    because: /renewal window/,
+  },
+];
+
+test.each(rows)("plan() $title", ({ desired: changes, observed, now = NOW, kind, because, next, until }) => {
+  const answer = plan(desired(changes), observed, now);
+
+  expect(answer.kind).toBe(kind);
+  expect(answer.because).toMatch(because);
+  if (answer.kind !== "wait") return;
+  expect(answer.until).toBeGreaterThan(now);
+  expect(answer.until).toBeLessThanOrEqual(now + 60 * SECOND);
+  if (next !== undefined) expect(answer.next?.action).toBe(next);
+  if (until !== undefined) expect(answer.until).toBe(until);
+});
+
+test("plan() waits for its routine looks without telling of them", () => {
+  const answer = plan(desired(), settled({ facts: facts({ proofs: [proof({ at: NOW - 14.5 * MINUTE })] }) }), NOW);
+
+  expect(answer).toMatchObject({ kind: "wait", next: { action: "issue", at: RENEW_AT }, until: NOW + 30 * SECOND });
+});
+
+test("plan() gives the same answer for the same input", () => {
+  const input = settled({ facts: unproven });
+
+  expect(plan(desired(), input, NOW)).toEqual(plan(desired(), structuredClone(input), NOW));
+  expect(probe.starttls).toBe("tls");
+});
