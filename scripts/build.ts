@@ -50,7 +50,7 @@ export async function bundle(entry: string, folder: string): Promise<void> {
     legalComments: "none",
     banner: { js: REQUIRE },
     plugins: [versionOnly],
-    logLevel: "warning",
+    logLevel: "silent",
   });
   refuseEarlyPackages(metafile, entry);
   await mkdir(folder, { recursive: true });
@@ -93,4 +93,9 @@ async function licence(folder: string): Promise<string> {
   return `${name} ${version} (${license})\n\n${(await readFile(join(folder, file), "utf8")).trim()}\n`;
 }
 
-if (import.meta.main) await bundle("src/main.ts", join(ROOT, "dist"));
+if (import.meta.main) {
+  await bundle("src/main.ts", join(ROOT, "dist")).catch((error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = 1;
+  });
+}
