@@ -1,5 +1,14 @@
-import type { Milliseconds } from "../base/time.ts";
+/** What certagent asks of a running Redis: to take a pair, to keep it, and where it serves it. */
+import { connect } from "../base/connect.ts";
+import { AgentError } from "../base/errors.ts";
+import { readBounded } from "../base/read-file.ts";
+import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
+import { addressText } from "../core/address.ts";
 import type { Address, Generation, Liveness, Output, ProbeTarget } from "../core/ports.ts";
+import { type PairPaths, pairPaths } from "./pair.ts";
+import { targetAt } from "./recipe.ts";
+import { openRedis, type RedisClient } from "./redis-client.ts";
+import type { Reply } from "./resp.ts";
 
 /** How to reach Redis and who to be there. */
 export interface Control {
@@ -9,19 +18,128 @@ export interface Control {
   readonly passwordFile: string | undefined;
 }
 
-export function showControl({ address }: Control): string {
-  return "path" in address ? address.path : `${address.host}:${address.port}`;
+/** How long Redis may take to answer a question that changes nothing. */
+const QUESTION: Milliseconds = 5 * SECOND;
+const LONGEST_PASSWORD = 4096;
+
+export interface NewPair {
+  readonly outputs: readonly Output[];
+  readonly generation: Generation;
+  readonly timeout: Milliseconds;
 }
+
+/**
+ * Makes Redis load the pair at the output paths, and makes new paths outlive its restart. Returns what the operator
+ * should know. Throws `RELOAD_FAILED` with Redis's words; it then keeps the pair it had.
+ */
 export async function takePair(
-  _control: Control,
-  _x: { outputs: readonly Output[]; generation: Generation; timeout: Milliseconds },
-  _signal: AbortSignal,
+  control: Control,
+  { outputs, generation, timeout }: NewPair,
+  signal: AbortSignal,
 ): Promise<string | undefined> {
-  return undefined;
+  try {
+    using redis = await logIn(control, control.tls ? generation : undefined, withDeadline(timeout, signal));
+    const current = await currentPaths(redis);
+    const paths = pairPaths(outputs, current);
+    if (paths instanceof AgentError) throw paths;
+    const samePaths = current?.certificate === paths.certificate && current.key === paths.key;
+    await setPair(redis, paths, samePaths);
+    return samePaths ? undefined : await keepPaths(redis, paths, current !== undefined);
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.code === "RELOAD_FAILED") throw error;
+    throw new AgentError("RELOAD_FAILED", error.message, { cause: error, hint: error.hint });
+  }
 }
-export async function isListening(_control: Control, _signal: AbortSignal): Promise<Liveness> {
-  return "unknown";
+
+/** Whether something listens where Redis is told to take commands. */
+export async function isListening({ address }: Control, signal: AbortSignal): Promise<Liveness> {
+  try {
+    const socket = await connect(address, addressText(address), withDeadline(QUESTION, signal));
+    socket.destroy();
+    return "up";
+  } catch (error) {
+    return error instanceof AgentError && error.code === "SERVICE_DOWN" ? "down" : "unknown";
+  }
 }
-export async function redisProbe(_control: Control, _signal: AbortSignal): Promise<ProbeTarget | undefined> {
-  return undefined;
+
+/** Where Redis serves TLS: where it takes commands by TLS, else what its configuration says. */
+export async function redisProbe(control: Control, signal: AbortSignal): Promise<ProbeTarget | undefined> {
+  if (control.tls) return targetAt(control.address);
+  try {
+    using redis = await logIn(control, undefined, withDeadline(QUESTION, signal));
+    const port = Number(await setting(redis, "tls-port"));
+    const host = hostOf((await setting(redis, "bind")) ?? "");
+    return port > 0 ? targetAt({ host, port }) : undefined;
+  } catch (error) {
+    if (error instanceof AgentError) return undefined;
+    throw error;
+  }
+}
+
+/** The first address of `bind 127.0.0.1 -::1`, and the host itself where that is every address. */
+function hostOf(bind: string): string {
+  const first = bind.split(" ")[0]?.replace(/^-/, "") ?? "";
+  if (first === "::" || first === "::*") return "::1";
+  return first === "" || first === "*" || first === "0.0.0.0" ? "127.0.0.1" : first;
+}
+
+async function logIn(control: Control, generation: Generation | undefined, signal: AbortSignal): Promise<RedisClient> {
+  const password = control.passwordFile === undefined ? undefined : await readPassword(control.passwordFile);
+  const redis = await openRedis(control.address, generation, signal);
+  if (password === undefined) return redis;
+  const user = control.username === undefined ? [] : [control.username];
+  const refused = errorIn(await redis.ask("AUTH", ...user, password));
+  if (refused === undefined) return redis;
+  redis[Symbol.dispose]();
+  throw refusal(`log in to Redis at ${addressText(control.address)}`, refused);
+}
+
+async function readPassword(path: string): Promise<string> {
+  const text = (await readBounded(path, LONGEST_PASSWORD)).toString("utf8");
+  return text.replace(/\r?\n$/, "");
+}
+
+/** The paths that Redis has now; undefined where its ACL does not let us ask. */
+async function currentPaths(redis: RedisClient): Promise<PairPaths | undefined> {
+  const certificate = await setting(redis, "tls-cert-file");
+  const key = await setting(redis, "tls-key-file");
+  return certificate === undefined || key === undefined ? undefined : { certificate, key };
+}
+
+async function setting(redis: RedisClient, name: string): Promise<string | undefined> {
+  const reply = await redis.ask("CONFIG", "GET", name);
+  const value = Array.isArray(reply) ? (reply as readonly Reply[])[1] : undefined;
+  return typeof value === "string" ? value : undefined;
+}
+
+/** Both in one command: alone, neither of two new paths fits the other file that Redis has. */
+async function setPair(redis: RedisClient, { certificate, key }: PairPaths, samePaths: boolean): Promise<void> {
+  let refused = errorIn(await redis.ask("CONFIG", "SET", "tls-cert-file", certificate, "tls-key-file", key));
+  // Redis 6 takes one parameter at a time, and rereads both files where the path is the one that it has.
+  if (refused !== undefined && /wrong number of arguments/i.test(refused) && samePaths) {
+    refused = errorIn(await redis.ask("CONFIG", "SET", "tls-cert-file", certificate));
+  }
+  if (refused !== undefined) throw refusal("have Redis take the new pair", refused);
+}
+
+/** CONFIG SET is forgotten at a restart; paths that Redis was started with need nothing. */
+async function keepPaths(redis: RedisClient, paths: PairPaths, asked: boolean): Promise<string | undefined> {
+  const lines = `"tls-cert-file ${paths.certificate}" and "tls-key-file ${paths.key}"`;
+  if (!asked) return `Redis does not tell which paths it has; see that its configuration file says ${lines}`;
+  const refused = errorIn(await redis.ask("CONFIG", "REWRITE"));
+  if (refused === undefined) return `Redis wrote ${lines} into its configuration file`;
+  return `Redis will have forgotten the new paths after a restart (CONFIG REWRITE: ${refused}); write ${lines} into its configuration file`;
+}
+
+function errorIn(reply: Reply): string | undefined {
+  return reply !== null && typeof reply === "object" && "error" in reply ? reply.error.slice(0, 300) : undefined;
+}
+
+function refusal(action: string, words: string): AgentError {
+  const hint = words.startsWith("NOPERM")
+    ? "its ACL user needs +config|set, +config|get and +config|rewrite"
+    : words.startsWith("NOAUTH")
+      ? "write password: { file: … } (and username, where it is not the default user)"
+      : "Redis's own log names the cause";
+  return new AgentError("RELOAD_FAILED", `Cannot ${action}: ${words}`, { hint });
 }

@@ -1,8 +1,11 @@
 import { z } from "zod";
+import { AgentError } from "../base/errors.ts";
+import { addressText } from "../core/address.ts";
 import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
+import { pairPaths } from "./pair.ts";
 import { absolutePath, address, probeTarget, recipe, unit } from "./recipe.ts";
-import { type Control, isListening, redisProbe, showControl, takePair } from "./redis-control.ts";
+import { type Control, isListening, redisProbe, takePair } from "./redis-control.ts";
 import { unitLiveness } from "./unit.ts";
 
 const fields = z
@@ -58,7 +61,7 @@ export const redis = fields.transform((spec, context): Service => {
     return z.NEVER;
   }
   const control = "message" in found ? undefined : found;
-  const own = `CONFIG SET tls-cert-file tls-key-file at ${control && showControl(control)}`;
+  const own = `CONFIG SET tls-cert-file tls-key-file at ${control && addressText(control.address)}`;
   return {
     type: "redis",
     key: JSON.stringify(["redis", control?.address, preflight, reload]),
@@ -67,6 +70,10 @@ export const redis = fields.transform((spec, context): Service => {
     timeout,
     passive: false,
     window: null,
+    obstacle: (outputs) => {
+      const paths = pairPaths(outputs);
+      return reload === undefined && paths instanceof AgentError ? paths : undefined;
+    },
     preflight: async (system, signal) => {
       if (preflight) await execute(system, preflight, { action: "check Redis", timeout }, signal);
     },

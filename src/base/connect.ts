@@ -1,0 +1,49 @@
+import { connect as connectSocket, type Socket } from "node:net";
+import { AgentError } from "./errors.ts";
+import { errnoOf } from "./file-error.ts";
+
+/** Nothing is there that could answer, as far as the operating system tells. */
+const NOBODY: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
+  ENOENT: "no such socket",
+  ENOTFOUND: "unknown host",
+  EAI_AGAIN: "the host's name cannot be looked up",
+  EHOSTUNREACH: "no route to host",
+  ENETUNREACH: "network unreachable",
+  ETIMEDOUT: "no answer",
+};
+
+/**
+ * A connection to a TCP address or a unix socket; `name` is the address for people. An error of the socket after this
+ * is not thrown: it ends the socket. Throws `SERVICE_DOWN` where nothing listens or answers until `signal` aborts, and
+ * `SERVICE_STALE` where one may not look.
+ */
+export function connect(
+  to: { readonly host: string; readonly port: number } | { readonly path: string },
+  name: string,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+  const socket = connectSocket(to);
+  const giveUp = (): void =>
+    void socket.destroy(new AgentError("SERVICE_DOWN", `Cannot connect to ${name}: no answer`));
+  socket.on("error", (error) => {
+    signal.removeEventListener("abort", giveUp);
+    reject(error instanceof AgentError ? error : connectError(name, error));
+  });
+  socket.once("connect", () => {
+    signal.removeEventListener("abort", giveUp);
+    resolve(socket);
+  });
+  if (signal.aborted) giveUp();
+  else signal.addEventListener("abort", giveUp, { once: true });
+  return promise;
+}
+
+function connectError(name: string, cause: Error): AgentError {
+  const nobody = NOBODY[errnoOf(cause) ?? ""];
+  if (nobody !== undefined) return new AgentError("SERVICE_DOWN", `Cannot connect to ${name}: ${nobody}`, { cause });
+  const fact = errnoOf(cause) === "EACCES" ? "permission denied" : cause.message;
+  return new AgentError("SERVICE_STALE", `Cannot connect to ${name}: ${fact}`, { cause });
+}

@@ -1,0 +1,45 @@
+import { connect } from "../base/connect.ts";
+import { AgentError } from "../base/errors.ts";
+import { withDeadline } from "../base/time.ts";
+import { addressText } from "../core/address.ts";
+import type { Probe, ProbeTarget } from "../core/ports.ts";
+import type { Starttls } from "../core/starttls.ts";
+import { postgres } from "./postgres.ts";
+import { type Proof, type ProofOptions, proveBy } from "./prove.ts";
+import { tls } from "./tls.ts";
+
+export type { Proof, ProofOptions } from "./prove.ts";
+
+/** The ways to look which leaf is served, by the name that a target gives. */
+export const PROBES: Readonly<Record<"tls" | Starttls, Probe>> = { tls, postgres };
+
+/** Looks once, with the probe that the target names. */
+export const probe: Probe = (target, signal) => {
+  const found: Probe | undefined = Object.entries(PROBES).find(([name]) => name === target.starttls)?.[1];
+  if (found !== undefined) return found(target, signal);
+  throw new AgentError(
+    "SPEC_INVALID",
+    `Cannot look by "${target.starttls}": this version knows ${Object.keys(PROBES).join(", ")}`,
+  );
+};
+
+/** Looks until the leaf of this fingerprint is served on several fresh connections in a row, or time is up. */
+export function prove(
+  target: ProbeTarget,
+  fingerprint: string,
+  options: ProofOptions,
+  signal: AbortSignal,
+): Promise<Proof> {
+  return proveBy(probe, target, fingerprint, options, signal);
+}
+
+/** Whether anything takes connections at a target: what tells up from down where no unit does. */
+export async function isListening(target: ProbeTarget, signal: AbortSignal): Promise<boolean> {
+  try {
+    const socket = await connect(target.address, addressText(target.address), withDeadline(target.timeout, signal));
+    socket.destroy();
+    return true;
+  } catch {
+    return false;
+  }
+}

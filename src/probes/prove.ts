@@ -1,0 +1,70 @@
+import { AgentError, asAgentError } from "../base/errors.ts";
+import { formatInstant, type Milliseconds, pause, systemClock } from "../base/time.ts";
+import { addressText } from "../core/address.ts";
+import type { Probe, ProbeTarget } from "../core/ports.ts";
+import type { Certificate } from "../x509/certificate.ts";
+
+/**
+ * For a moment after a reload old and new workers answer by turns (measured: up to 150 ms), so one look proves nothing.
+ */
+const CONSECUTIVE = 3;
+const FIRST_WAIT: Milliseconds = 50;
+const LONGEST_WAIT: Milliseconds = 1000;
+
+export interface ProofOptions {
+  /** How long the leaf may take to appear; one look is taken in any case. */
+  readonly timeout: Milliseconds;
+  /** How many fresh connections in a row must show it; 3 unless told. */
+  readonly consecutive?: number | undefined;
+}
+
+export type Proof =
+  | { readonly served: true }
+  | {
+      readonly served: false;
+      /** `SERVICE_DOWN` or `SERVICE_STALE`, as the last look found it. */
+      readonly failure: AgentError;
+      /** The leaf that is served in place of the wanted one, where one was seen last. */
+      readonly other: Certificate | undefined;
+    };
+
+/** Looks with `probe` until the leaf of this fingerprint is served on several fresh connections in a row. */
+export async function proveBy(
+  probe: Probe,
+  target: ProbeTarget,
+  fingerprint: string,
+  { timeout, consecutive = CONSECUTIVE }: ProofOptions,
+  signal: AbortSignal,
+): Promise<Proof> {
+  const end = systemClock.monotonic() + timeout;
+  let wait = FIRST_WAIT;
+  for (let inRow = 0; ; ) {
+    const proof = await look(probe, target, fingerprint, signal);
+    inRow = proof.served ? inRow + 1 : 0;
+    if (inRow >= consecutive) return proof;
+    // A row that has begun is finished: it is short, and better than "not proven" of what was just seen.
+    if (!proof.served && (systemClock.monotonic() + wait > end || signal.aborted)) return proof;
+    await pause(proof.served ? FIRST_WAIT : wait, signal);
+    wait = proof.served ? FIRST_WAIT : Math.min(wait * 1.5, LONGEST_WAIT);
+  }
+}
+
+async function look(probe: Probe, target: ProbeTarget, fingerprint: string, signal: AbortSignal): Promise<Proof> {
+  try {
+    const leaf = await probe(target, signal);
+    if (leaf.fingerprint === fingerprint) return { served: true };
+    return { served: false, failure: otherLeaf(target, leaf), other: leaf };
+  } catch (error) {
+    return { served: false, failure: asAgentError(error), other: undefined };
+  }
+}
+
+function otherLeaf({ address, serverName }: ProbeTarget, leaf: Certificate): AgentError {
+  const who = `"${leaf.subject || leaf.names[0]?.value || leaf.subjectName}"`;
+  const asked = serverName === null ? "" : ` for ${serverName}`;
+  return new AgentError(
+    "SERVICE_STALE",
+    `Cannot see the certificate at ${addressText(address)}: another one is served there${asked}: ${who}, ` +
+      `serial ${leaf.serial}, until ${formatInstant(leaf.notAfter)}`,
+  );
+}
