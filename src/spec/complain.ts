@@ -1,0 +1,99 @@
+import type { z } from "zod";
+import { nearest } from "../base/nearest.ts";
+import { chosenKind, describe, kindsOf, oneOf, show } from "./describe.ts";
+import { laterKind } from "./later.ts";
+import type { Source } from "./parse.ts";
+import { formatKey, type Problem } from "./problem.ts";
+
+type Path = readonly PropertyKey[];
+type Issue = z.core.$ZodIssue;
+
+/** A complaint about one key, before it is looked up where that stands. */
+export interface Complaint {
+  readonly path: Path;
+  readonly message: string;
+  readonly hint?: string | undefined;
+  /** Whether the key itself is wrong, and not its value. */
+  readonly aboutKey?: boolean | undefined;
+  /** What cannot be judged because of this complaint: others at or below this path are left out. */
+  readonly covers?: Path | undefined;
+}
+
+/** Nobody mends more in one go, and a hostile file could ask for thousands. */
+const MOST_PROBLEMS = 30;
+
+/** A schema's view of a source: its value, or what it complains about. Never throws. */
+export function judge<Schema extends z.ZodType>(
+  schema: Schema,
+  data: unknown,
+): { readonly value: z.output<Schema> } | { readonly complaints: readonly Complaint[] } {
+  const result = schema.safeParse(data, { error: describe, reportInput: true });
+  if (result.success) return { value: result.data };
+  return { complaints: result.error.issues.flatMap(complaintsOf) };
+}
+
+/** Complaints with their places, in the order of the file, without those that follow from others. */
+export function problemsOf(source: Source, complaints: readonly Complaint[]): readonly Problem[] {
+  const covers = complaints.flatMap(({ covers: path }) => (path === undefined ? [] : [path]));
+  const problems = complaints
+    .filter(({ path, covers: own }) => own !== undefined || !covers.some((cover) => startsWith(path, cover)))
+    .map((complaint) => problemOf(source, complaint));
+  const sorted = problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
+  const hidden = sorted.length - MOST_PROBLEMS;
+  if (hidden <= 0) return sorted;
+  const { line, column } = source.valueAt([]);
+  const rest = { file: source.file, line, column, key: "", message: `and ${hidden} more problems`, hint: null };
+  return [...sorted.slice(0, MOST_PROBLEMS), rest];
+}
+
+function problemOf(source: Source, { path, message, hint, aboutKey = false }: Complaint): Problem {
+  const { line, column } = aboutKey ? source.keyAt(path) : source.valueAt(path);
+  return { file: source.file, line, column, key: formatKey(path), message, hint: hint ?? null };
+}
+
+function startsWith(path: Path, start: Path): boolean {
+  return start.every((part, index) => part === path[index]);
+}
+
+function complaintsOf(issue: Issue): Complaint[] {
+  if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(issue, key));
+  const kinds = kindsOf(issue) ?? (issue.code === "invalid_value" ? issue.values.map(String) : undefined);
+  const value = kindsOf(issue) === undefined ? issue.input : chosenKind(issue);
+  const later = laterKind(issue.path, value);
+  if (later !== undefined) {
+    const hint = kinds && `it has: ${kinds.join(", ")}`;
+    return [{ path: issue.path, message: later, hint, covers: issue.path.slice(0, -1) }];
+  }
+  // One wording for all families' kinds, whatever a union says itself.
+  const said = issue.code === "invalid_union" && kinds !== undefined ? oneOf(kinds, value) : issue.message;
+  const { message, hint } = inWords(said, issue.path, issue.input);
+  return [{ path: issue.path, message, hint: hintOf(issue) ?? hint }];
+}
+
+function hintOf(issue: Issue): string | undefined {
+  const hint: unknown = issue.code === "custom" ? issue.params?.["hint"] : undefined;
+  return typeof hint === "string" ? hint : undefined;
+}
+
+function unknownKey(issue: Issue, key: string): Complaint {
+  const path = [...issue.path, key];
+  const later = laterKind(path, undefined);
+  if (later !== undefined) return { path, message: later, aboutKey: true, covers: path };
+  const known = issue.message.split("\n");
+  const near = nearest(key, known);
+  const hint = near === undefined ? `known here: ${known.join(", ")}` : `did you mean ${near}?`;
+  return { path, message: `unknown key ${show(key)}`, hint, aboutKey: true };
+}
+
+/**
+ * Schemas say it in one of four ways, and people read one: a predicate (`must be …`) gets its key and what is there
+ * instead, an advice (`write …`) becomes the hint, what follows a newline or `; ` is the hint, a sentence stays.
+ */
+function inWords(text: string, path: Path, input: unknown): { message: string; hint: string | undefined } {
+  const name = formatKey(typeof path.at(-1) === "number" ? path.slice(-2) : path.slice(-1)) || "the file";
+  if (text.startsWith("write ")) return { message: `${name} cannot be ${show(input)}`, hint: text };
+  const [, first = text, hint] = /^(.*?)(?:\n|; )(.*)$/s.exec(text) ?? [];
+  if (!/^(must|needs|is|has|cannot|may|names|leaves) /.test(first)) return { message: first, hint };
+  const isBare = first.startsWith("must be ") && !first.includes(", not ") && typeof input === "string";
+  return { message: `${name} ${first}${isBare ? `, not ${show(input)}` : ""}`, hint };
+}

@@ -1,0 +1,59 @@
+import { hostname } from "node:os";
+import type { Run } from "../base/run.ts";
+import { SECOND } from "../base/time.ts";
+
+/** What a spec may say about this host, as `${fqdn}` and `${hostname}`; null where the host has no usable name. */
+export interface Facts {
+  /** The full name; without a domain the same as `hostname`. */
+  readonly fqdn: string | null;
+  /** The name up to its first dot. */
+  readonly hostname: string | null;
+}
+
+const HOST_NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$/;
+
+/**
+ * This host's facts, once for a process. The domain is the resolver's (`hostname -f`, so `/etc/hosts` or DNS), asked for
+ * five seconds at most and not at all where the kernel's name has one already. Never throws.
+ */
+export async function readFacts(run: Run): Promise<Facts> {
+  const own = hostNameOf(hostname());
+  if (own === null) return { fqdn: null, hostname: null };
+  const [short = own] = own.split(".", 1);
+  if (own.includes(".")) return { fqdn: own, hostname: short };
+  try {
+    const { exitCode, output } = await run(["hostname", "-f"], { timeout: 5 * SECOND });
+    const full = exitCode === 0 ? hostNameOf(output.trim()) : null;
+    // Some hosts resolve their name to the loopback's line; nobody wants a certificate for that.
+    return { fqdn: full === null || full.startsWith("localhost") ? own : full, hostname: short };
+  } catch {
+    return { fqdn: own, hostname: short };
+  }
+}
+
+/** A DHCP server may name a host anything: only what is safe in a file name and in a certificate is a fact. */
+function hostNameOf(text: string): string | null {
+  const name = text.toLowerCase().replace(/\.$/, "");
+  return name.length <= 253 && HOST_NAME.test(name) ? name : null;
+}
+
+/** Replaces `${fqdn}` and `${hostname}` in a text; every other `${` is a complaint. */
+export function substitute(text: string, facts: Facts): string | { readonly message: string; readonly hint: string } {
+  if (!text.includes("${")) return text;
+  let complaint: { message: string; hint: string } | undefined;
+  const replaced = text.replaceAll(/\$\{([^}]*)(\}?)/g, (whole, name: string, end: string) => {
+    if (end === "" || (name !== "fqdn" && name !== "hostname")) {
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: these are the words of specs
+      complaint ??= { message: `${whole} is no fact of this host`, hint: "known are ${fqdn} and ${hostname}" };
+      return whole;
+    }
+    const value = facts[name];
+    if (value !== null) return value;
+    complaint ??= {
+      message: `${whole} is not known: the name of this host cannot stand in a certificate`,
+      hint: "set it with hostnamectl set-hostname, then restart certagent",
+    };
+    return whole;
+  });
+  return complaint ?? replaced;
+}

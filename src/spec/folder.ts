@@ -1,0 +1,252 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { failureOf } from "../base/errors.ts";
+import { type FileStat, fileCalls } from "../base/file-calls.ts";
+import { fileError } from "../base/file-error.ts";
+import type { Facts } from "./facts.ts";
+import { type Host, type HostResult, parseHost } from "./host.ts";
+import { type LastGood, openLastGood } from "./last-good.ts";
+import { fileProblem, type Problem } from "./problem.ts";
+import { type Candidate, type SpecEntry, settle } from "./settle.ts";
+import { parseSpec, type SpecResult } from "./spec.ts";
+import { distrustOfFolder, readTrusted, type Trust } from "./trust.ts";
+
+export interface SpecFolderOptions {
+  /** Where the specs are. */
+  readonly folder: string;
+  /** The host configuration. */
+  readonly hostFile: string;
+  /** A folder of this side's own for the texts that were last in force. */
+  readonly lastGoodFolder: string;
+  readonly trust: Trust;
+  readonly facts: Facts;
+}
+
+export interface Specs {
+  /** Undefined where there is no host configuration that could be used. */
+  readonly host: Host | undefined;
+  /** By name, in the order of the alphabet. */
+  readonly specs: ReadonlyMap<string, SpecEntry>;
+  /** Of the host configuration and of the folder; those of a spec are with it. */
+  readonly problems: readonly Problem[];
+}
+
+export interface SpecFolder {
+  /**
+   * Reads what has changed. `owners` says which spec has deployed a path: of two that want one file it stays in force.
+   * Never rejects for what stands on disk.
+   */
+  read(context: { readonly owners: ReadonlyMap<string, string> }): Promise<Specs>;
+}
+
+/** The last good host configuration has this name, beside the folder of the last good specs. */
+const HOST = "certagent";
+
+/** Opens a folder of specs; what was last in force is found again. Readings wait for each other. */
+export async function openSpecFolder(options: SpecFolderOptions): Promise<SpecFolder> {
+  const state: State = {
+    options,
+    lastGoodHost: await openLastGood(options.lastGoodFolder),
+    lastGood: await openLastGood(join(options.lastGoodFolder, "specs")),
+    host: { identity: undefined, host: undefined, problems: [] },
+    specs: new Map(),
+  };
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    read: ({ owners }) => {
+      const reading = last.then(async () => await readAll(state, owners));
+      last = reading.catch(() => {});
+      return reading;
+    },
+  };
+}
+
+interface ReadHost {
+  readonly identity: string | undefined;
+  readonly host: Host | undefined;
+  readonly problems: readonly Problem[];
+}
+
+interface ReadSpec extends Pick<SpecResult, "problems" | "places"> {
+  /** Equal for as long as the file is the same; undefined where it was not read. */
+  readonly identity: string | undefined;
+  /** Of the host configuration that it was judged with. */
+  readonly hostDigest: string | undefined;
+  readonly current: SpecResult["desired"];
+  /** The text, until it is known to be kept. */
+  bytes: Uint8Array | undefined;
+}
+
+interface State {
+  readonly options: SpecFolderOptions;
+  readonly lastGoodHost: LastGood;
+  readonly lastGood: LastGood;
+  host: ReadHost;
+  specs: ReadonlyMap<string, ReadSpec>;
+}
+
+async function readAll(state: State, owners: ReadonlyMap<string, string>): Promise<Specs> {
+  const { folder } = state.options;
+  state.host = await readHost(state);
+  const { host } = state.host;
+  const problems = [...state.host.problems];
+  const listing = await listFolder(state.options);
+  problems.push(...listing.problems);
+  const { names } = listing;
+  // A folder that vanished must not stop renewals: then everything that was in force stays.
+  state.specs = names === undefined ? remembered(state, listing.problems) : await readSpecs(state, names);
+  const candidates = [...state.specs].map(([name, read]): Candidate => {
+    const file = join(folder, `${name}.yaml`);
+    const { current, problems: found, places } = read;
+    return { name, file, current, problems: found, places, lastGood: () => lastGoodOf(state, name, file) };
+  });
+  const specs = await settle(candidates, owners);
+  problems.push(...(await keepTexts(state, specs)));
+  if (names !== undefined) await forgetOthers(state.lastGood, specs);
+  return { host, specs, problems };
+}
+
+async function readHost({ options, lastGoodHost, host: before }: State): Promise<ReadHost> {
+  const { hostFile: file, facts, trust } = options;
+  const identity = await identityOf(file);
+  if (identity !== undefined && identity === before.identity) return before;
+  const read = await readTrusted(file, trust);
+  const bytes = "bytes" in read ? read.bytes : undefined;
+  const result: HostResult =
+    bytes === undefined
+      ? { host: undefined, isSound: false, problems: "problem" in read ? [read.problem] : [] }
+      : parseHost(bytes, file, facts);
+  if (bytes !== undefined && result.isSound) {
+    const unkept = await keep(lastGoodHost, HOST, bytes);
+    return {
+      identity: unkept.length === 0 ? identity : undefined,
+      host: result.host,
+      problems: [...result.problems, ...unkept],
+    };
+  }
+  const earlier = await lastGoodHost.load(HOST);
+  const host = (earlier && parseHost(earlier, file, facts).host) ?? result.host;
+  return { identity: bytes && identity, host, problems: result.problems };
+}
+
+async function listFolder({ folder, trust }: SpecFolderOptions): Promise<{ names?: string[]; problems: Problem[] }> {
+  try {
+    const distrust = await distrustOfFolder(folder, trust);
+    if (distrust !== undefined) return { problems: [fileProblem(folder, distrust.message, distrust.hint)] };
+    const files = (await readdir(folder)).toSorted();
+    const names = files.flatMap((file) => specNameOf(file) ?? []);
+    const misnamed = files.filter(isMisnamed).map((file) => {
+      return fileProblem(
+        join(folder, file),
+        "is not read: the name of a spec is letters, digits and ._- and ends in .yaml",
+      );
+    });
+    return { names, problems: misnamed };
+  } catch (error) {
+    const { message, hint } = failureOf(fileError("read", folder, error, "SPEC_INVALID"));
+    return { problems: [fileProblem(folder, message, hint)] };
+  }
+}
+
+const SPEC_FILE = /^(?!\.)([A-Za-z0-9._-]+)\.yaml$/;
+
+/** The name of the spec that a file of this name holds; undefined where it holds none (hidden, a backup). */
+export function specNameOf(file: string): string | undefined {
+  return SPEC_FILE.exec(file)?.[1];
+}
+
+/** Whether a file was most likely meant as a spec, and has the wrong name for one. */
+function isMisnamed(file: string): boolean {
+  return specNameOf(file) === undefined && /\.ya?ml$/i.test(file) && !file.startsWith(".");
+}
+
+async function readSpecs(state: State, names: readonly string[]): Promise<ReadonlyMap<string, ReadSpec>> {
+  const specs = new Map<string, ReadSpec>();
+  for (const name of names) {
+    const spec = await readSpec(state, name);
+    if (spec !== undefined) specs.set(name, spec);
+  }
+  return specs;
+}
+
+/** Undefined where the file is gone meanwhile. */
+async function readSpec({ options, host: { host }, specs }: State, name: string): Promise<ReadSpec | undefined> {
+  const { folder, facts, trust } = options;
+  const file = join(folder, `${name}.yaml`);
+  const before = specs.get(name);
+  const identity = await identityOf(file);
+  if (before !== undefined && identity === before.identity && host?.digest === before.hostDigest) return before;
+  const read = await readTrusted(file, trust, "folder was judged");
+  const about = { hostDigest: host?.digest, bytes: undefined, current: undefined, places: [] };
+  if ("problem" in read)
+    return read.isMissing ? undefined : { ...about, identity: undefined, problems: [read.problem] };
+  if (host === undefined) {
+    const problem = fileProblem(file, "cannot be used without a host configuration", `see ${options.hostFile}`);
+    return { ...about, identity, problems: [problem] };
+  }
+  const { desired, problems, places } = parseSpec(read.bytes, { name, file, host, facts });
+  return { ...about, identity, current: desired, problems, places, bytes: read.bytes };
+}
+
+/** What is known of specs whose folder cannot be read. */
+function remembered(
+  { specs, lastGood, host: { host } }: State,
+  problems: readonly Problem[],
+): ReadonlyMap<string, ReadSpec> {
+  const gone = {
+    identity: undefined,
+    hostDigest: undefined,
+    current: undefined,
+    places: [],
+    bytes: undefined,
+    problems,
+  };
+  const names = new Set([...specs.keys(), ...lastGood.names()]);
+  return new Map(
+    [...names].toSorted().map((name) => {
+      const spec = specs.get(name);
+      return [name, spec !== undefined && spec.hostDigest === host?.digest ? spec : gone];
+    }),
+  );
+}
+
+async function lastGoodOf({ options, lastGood, host: { host } }: State, name: string, file: string) {
+  const bytes = await lastGood.load(name);
+  return bytes && host && parseSpec(bytes, { name, file, host, facts: options.facts }).desired;
+}
+
+/** Keeps the texts of what is in force, so that they survive a broken edit and a restart. */
+async function keepTexts({ lastGood, specs }: State, entries: ReadonlyMap<string, SpecEntry>): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  for (const [name, read] of specs) {
+    const entry = entries.get(name);
+    if (read.bytes === undefined || entry?.desired === undefined || entry.usingLastGood) continue;
+    const unkept = await keep(lastGood, name, read.bytes);
+    if (unkept.length === 0) read.bytes = undefined;
+    problems.push(...unkept);
+  }
+  return problems;
+}
+
+/** A disk that is full costs the copy, not the spec. */
+async function keep(lastGood: LastGood, name: string, bytes: Uint8Array): Promise<Problem[]> {
+  try {
+    await lastGood.save(name, bytes);
+    return [];
+  } catch (error) {
+    const { message, hint } = failureOf(error);
+    return [fileProblem(lastGood.fileOf(name), message, hint)];
+  }
+}
+
+async function forgetOthers(lastGood: LastGood, specs: ReadonlyMap<string, SpecEntry>): Promise<void> {
+  for (const name of lastGood.names()) {
+    if (!specs.has(name)) await lastGood.forget(name).catch(() => {}); // asked again at the next reading
+  }
+}
+
+/** Equal for as long as nothing about a file has changed, its owner and mode included. */
+async function identityOf(file: string): Promise<string | undefined> {
+  const stat: FileStat | undefined = await fileCalls.lstat(file).catch(() => undefined);
+  return stat && `${stat.dev}:${stat.ino}:${stat.ctimeNs}:${stat.size}`;
+}

@@ -1,0 +1,60 @@
+import { createHash } from "node:crypto";
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { writeAtomically } from "../base/atomic-file.ts";
+import { removeDurably } from "../base/folder.ts";
+import { readBounded } from "../base/read-file.ts";
+import { LARGEST_FILE } from "./parse.ts";
+
+/** The texts that were last in force, durable, so that a broken edit costs nothing across restarts either. */
+export interface LastGood {
+  /** Where the text of a name is kept. */
+  fileOf(name: string): string;
+  /** The names that have a text. */
+  names(): ReadonlySet<string>;
+  /** The text kept under a name; undefined where there is none that can be read. */
+  load(name: string): Promise<Uint8Array | undefined>;
+  /** Keeps a text; writes only where it differs from what is kept. Throws `DEPLOY_FAILED`. */
+  save(name: string, bytes: Uint8Array): Promise<void>;
+  forget(name: string): Promise<void>;
+}
+
+/** Opens (and makes) a folder of texts. What cannot be read is as if it were not there. */
+export async function openLastGood(folder: string): Promise<LastGood> {
+  const digests = new Map<string, string | undefined>();
+  const fileOf = (name: string): string => join(folder, `${name}.yaml`);
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch(() => {}); // `save` says what is wrong with it
+  for (const file of await readdir(folder).catch(() => [])) {
+    if (!file.startsWith(".") && file.endsWith(".yaml")) digests.set(file.slice(0, -".yaml".length), undefined);
+  }
+  const load = async (name: string): Promise<Uint8Array | undefined> => {
+    if (!digests.has(name)) return undefined;
+    try {
+      const bytes = await readBounded(fileOf(name), LARGEST_FILE);
+      digests.set(name, digestOf(bytes));
+      return bytes;
+    } catch {
+      return undefined;
+    }
+  };
+  return {
+    fileOf,
+    names: () => new Set(digests.keys()),
+    load,
+    save: async (name, bytes) => {
+      if (digests.has(name) && digests.get(name) === undefined) await load(name);
+      const digest = digestOf(bytes);
+      if (digests.get(name) === digest) return;
+      await writeAtomically(fileOf(name), bytes, { mode: 0o600 });
+      digests.set(name, digest);
+    },
+    forget: async (name) => {
+      await removeDurably(fileOf(name));
+      digests.delete(name);
+    },
+  };
+}
+
+function digestOf(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}

@@ -1,0 +1,251 @@
+import { isUtf8 } from "node:buffer";
+import {
+  Composer,
+  CST,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Node,
+  type Pair,
+  Parser,
+  type Tags,
+} from "yaml";
+import { type Facts, substitute } from "./facts.ts";
+import { fileProblem, formatKey, type Problem } from "./problem.ts";
+
+/** The largest file that is read, in bytes. */
+export const LARGEST_FILE = 65_536;
+const DEEPEST = 16;
+const MOST_KEYS = 512;
+const MOST_ITEMS = 2048;
+
+// Control characters but tab and newline (a lone CR counts), and the marks that reorder text on a terminal.
+const FORBIDDEN = /(?![\t\n\r])\p{Cc}|[\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)/u;
+
+/** Where something stands in a file; both count from 1, columns in UTF-16 units. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+
+type Path = readonly PropertyKey[];
+
+/** A YAML file as plain data that remembers where everything stood. */
+export interface Source {
+  readonly file: string;
+  /** Maps (without a prototype), arrays, strings, numbers, booleans and nulls. */
+  readonly data: unknown;
+  /** Where the value at a path stands; for a path that is not there, the nearest value around it. */
+  valueAt(path: Path): Position;
+  /** Where the key at a path stands. */
+  keyAt(path: Path): Position;
+}
+
+/** A parsed file, or why it could not be parsed. */
+export type ParseResult = { readonly source: Source } | { readonly problems: readonly Problem[] };
+
+/** Ends the parse at the first thing that is refused: what follows a syntax error is mostly noise. */
+class Refused extends Error {
+  readonly offset: number;
+  readonly key: string;
+  readonly hint: string | null;
+
+  constructor(offset: number, message: string, hint: string | null = null, key = "") {
+    super(message);
+    this.offset = offset;
+    this.hint = hint;
+    this.key = key;
+  }
+}
+
+/**
+ * Parses the bytes of a spec or host configuration: one YAML 1.2 document (core schema) of at most 64 KiB,
+ * without anchors, aliases, tags, directives and merge keys, with facts in its strings replaced. Never throws.
+ */
+export function parseYaml(bytes: Uint8Array, file: string, facts: Facts): ParseResult {
+  if (bytes.length > LARGEST_FILE) {
+    return { problems: [fileProblem(file, `the file has ${bytes.length} bytes; at most ${LARGEST_FILE} are read`)] };
+  }
+  const text = new TextDecoder().decode(bytes);
+  const lines = new LineCounter();
+  lines.addNewLine(0);
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) lines.addNewLine(at + 1);
+  try {
+    refuseBytes(bytes, text);
+    refuseTokens(text);
+    return { source: readSource(compose(text), file, lines, facts) };
+  } catch (thrown) {
+    if (!(thrown instanceof Refused)) throw thrown;
+    const { line, col } = lines.linePos(thrown.offset);
+    const { key, message, hint } = thrown;
+    return { problems: [{ file, line, column: col, key, message, hint }] };
+  }
+}
+
+function refuseBytes(bytes: Uint8Array, text: string): void {
+  if (!isUtf8(bytes))
+    throw new Refused(Math.max(text.indexOf("\ufffd"), 0), "the file is not UTF-8", "save it as UTF-8");
+  const forbidden = FORBIDDEN.exec(text);
+  if (forbidden !== null) {
+    const code = forbidden[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
+    throw new Refused(forbidden.index, `the file has a control character (U+${code})`, "remove it");
+  }
+}
+
+const UNWANTED: Readonly<Record<string, string>> = {
+  alias: "aliases (*name) are not allowed",
+  anchor: "anchors (&name) are not allowed",
+  tag: "tags (!name) are not allowed",
+  "directive-line": "directives (%NAME) are not allowed",
+};
+
+/** Judges the tokens before anything is built from them, so that neither depth nor number can cost memory or time. */
+function refuseTokens(text: string): void {
+  let offset = 0;
+  let depth = 0;
+  let isScalarNext = false;
+  for (const token of new Lexer().lex(text)) {
+    const type = isScalarNext ? "scalar" : CST.tokenType(token);
+    isScalarNext = token === CST.SCALAR;
+    const unwanted = UNWANTED[type ?? ""];
+    if (unwanted !== undefined) {
+      throw new Refused(
+        offset,
+        unwanted,
+        type === "directive-line" ? "remove it" : "write the value itself, or quote it",
+      );
+    }
+    if (type === "flow-map-start" || type === "flow-seq-start") depth += 1;
+    if (type === "flow-map-end" || type === "flow-seq-end") depth -= 1;
+    if (depth > DEEPEST) throw new Refused(offset, `nested more than ${DEEPEST} deep`);
+    // The lexer marks documents and scalars by characters that the text does not have.
+    if (token !== CST.SCALAR && token !== CST.DOCUMENT && token !== CST.FLOW_END) offset += token.length;
+  }
+}
+
+/** `0o640` stays text: only a mode looks like that, and modes are strings. */
+const withoutOctal = (tags: Tags): Tags => tags.filter((tag) => typeof tag === "string" || tag.format !== "OCT");
+
+function compose(text: string): Node {
+  // `uniqueKeys` is quadratic: 56 s for 256 KiB of flat keys. `readMap` finds doubles in linear time.
+  const composer = new Composer({
+    uniqueKeys: false,
+    stringKeys: true,
+    prettyErrors: false,
+    logLevel: "error",
+    customTags: withoutOctal,
+  });
+  const [document, second] = composer.compose(new Parser().parse(text), true, text.length);
+  const error = document?.errors[0];
+  if (error !== undefined) throw syntaxError(error.code, error.message, error.pos[0], text);
+  if (second !== undefined)
+    throw new Refused(second.range[0], "a second document begins here", "one file is one document");
+  const root = document?.contents ?? null;
+  if (root === null || (isScalar(root) && root.value === null)) throw new Refused(0, "the file is empty");
+  return root;
+}
+
+function syntaxError(code: string, message: string, offset: number, text: string): Refused {
+  if (code === "RESOURCE_EXHAUSTION") return new Refused(offset, `nested more than ${DEEPEST} deep`);
+  if (code === "NON_STRING_KEY")
+    return new Refused(offset, "a key must be plain text", "quote a value that starts with {");
+  const line = text.slice(text.lastIndexOf("\n", offset - 1) + 1).split("\n", 1)[0] ?? "";
+  const fact = /\$\{\w+\}/.exec(line)?.[0];
+  if (fact !== undefined) return new Refused(offset, `not valid YAML: ${lower(message)}`, `quote it: "${fact}"`);
+  if (code === "TAB_AS_INDENT") return new Refused(offset, "a tab indents this line", "indent with spaces");
+  return new Refused(offset, `not valid YAML: ${lower(message)}`);
+}
+
+function lower(message: string): string {
+  const [first = ""] = message.split("\n", 1);
+  return first.charAt(0).toLowerCase() + first.slice(1);
+}
+
+interface Place {
+  readonly key: number;
+  readonly value: number;
+}
+
+interface Reading {
+  readonly facts: Facts;
+  readonly places: Map<string, Place>;
+  keys: number;
+  items: number;
+}
+
+function readSource(root: Node, file: string, lines: LineCounter, facts: Facts): Source {
+  const reading: Reading = { facts, places: new Map(), keys: 0, items: 0 };
+  const start = startOf(root, 0);
+  reading.places.set("", { key: start, value: start });
+  const data = readNode(root, [], start, reading);
+  const find = (path: Path): Place => {
+    for (let length = path.length; length > 0; length--) {
+      const place = reading.places.get(formatKey(path.slice(0, length)));
+      if (place !== undefined) return place;
+    }
+    return reading.places.get("") ?? { key: 0, value: 0 };
+  };
+  const position = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset);
+    return { line, column: col };
+  };
+  return {
+    file,
+    data,
+    valueAt: (path) => position(find(path).value),
+    keyAt: (path) => position(find(path).key),
+  };
+}
+
+function readNode(node: unknown, path: Path, offset: number, reading: Reading): unknown {
+  const key = formatKey(path);
+  if (path.length > DEEPEST) throw new Refused(offset, `nested more than ${DEEPEST} deep`, null, key);
+  if (isMap(node)) return readMap(node.items, path, reading);
+  if (isSeq(node)) {
+    reading.items += node.items.length;
+    if (reading.items > MOST_ITEMS) throw new Refused(offset, `more than ${MOST_ITEMS} list entries`, null, key);
+    return node.items.map((item, index) => {
+      const at = startOf(item, offset);
+      reading.places.set(formatKey([...path, index]), { key: at, value: at });
+      return readNode(item, [...path, index], at, reading);
+    });
+  }
+  if (!isScalar(node)) return null;
+  return typeof node.value === "string" ? readText(node.value, key, offset, reading.facts) : node.value;
+}
+
+function readMap(pairs: readonly Pair[], path: Path, reading: Reading): Record<string, unknown> {
+  const map = Object.create(null) as Record<string, unknown>;
+  for (const pair of pairs) {
+    const name = isScalar(pair.key) ? String(pair.key.value) : "";
+    const keyAt = startOf(pair.key, 0);
+    const key = formatKey([...path, name]);
+    reading.keys += 1;
+    if (reading.keys > MOST_KEYS) throw new Refused(keyAt, `more than ${MOST_KEYS} keys`, null, key);
+    if (name === "<<") throw new Refused(keyAt, "merge keys (<<) are not allowed", "write the keys themselves", key);
+    if (name in map) throw new Refused(keyAt, `${name || '""'} is given twice`, "keep one of them", key);
+    const valueAt = startOf(pair.value, keyAt);
+    reading.places.set(key, { key: keyAt, value: valueAt });
+    map[name] = readNode(pair.value, [...path, name], valueAt, reading);
+  }
+  return map;
+}
+
+function readText(text: string, key: string, offset: number, facts: Facts): string {
+  if (/[\t\n\r]/.test(text) || FORBIDDEN.test(text)) {
+    throw new Refused(offset, "a value must be one line without control characters", null, key);
+  }
+  const result = substitute(text, facts);
+  if (typeof result === "string") return result;
+  throw new Refused(offset, result.message, result.hint, key);
+}
+
+/** Where a node begins; a node without text (`subject:`) stands where its key does. */
+function startOf(node: unknown, otherwise: number): number {
+  if (!isMap(node) && !isSeq(node) && !isScalar(node)) return otherwise;
+  const range = node.range;
+  if (!range || (isScalar(node) && range[0] === range[1])) return otherwise;
+  return range[0];
+}
