@@ -41,6 +41,8 @@ export interface Agent {
   once(names: readonly string[], signal: AbortSignal): Promise<void>;
   /** Observes all, changes nothing. */
   look(signal: AbortSignal): Promise<void>;
+  /** Resolves when no work is under way. */
+  settled(): Promise<void>;
   names(): readonly string[];
   status(names: readonly string[]): readonly CertificateStatus[];
   plan(names: readonly string[], signal: AbortSignal): Promise<readonly PlannedCertificate[]>;
@@ -189,8 +191,13 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     return Math.min(roundAt, rereadAt, ...idle.map((one) => one.dueAt()));
   };
 
+  const settled = async (): Promise<void> => {
+    await rereading;
+    while (busy.size > 0) await Promise.all(busy.values());
+  };
+
   const drain = async (): Promise<void> => {
-    await Promise.race([Promise.allSettled(busy.values()), pause(DRAIN)]);
+    await Promise.race([settled(), pause(DRAIN)]);
     if (busy.size > 0)
       log.warning("stopped while work was under way; the next start looks at it", { certificates: [...busy.keys()] });
   };
@@ -267,6 +274,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     look: async (signal) => {
       await Promise.all([...managed.values()].map((one) => one.look(signal)));
     },
+    settled,
     names: () => chosen([]),
     status: (names) => chosen(names).flatMap(statusOfName),
     plan: async (names, signal) => {

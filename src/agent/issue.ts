@@ -32,7 +32,7 @@ export async function issue(
   const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
   const issued = await issuer.issue(order, signal);
   onIssued(issued);
-  judgeChain({
+  const chain = judgeChain({
     request: desired.request,
     key,
     chain: issued.chain,
@@ -40,7 +40,7 @@ export async function issue(
     previous: current?.chain[0],
     now: now(),
   });
-  const { chain, roots, via } = issued;
+  const { roots, via } = issued;
   return generations.stage({ request: desired.request, key, chain, roots, via, issuedAt: now() }, after);
 }
 
