@@ -1,14 +1,86 @@
-import type { Issuer } from "../../core/ports.ts";
+import { AgentError, asAgentError, failureOf } from "../../base/errors.ts";
+import type { Issuer, Order } from "../../core/ports.ts";
+import { createCsr } from "../../x509/csr.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { StepCaConfig } from "./config.ts";
+import type { Minter } from "./mint.ts";
+import { createKeyMinter } from "./mint-by-key.ts";
+import { createTokenMinter } from "./mint-by-token.ts";
+import { rekeyOverMtls, renewByBearer, renewOverMtls } from "./renew.ts";
+import { createRoots } from "./roots.ts";
+import { type Chain, openSession, type Session } from "./session.ts";
 
 /** An issuer that speaks to one step-ca (0.19 and later). Does no I/O by itself. */
 export function createStepCa(name: string, config: StepCaConfig, context: IssuerContext): Issuer {
+  const roots = createRoots(config, context);
+  const createMinter = config.provisioner.secret.kind === "token" ? createTokenMinter : createKeyMinter;
+  const minter = createMinter(config, context);
   return {
     name,
     type: config.type,
-    roots: () => Promise.reject(new Error(`${context.userAgent}: not there yet`)),
-    issue: () => Promise.reject(new Error("not there yet")),
-    specsWaiting: () => {},
+    roots,
+    issue: async (order, signal) => {
+      const session = openSession(config, context, roots, signal);
+      const { chain, via, failures } = await climb(session, rungsFor(order, minter));
+      return { chain, roots: await session.roots(), via, failedRungs: failures.map(failureOf) };
+    },
+    specsWaiting: (count) => {
+      if (count === 0) minter.clear();
+    },
   };
+}
+
+/** One way to get the order issued. */
+interface Rung {
+  readonly via: string;
+  readonly climb: (session: Session, complain: (error: AgentError) => void) => Promise<Chain>;
+}
+
+/** Best first. A changed request has no current pair and can only be minted: a renewal copies the old certificate. */
+function rungsFor({ request, key, current }: Order, minter: Minter): readonly Rung[] {
+  const mint: Rung = { via: "token", climb: (session, complain) => minter.mint(session, { request, key, complain }) };
+  if (current === undefined) return [mint];
+  if (current.key.keyId !== key.keyId) {
+    const rekey = async (session: Session) => rekeyOverMtls(session, current, await createCsr(request, key));
+    return [{ via: "rekey", climb: rekey }, mint];
+  }
+  return [
+    { via: "mtls", climb: (session) => renewOverMtls(session, current) },
+    { via: "bearer", climb: (session) => renewByBearer(session, current) },
+    mint,
+  ];
+}
+
+/** What a lower rung may mend. A CA that is away or busy is not asked for more, and an answer that is no chain is not bettered by a second issuance. */
+const GOES_ON: ReadonlySet<string> = new Set(["ISSUER_REJECTED", "CREDENTIAL_MISSING", "CLOCK_SUSPECT"]);
+
+interface Climbed {
+  readonly chain: Chain;
+  readonly via: string;
+  readonly failures: readonly AgentError[];
+}
+
+async function climb(session: Session, rungs: readonly Rung[]): Promise<Climbed> {
+  const failures: AgentError[] = [];
+  for (const { via, climb } of rungs) {
+    try {
+      const chain = await climb(session, (failure) => failures.push(failure));
+      return { chain, via, failures };
+    } catch (thrown) {
+      if (session.signal.aborted) throw thrown;
+      const failure = asAgentError(thrown);
+      failures.push(failure);
+      if (!GOES_ON.has(failure.code)) break;
+    }
+  }
+  throw summary(failures);
+}
+
+/** The last rung decides what is to be done; the message names them all. */
+function summary(failures: readonly AgentError[]): AgentError {
+  const last = failures.at(-1) ?? asAgentError(new Error("a ladder without rungs"));
+  if (failures.length === 1) return last;
+  const [first, ...others] = failures.map(({ message }) => message);
+  const message = [first, ...others.map((text) => text.replace(/^C/, "c"))].join("; ");
+  return new AgentError(last.code, message, { hint: last.hint, retryAt: last.retryAt, cause: last });
 }

@@ -1,0 +1,80 @@
+import { once } from "node:events";
+import { request } from "node:http";
+import type { Socket } from "node:net";
+import { isIP } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import { type Milliseconds, withDeadline } from "../../base/time.ts";
+import type { Certificate } from "../../x509/certificate.ts";
+import type { PrivateKey } from "../../x509/key.ts";
+import { CONNECT_TIMEOUT } from "./config.ts";
+
+/** What this host shows to the CA: leaf first. */
+export interface Identity {
+  readonly key: PrivateKey;
+  readonly chain: readonly Certificate[];
+}
+
+export interface ConnectOptions {
+  /** The only trust anchors. `unverified` is for what is checked by its hash afterwards. */
+  readonly trust: readonly Certificate[] | "unverified";
+  readonly identity?: Identity | undefined;
+  readonly proxy?: string | undefined;
+  readonly timeout: Milliseconds;
+}
+
+/**
+ * One fresh TLS connection (at least 1.2) to `origin`, checked against the given anchors and the host's name. Rejects
+ * with what Node says, or with the signal's reason.
+ */
+export async function connect(origin: string, options: ConnectOptions, signal: AbortSignal): Promise<TLSSocket> {
+  const deadline = withDeadline(Math.min(options.timeout, CONNECT_TIMEOUT), signal);
+  const { host, port } = hostAndPort(origin);
+  const tunnel = options.proxy === undefined ? undefined : await openTunnel(options.proxy, origin, deadline);
+  const { trust, identity } = options;
+  const socket = connectTls({
+    ...(tunnel === undefined ? { host, port } : { socket: tunnel, host }),
+    servername: isIP(host) === 0 ? host : "",
+    minVersion: "TLSv1.2",
+    ALPNProtocols: ["http/1.1"],
+    ...(trust === "unverified" ? { rejectUnauthorized: false } : { ca: trust.map(({ pem }) => pem) }),
+    ...(identity === undefined
+      ? {}
+      : { key: identity.key.toPem(), cert: identity.chain.map(({ pem }) => pem).join("") }),
+  });
+  try {
+    await once(socket, "secureConnect", { signal: deadline });
+    return socket;
+  } catch (error) {
+    socket.destroy();
+    tunnel?.destroy();
+    throw deadline.aborted ? deadline.reason : error;
+  }
+}
+
+/** Where a URL's origin leads: an IPv6 address without its brackets. */
+export function hostAndPort(origin: string): { readonly host: string; readonly port: number } {
+  const { hostname, port, protocol } = new URL(origin);
+  const host = hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
+  return { host, port: port === "" ? (protocol === "https:" ? 443 : 80) : Number(port) };
+}
+
+/** An HTTP CONNECT tunnel (RFC 9110, 9.3.6). */
+async function openTunnel(proxy: string, origin: string, signal: AbortSignal): Promise<Socket> {
+  const { host, port } = hostAndPort(origin);
+  const target = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+  const asked = request({
+    ...hostAndPort(proxy),
+    method: "CONNECT",
+    path: target,
+    headers: { host: target },
+    agent: false,
+    signal,
+  });
+  asked.end();
+  const answered = once(asked, "connect", { signal });
+  const refused = once(asked, "response", { signal });
+  const [response, socket] = (await Promise.race([answered, refused])) as [{ statusCode: number }, Socket?];
+  if (socket !== undefined && response.statusCode === 200) return socket;
+  asked.destroy();
+  throw Object.assign(new Error(`the proxy ${proxy} answers HTTP ${response.statusCode}`), { code: "PROXY_REFUSED" });
+}

@@ -1,0 +1,152 @@
+import type { TLSSocket } from "node:tls";
+import type { Dispatcher } from "undici";
+import { type Milliseconds, withDeadline } from "../../base/time.ts";
+import { type ConnectOptions, connect } from "./connect.ts";
+
+/** More of an answer is not read: the largest honest one is a page of provisioners. */
+export const MOST_BODY_BYTES = 256 * 1024;
+
+export interface HttpRequest extends ConnectOptions {
+  readonly method: "GET" | "POST";
+  readonly origin: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string | undefined;
+  /** For everything from the first packet to the last byte. */
+  readonly timeout: Milliseconds;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** Names in lower case; of repeated headers the first. */
+  readonly headers: ReadonlyMap<string, string>;
+  readonly body: Buffer;
+}
+
+/** Why there is no answer, and how far it came: that decides whether it may be sent again elsewhere. */
+export interface NoAnswer {
+  readonly status?: undefined;
+  readonly cause: unknown;
+  /** Bytes of the request may have left this host. */
+  readonly sent: boolean;
+  /** The other side closed the connection before the first byte of an answer. */
+  readonly silent: boolean;
+  /** The number of the TLS alert that the other side sent (RFC 8446, 6.2). */
+  readonly alert: number | undefined;
+}
+
+/**
+ * One request over one fresh connection, which is gone when this resolves. Follows nothing, retries nothing. Rejects
+ * only with the reason of an aborted `signal`; everything else that goes wrong is a {@link NoAnswer}.
+ */
+export async function exchange(request: HttpRequest, signal: AbortSignal): Promise<Answer | NoAnswer> {
+  signal.throwIfAborted();
+  const deadline = withDeadline(request.timeout, signal);
+  let socket: TLSSocket;
+  try {
+    socket = await connect(request.origin, request, deadline);
+  } catch (cause) {
+    signal.throwIfAborted();
+    return { cause, sent: false, silent: false, alert: alertIn(cause) };
+  }
+  // In TLS 1.3 the server's refusal of a client certificate comes after the handshake has ended here, and undici reports
+  // only that the other side closed: the alert is known to the socket alone.
+  let alert: number | undefined;
+  socket.on("error", (error) => {
+    alert ??= alertIn(error);
+  });
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  const receiver = receive();
+  try {
+    return await converse(request, socket, receiver, deadline);
+  } catch (cause) {
+    signal.throwIfAborted();
+    socket.destroy();
+    await closed;
+    return {
+      cause,
+      sent: true,
+      silent: receiver.status === undefined && !deadline.aborted,
+      alert: alert ?? alertIn(cause),
+    };
+  }
+}
+
+/** Node puts the alert's number into the text only: `…:SSL alert number 45`. */
+function alertIn(error: unknown): number | undefined {
+  const number = error instanceof Error ? /SSL alert number (\d+)/.exec(error.message)?.[1] : undefined;
+  return number === undefined ? undefined : Number(number);
+}
+
+async function converse(
+  request: HttpRequest,
+  socket: TLSSocket,
+  receiver: Receiver,
+  deadline: AbortSignal,
+): Promise<Answer> {
+  const { default: Client } = await import("undici/lib/dispatcher/client.js");
+  const client = new Client(request.origin, {
+    connect: (_options, callback) => callback(null, socket),
+    allowH2: false,
+    pipelining: 0,
+    headersTimeout: request.timeout,
+    bodyTimeout: request.timeout,
+  });
+  const abort = (): void => receiver.abort(deadline.reason as Error);
+  deadline.addEventListener("abort", abort, { once: true });
+  try {
+    const { method, path, headers, body = null } = request;
+    client.dispatch({ origin: request.origin, method, path, headers, body }, receiver.handler);
+    if (deadline.aborted) abort();
+    return await receiver.answer;
+  } finally {
+    deadline.removeEventListener("abort", abort);
+    await client.destroy();
+    socket.destroy();
+  }
+}
+
+interface Receiver {
+  readonly handler: Dispatcher.DispatchHandler;
+  readonly answer: Promise<Answer>;
+  readonly status: number | undefined;
+  abort(reason: Error): void;
+}
+
+/** Collects one answer of at most {@link MOST_BODY_BYTES}. */
+function receive(): Receiver {
+  const { promise: answer, resolve, reject } = Promise.withResolvers<Answer>();
+  let controller: Dispatcher.DispatchController | undefined;
+  let status: number | undefined;
+  let headers: ReadonlyMap<string, string> = new Map();
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const abort = (reason: Error): void => {
+    controller?.abort(reason);
+    reject(reason);
+  };
+  const handler: Dispatcher.DispatchHandler = {
+    onRequestStart: (started) => {
+      controller = started;
+    },
+    onResponseStart: (_controller, code, fields) => {
+      status = code;
+      headers = new Map(Object.entries(fields).map(([name, value]) => [name, [value].flat()[0] ?? ""]));
+    },
+    onResponseData: (_controller, chunk) => {
+      length += chunk.length;
+      if (length > MOST_BODY_BYTES) abort(new Error(`the answer is longer than ${MOST_BODY_BYTES / 1024} KiB`));
+      else chunks.push(chunk);
+    },
+    onResponseEnd: () => resolve({ status: status ?? 0, headers, body: Buffer.concat(chunks) }),
+    onResponseError: (_controller, error) => reject(error),
+  };
+  return {
+    handler,
+    answer,
+    abort,
+    get status() {
+      return status;
+    },
+  };
+}

@@ -1,0 +1,103 @@
+import { AgentError } from "../../base/errors.ts";
+import { HOUR, type Instant } from "../../base/time.ts";
+import { createCsr } from "../../x509/csr.ts";
+import type { IssuerContext } from "../kind.ts";
+import type { StepCaConfig } from "./config.ts";
+import { credentialMissing, type Minter } from "./mint.ts";
+import { findProvisioner } from "./provisioners.ts";
+import { clockComplaint } from "./rejection.ts";
+import type { Session } from "./session.ts";
+import { signCall, signedChain } from "./sign.ts";
+import { importSigningKey, type SigningKey, unlockSigningKey } from "./signing-key.ts";
+import { signToken } from "./token.ts";
+import { createVault, type Secret, type Vault } from "./vault.ts";
+
+/** Mints with tokens that it signs itself, by the provisioner's key, or by the password that opens it. */
+export function createKeyMinter(config: StepCaConfig, context: IssuerContext): Minter {
+  const { name, secret: where } = config.provisioner;
+  const keyring = createKeyring(config, context);
+  const vault = createVault(where.kind, where.source, context, keyring.clear);
+
+  return {
+    mint: async (session, { request, key, complain }) => {
+      const [secret, ...others] = await vault.secrets();
+      for (const { bytes } of others) bytes.fill(0);
+      if (secret === undefined) throw credentialMissing(config, request, `there is no ${where.kind} in ${vault.place}`);
+      return await vault.use(secret, complain, async (spoil) => {
+        const csr = await createCsr(request, key);
+        const attempt = async (fresh: boolean) => {
+          const signer = await keyring.signer(session, secret, vault, fresh).catch((error: unknown) => {
+            if (error instanceof AgentError && error.code === "CREDENTIAL_MISSING") spoil(); // it will never fit
+            throw error;
+          });
+          const call = signCall(request, csr, (origin) => signToken(signer, name, origin, request, session.now()));
+          return { signer, call, reply: await session.send(call) };
+        };
+        let { signer, call, reply } = await attempt(false);
+        // A fresh token is dated by the CA's clock, after its last restart, and signed with the key that it has now.
+        if (reply.status === 401) ({ signer, call, reply } = await attempt(true));
+        if (reply.status !== 401) return signedChain(session, call, reply);
+        throw await explain(session.errorOf(call, reply), session, name, signer);
+      });
+    },
+    clear: () => {
+      vault.clear();
+      keyring.clear();
+    },
+  };
+}
+
+interface Keyring {
+  readonly signer: (session: Session, secret: Secret, vault: Vault, fresh: boolean) => Promise<SigningKey>;
+  readonly clear: () => void;
+}
+
+/** Keeps the opened key for as long as its secret may be kept: opening it takes a tenth of a second of CPU. */
+function createKeyring(config: StepCaConfig, { clock }: IssuerContext): Keyring {
+  const { name, secret: where } = config.provisioner;
+  let opened: { readonly id: string; readonly since: Instant; readonly signer: Promise<SigningKey> } | undefined;
+
+  const signer: Keyring["signer"] = async (session, secret, vault, fresh) => {
+    const now = clock.now();
+    const usable = opened?.id === secret.id && Math.abs(now - opened.since) < HOUR && !fresh;
+    if (opened === undefined || !usable) {
+      const open =
+        where.kind === "key"
+          ? importSigningKey(secret.bytes, vault.place)
+          : unlockSigningKey(session, name, secret.bytes, vault.place);
+      opened = { id: secret.id, since: now, signer: open };
+    }
+    const current = opened;
+    try {
+      return await current.signer;
+    } catch (error) {
+      if (opened === current) opened = undefined;
+      // The attempt of another spec that opened it was ended from outside; this one was not.
+      if (error instanceof AgentError || session.signal.aborted) throw error;
+      return await signer(session, secret, vault, true);
+    }
+  };
+  return {
+    signer,
+    clear: () => {
+      opened = undefined;
+    },
+  };
+}
+
+/** All 401 look the same from here: what can be told is told. */
+async function explain(error: AgentError, session: Session, name: string, signer: SigningKey): Promise<AgentError> {
+  return new AgentError(error.code, error.message, { cause: error, hint: await whyRefused(session, name, signer) });
+}
+
+async function whyRefused(session: Session, name: string, signer: SigningKey): Promise<string | undefined> {
+  try {
+    const { kid } = await findProvisioner(session, name);
+    if (kid !== signer.id)
+      return `the CA knows the provisioner "${name}" by the key ${kid}, but the key here is ${signer.id}`;
+    return clockComplaint(session.skew()) ?? "the CA's log has the reason; is the url's host one of its dnsNames?";
+  } catch (failure) {
+    if (!(failure instanceof AgentError)) throw failure;
+    return [failure.message, failure.hint].filter((text) => text !== undefined).join("; ");
+  }
+}

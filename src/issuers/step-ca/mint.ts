@@ -1,0 +1,26 @@
+import { AgentError } from "../../base/errors.ts";
+import type { CertificateRequest } from "../../core/ports.ts";
+import type { PrivateKey } from "../../x509/key.ts";
+import type { StepCaConfig } from "./config.ts";
+import { commandFor } from "./operator.ts";
+import type { Chain, Session } from "./session.ts";
+
+/** What is to be minted. */
+export interface Wish {
+  readonly request: CertificateRequest;
+  readonly key: PrivateKey;
+  /** Hears of a used secret that could not be deleted. */
+  readonly complain: (error: AgentError) => void;
+}
+
+/** A way to a first certificate: by tokens that were made elsewhere, or by the provisioner's own key. */
+export interface Minter {
+  /** Throws `CREDENTIAL_MISSING`, with the command that puts one in place, and `ISSUER_*`. */
+  readonly mint: (session: Session, wish: Wish) => Promise<Chain>;
+  /** Forgets every secret, and what was made of one. */
+  readonly clear: () => void;
+}
+
+export function credentialMissing(config: StepCaConfig, request: CertificateRequest, fact: string): AgentError {
+  return new AgentError("CREDENTIAL_MISSING", `Cannot mint: ${fact}`, { hint: commandFor(config, request) });
+}

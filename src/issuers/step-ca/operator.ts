@@ -1,0 +1,28 @@
+import type { CertificateRequest } from "../../core/ports.ts";
+import type { StepCaConfig } from "./config.ts";
+
+/** The command that gives certagent what it needs to mint this request; shown as the hint of `CREDENTIAL_MISSING`. */
+export function commandFor(config: StepCaConfig, request: CertificateRequest): string {
+  const { kind, source } = config.provisioner.secret;
+  if ("credential" in source) {
+    const what = { password: "the provisioner's password", token: "a token", key: "the provisioner's JWK" }[kind];
+    return `hand over ${what}: LoadCredential=${source.credential}:FILE in the unit, then restart certagent`;
+  }
+  const file = quote(source.file);
+  if (kind === "token") return `${tokenCommand(config, request)} > ${file}`;
+  const what = kind === "password" ? "PASSWORD_FILE" : "PROVISIONER_JWK";
+  return `install -m 0600 ${what} ${file}`;
+}
+
+function tokenCommand({ provisioner, urls, root }: StepCaConfig, { subject, names }: CertificateRequest): string {
+  const own = names.length === 1 && names[0]?.value === subject;
+  const sans = own ? [] : names.flatMap(({ value }) => ["--san", quote(value)]);
+  const trust = root.file === undefined ? [] : ["--root", quote(root.file)];
+  const address = ["--provisioner", quote(provisioner.name), "--ca-url", urls[0] ?? "", ...trust];
+  return ["step ca token", quote(subject), ...sans, ...address].join(" ");
+}
+
+/** For a POSIX shell. */
+function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

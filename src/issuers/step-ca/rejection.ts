@@ -1,0 +1,153 @@
+import { formatDuration } from "../../base/duration.ts";
+import { AgentError, type ErrorCode } from "../../base/errors.ts";
+import { DAY, type Instant, MINUTE, type Milliseconds, SECOND } from "../../base/time.ts";
+import type { Answer } from "./http.ts";
+import { parseJson } from "./json.ts";
+import { remoteText } from "./remote-text.ts";
+
+/** More than this between the CA's clock and ours, and a token of ours would be refused. */
+export const MOST_SKEW: Milliseconds = MINUTE;
+
+export interface RejectionContext {
+  readonly origin: string;
+  /** What was asked for, as `renew over mTLS`. */
+  readonly action: string;
+  readonly now: Instant;
+  /** The CA's clock minus ours; 0 where it is not known. */
+  readonly skew: Milliseconds;
+}
+
+interface Rule {
+  readonly status: number | readonly number[];
+  readonly text?: RegExp;
+  readonly code: ErrorCode;
+  readonly hint?: string;
+  /** May come of a wrong clock. */
+  readonly timed?: boolean;
+}
+
+/** First match wins. The texts are those of step-ca 0.19 to 0.30. */
+const RULES: readonly Rule[] = [
+  { status: [429, 503], code: "ISSUER_BUSY" },
+  {
+    status: 400,
+    text: /missing client certificate/,
+    code: "ISSUER_REJECTED",
+    hint: "something between here and the CA ends TLS; certagent must reach step-ca itself",
+  },
+  {
+    status: 400,
+    text: /notAfter cannot be in the past|notAfter cannot be before/,
+    code: "ISSUER_REJECTED",
+    hint: "compare the clocks of this host and of the CA: timedatectl",
+    timed: true,
+  },
+  {
+    status: 400,
+    text: /token flow is not supported/,
+    code: "ISSUER_REJECTED",
+    hint: "the token names a provisioner of another type; use a JWK provisioner",
+  },
+  {
+    status: 401,
+    text: /certificate expired on/,
+    code: "ISSUER_REJECTED",
+    hint: "the CA renews expired certificates only where the provisioner has allowRenewalAfterExpiry",
+  },
+  {
+    status: 401,
+    text: /is disabled due to an initialization error/,
+    code: "ISSUER_REJECTED",
+    hint: "the provisioner is broken in the CA's ca.json",
+  },
+  { status: 401, code: "ISSUER_REJECTED", timed: true },
+  {
+    status: 403,
+    text: /more than the authorized maximum certificate duration/,
+    code: "ISSUER_REJECTED",
+    hint: "ask for a shorter lifetime in the spec, or raise maxTLSCertDuration of the provisioner",
+  },
+  {
+    status: 403,
+    text: /less than the authorized minimum certificate duration/,
+    code: "ISSUER_REJECTED",
+    hint: "ask for a longer lifetime in the spec, or lower minTLSCertDuration of the provisioner",
+  },
+  {
+    status: 403,
+    text: /does not contain the valid/,
+    code: "ISSUER_REJECTED",
+    hint: "the token was made for other names than the spec's subject and sans",
+  },
+  {
+    status: 403,
+    text: /not allowed|not permitted/,
+    code: "ISSUER_REJECTED",
+    hint: "the CA's policy or name constraints forbid a name of the spec",
+  },
+  {
+    status: 500,
+    text: /invalid audience claim/,
+    code: "ISSUER_REJECTED",
+    hint: "the host in the issuer's url must be one of the CA's dnsNames",
+  },
+  {
+    status: 500,
+    text: /error applying certificate template|error validating renew token/,
+    code: "ISSUER_REJECTED",
+    hint: "the CA's configuration, or its log, has the reason",
+  },
+  { status: [404, 405], code: "ISSUER_REJECTED", hint: "is that a step-ca? curl -k URL/health" },
+  {
+    status: [301, 302, 303, 307, 308],
+    code: "ISSUER_REJECTED",
+    hint: "write the CA's own address; redirects are not followed",
+  },
+];
+
+/** An answer that is no success as an error: its code, the CA's own words made harmless, and what can be done. */
+export function rejection(answer: Answer, context: RejectionContext): AgentError {
+  const { status, headers } = answer;
+  const words = wordsOf(answer);
+  const rule = RULES.find(
+    (candidate) => [candidate.status].flat().includes(status) && (candidate.text?.test(words) ?? true),
+  );
+  const message = `Cannot ${context.action} at ${context.origin}: HTTP ${status}, ${words}`;
+  const clock = rule?.timed ? clockComplaint(context.skew) : undefined;
+  if (clock !== undefined) return new AgentError("CLOCK_SUSPECT", message, { hint: `${clock}; set it: timedatectl` });
+  const code = rule?.code ?? (status >= 500 ? "ISSUER_UNREACHABLE" : "ISSUER_REJECTED");
+  const id = remoteText(headers.get("x-request-id") ?? "").slice(0, 64);
+  const hint = rule === undefined ? `the CA's log has the reason${id === "" ? "" : ` (request ${id})`}` : rule.hint;
+  return new AgentError(code, message, {
+    hint,
+    retryAt: code === "ISSUER_BUSY" ? retryAt(answer, context) : undefined,
+  });
+}
+
+/** What the answer says for people: the `message` of both of step-ca's shapes, else its text, but no proxy's HTML. */
+function wordsOf({ body, headers }: Answer): string {
+  try {
+    const { message } = parseJson(body) as { readonly message?: unknown };
+    if (typeof message === "string" && message.trim() !== "") return `"${remoteText(message)}"`;
+  } catch {
+    const plain = headers.get("content-type")?.startsWith("text/plain") === true;
+    if (plain && body.length > 0) return `"${remoteText(body.subarray(0, 4096).toString("utf8"))}"`;
+  }
+  return "without a reason";
+}
+
+/**
+ * When the CA wants to be asked again: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), never in the past and
+ * at most a day away. Undefined where it says nothing that can be understood.
+ */
+function retryAt({ headers }: Answer, { now, skew }: RejectionContext): Instant | undefined {
+  const text = headers.get("retry-after")?.trim() ?? "";
+  const wait = /^-?\d+$/.test(text) ? Number(text) * SECOND : Date.parse(text) - (now + skew);
+  return Number.isNaN(wait) ? undefined : now + Math.min(Math.max(wait, 0), DAY);
+}
+
+/** `this host's clock is 5 min ahead of the CA's`, or undefined where the difference does no harm. */
+export function clockComplaint(skew: Milliseconds): string | undefined {
+  if (Math.abs(skew) <= MOST_SKEW) return undefined;
+  return `this host's clock is ${formatDuration(skew)} ${skew > 0 ? "behind" : "ahead of"} the CA's`;
+}

@@ -1,0 +1,121 @@
+import { realpath, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { AgentError } from "../../base/errors.ts";
+import { isMissing } from "../../base/file-error.ts";
+import { readBounded } from "../../base/read-file.ts";
+import { type Certificate, loadCertificates, parseCertificate } from "../../x509/certificate.ts";
+import { MOST_PEM_BYTES } from "../../x509/pem.ts";
+import type { IssuerContext } from "../kind.ts";
+import type { StepCaConfig } from "./config.ts";
+import { exchange } from "./http.ts";
+import { parseJson } from "./json.ts";
+import { rejection } from "./rejection.ts";
+import { unreachable } from "./unreachable.ts";
+
+/** Gives the trust anchors of one CA, looked for again at each call. */
+export type Roots = (signal: AbortSignal) => Promise<readonly [Certificate, ...Certificate[]]>;
+
+/**
+ * The anchors of the configured file; while that is missing, the root with the configured fingerprint: fetched over a
+ * connection that is not trusted, believed because of its hash, and kept (in memory and in the cache folder, where its
+ * hash is looked at again). Throws `SPEC_INVALID` for an unusable file, `ISSUER_UNREACHABLE`, and `ISSUER_REJECTED`
+ * where the CA has no such root.
+ */
+export function createRoots(config: StepCaConfig, context: IssuerContext): Roots {
+  const { file, fingerprint } = config.root;
+  let fetched: readonly [Certificate] | undefined;
+  return async (signal) => {
+    const anchors = file === undefined ? undefined : await readAnchors(file, fingerprint === undefined);
+    if (anchors !== undefined) return anchors;
+    if (fingerprint === undefined) throw missing(file ?? "");
+    const cache = context.cacheFolder === undefined ? undefined : join(context.cacheFolder, `root-${fingerprint}.pem`);
+    fetched ??= await readCache(cache, fingerprint);
+    fetched ??= await fetchRoot(config, fingerprint, context, signal);
+    if (cache !== undefined) await writeFile(cache, fetched[0].pem).catch(() => {}); // only saves a fetch
+    return fetched;
+  };
+}
+
+/** Through links: what the operator's configuration names may be a link into `/etc/ssl`, or of a mounted volume. */
+async function readAnchors(
+  file: string,
+  required: boolean,
+): Promise<readonly [Certificate, ...Certificate[]] | undefined> {
+  try {
+    return loadCertificates(await readBounded(await realpath(file), MOST_PEM_BYTES));
+  } catch (cause) {
+    if (!isMissing(cause)) {
+      const fact = cause instanceof Error ? cause.message.replace(/^Cannot [^:]*: /, "") : String(cause);
+      throw new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": ${fact}`, { cause });
+    }
+    if (required) throw missing(file);
+    return undefined;
+  }
+}
+
+function missing(file: string): AgentError {
+  return new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": no such file`, {
+    hint: `put the CA's root there (step ca root ${file}), or give its fingerprint in the issuer's root`,
+  });
+}
+
+async function readCache(cache: string | undefined, fingerprint: string): Promise<readonly [Certificate] | undefined> {
+  if (cache === undefined) return undefined;
+  try {
+    const root = parseCertificate((await readBounded(cache, MOST_PEM_BYTES)).toString("latin1"));
+    return root.fingerprint === fingerprint ? [root] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function fetchRoot(
+  config: StepCaConfig,
+  fingerprint: string,
+  context: IssuerContext,
+  signal: AbortSignal,
+): Promise<readonly [Certificate]> {
+  let failure: AgentError | undefined;
+  for (const origin of config.urls) {
+    const { proxy, timeout } = config;
+    const headers = { "user-agent": context.userAgent };
+    const path = `/root/${fingerprint}`;
+    const answer = await exchange(
+      { method: "GET", origin, path, headers, trust: "unverified", timeout, proxy },
+      signal,
+    );
+    if (answer.status === 200) return [checkedRoot(answer.body, fingerprint, origin)];
+    failure ??=
+      answer.status === undefined
+        ? unreachable(origin, answer, undefined)
+        : notFound(rejection(answer, { origin, action: "fetch the root", now: context.clock.now(), skew: 0 }));
+  }
+  throw failure ?? new TypeError("no urls");
+}
+
+function notFound(error: AgentError): AgentError {
+  if (error.code !== "ISSUER_REJECTED") return error;
+  return new AgentError(error.code, error.message, {
+    cause: error,
+    hint: "is the fingerprint right? on the CA: step certificate fingerprint root_ca.crt",
+  });
+}
+
+function checkedRoot(body: Buffer, fingerprint: string, origin: string): Certificate {
+  let found = "something unreadable";
+  try {
+    const { ca } = parseJson(body) as { readonly ca?: unknown };
+    const root = parseCertificate(String(ca));
+    if (root.fingerprint === fingerprint) return root;
+    found = `one with ${root.fingerprint}`;
+  } catch {
+    // Whatever it is, it is not the root that was asked for.
+  }
+  throw new AgentError(
+    "ISSUER_REJECTED",
+    `Cannot trust ${origin}: asked for the root ${fingerprint}, it gave ${found}`,
+    {
+      hint: "either the fingerprint in the issuer's root is wrong, or somebody answers in the CA's place",
+    },
+  );
+}

@@ -1,0 +1,121 @@
+import { randomUUID } from "node:crypto";
+import { AgentError } from "../../base/errors.ts";
+import type { Instant, Milliseconds } from "../../base/time.ts";
+import { type Certificate, loadCertificates } from "../../x509/certificate.ts";
+import type { IssuerContext } from "../kind.ts";
+import type { StepCaConfig } from "./config.ts";
+import type { Identity } from "./connect.ts";
+import { type Answer, exchange, type NoAnswer } from "./http.ts";
+import { parseJson } from "./json.ts";
+import { rejection } from "./rejection.ts";
+import type { Roots } from "./roots.ts";
+import { unreachable } from "./unreachable.ts";
+
+/** One request, made for the address that it goes to, since tokens name it. */
+export interface Call {
+  /** For messages: `renew over mTLS`. */
+  readonly action: string;
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly identity?: Identity | undefined;
+  /** Made anew for every attempt: a token is spent by nearly every attempt, also by failed ones. */
+  readonly fill?: (origin: string) => Promise<{ readonly headers?: Record<string, string>; readonly body?: string }>;
+}
+
+/** What became of a call: the answer, whatever its status, or why there is none. */
+export type Reply = { readonly origin: string } & (Answer | NoAnswer);
+export type Success = { readonly origin: string } & Answer;
+
+/** step-ca answers 201 where others would answer 200. */
+export function isSuccess(reply: Reply): reply is Success {
+  return reply.status !== undefined && reply.status >= 200 && reply.status <= 299;
+}
+
+/** Leaf first, as the CA answered. */
+export type Chain = readonly [Certificate, ...Certificate[]];
+
+/** The talk with one CA during one `issue`: which address answers, and how far its clock is from ours. */
+export interface Session {
+  readonly signal: AbortSignal;
+  readonly roots: () => ReturnType<Roots>;
+  /** The CA's clock minus ours, by the last answer; 0 before the first. */
+  readonly skew: () => Milliseconds;
+  /** The CA's time. */
+  readonly now: () => Instant;
+  readonly send: (call: Call) => Promise<Reply>;
+  /** Sends, and returns the JSON of a success; everything else becomes the `AgentError` of {@link errorOf}. */
+  readonly ask: (call: Call) => Promise<unknown>;
+  readonly errorOf: (call: Call, reply: Reply) => AgentError;
+}
+
+export function openSession(config: StepCaConfig, context: IssuerContext, roots: Roots, signal: AbortSignal): Session {
+  const { clock, userAgent } = context;
+  let trust: ReturnType<Roots> | undefined;
+  let skew: Milliseconds = 0;
+  let origins: readonly string[] = config.urls;
+
+  const anchors = (): ReturnType<Roots> => (trust ??= roots(signal));
+  const now = (): Instant => clock.now() + skew;
+
+  /** The addresses in turn, until one answers or may have acted on the request. */
+  const send = async (call: Call): Promise<Reply> => {
+    const { method, path, identity } = call;
+    const { proxy, timeout } = config;
+    let reply: Reply | undefined;
+    for (const origin of origins) {
+      const filled = await call.fill?.(origin);
+      const headers = { "user-agent": userAgent, "x-request-id": randomUUID(), ...filled?.headers };
+      const request = { method, origin, path, headers, body: filled?.body, identity, proxy, timeout };
+      const outcome = await exchange({ ...request, trust: await anchors() }, signal);
+      reply = { ...outcome, origin };
+      if (outcome.status !== undefined) {
+        skew = skewOf(outcome, clock.now()) ?? skew;
+        origins = [origin, ...origins.filter((other) => other !== origin)];
+        break;
+      }
+      if (outcome.sent && method !== "GET") break;
+    }
+    if (reply === undefined) throw new TypeError("an issuer without an address");
+    return reply;
+  };
+
+  const errorOf = (call: Call, reply: Reply): AgentError => {
+    if (reply.status === undefined) return unreachable(reply.origin, reply, config.root.file);
+    return rejection(reply, { origin: reply.origin, action: call.action, now: clock.now(), skew });
+  };
+
+  const ask = async (call: Call): Promise<unknown> => {
+    const reply = await send(call);
+    if (!isSuccess(reply)) throw errorOf(call, reply);
+    return jsonOf(call, reply);
+  };
+
+  return { signal, roots: anchors, skew: () => skew, now, send, ask, errorOf };
+}
+
+/** A `Date` header has whole seconds: the difference is known to within one. */
+function skewOf({ headers }: Answer, now: Instant): Milliseconds | undefined {
+  const date = Date.parse(headers.get("date") ?? "");
+  return Number.isNaN(date) ? undefined : date - now;
+}
+
+/** The JSON of an answer. Throws `CHAIN_UNUSABLE` for what cannot be read. */
+function jsonOf(call: Call, reply: Success): unknown {
+  try {
+    return parseJson(reply.body);
+  } catch (cause) {
+    const message = `Cannot ${call.action} at ${reply.origin}: the answer is no usable JSON`;
+    throw new AgentError("CHAIN_UNUSABLE", message, { cause });
+  }
+}
+
+/**
+ * The chain in the answer to sign, renew and rekey, leaf first: `certChain`, or of very old servers `crt` and `ca`.
+ * Throws `CHAIN_UNUSABLE`.
+ */
+export function chainOf(call: Call, reply: Success): Chain {
+  const { certChain, crt, ca } = (jsonOf(call, reply) ?? {}) as Partial<Record<"certChain" | "crt" | "ca", unknown>>;
+  const blocks: readonly unknown[] = Array.isArray(certChain) ? certChain : [crt, ca ?? ""];
+  if (blocks.every((block) => typeof block === "string")) return loadCertificates(blocks.join("\n"), "answer");
+  throw new AgentError("CHAIN_UNUSABLE", `Cannot ${call.action} at ${reply.origin}: the answer holds no chain`);
+}

@@ -1,0 +1,77 @@
+import { AgentError, type ErrorCode } from "../../base/errors.ts";
+import type { NoAnswer } from "./http.ts";
+import { remoteText } from "./remote-text.ts";
+
+interface Explanation {
+  readonly fact: string;
+  readonly hint?: string;
+  readonly code?: ErrorCode;
+}
+
+const WRONG_ROOT: Explanation = {
+  fact: "its certificate does not chain to the pinned root",
+  hint: "has the CA a new root? compare: step certificate fingerprint ROOT, and put the new root into the root file",
+};
+
+const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
+  ECONNREFUSED: { fact: "connection refused" },
+  ECONNRESET: { fact: "the connection was reset" },
+  EPIPE: { fact: "the connection was closed" },
+  ETIMEDOUT: { fact: "the connection timed out" },
+  EHOSTUNREACH: { fact: "no route to the host" },
+  ENETUNREACH: { fact: "the network is unreachable" },
+  ENOTFOUND: { fact: "there is no such host name", hint: "getent hosts NAME; is the URL right?" },
+  EAI_AGAIN: { fact: "the host name cannot be resolved at the moment", hint: "does the resolver of this host work?" },
+  EACCES: { fact: "this host does not let certagent connect", hint: "a firewall or IPAddressDeny= of the unit" },
+  UND_ERR_SOCKET: { fact: "the connection was closed before the answer was complete" },
+  UND_ERR_HEADERS_TIMEOUT: { fact: "no answer within the deadline" },
+  UND_ERR_BODY_TIMEOUT: { fact: "the answer did not end within the deadline" },
+  TIMEOUT: { fact: "no answer within the deadline", hint: "the host answers packets, but is step-ca alive there?" },
+  PROXY_REFUSED: { fact: "the proxy refused", hint: "the issuer's proxy must allow CONNECT to the CA's port" },
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: WRONG_ROOT,
+  UNABLE_TO_GET_ISSUER_CERT: WRONG_ROOT,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: WRONG_ROOT,
+  SELF_SIGNED_CERT_IN_CHAIN: WRONG_ROOT,
+  DEPTH_ZERO_SELF_SIGNED_CERT: WRONG_ROOT,
+  CERT_SIGNATURE_FAILURE: WRONG_ROOT,
+  CERT_HAS_EXPIRED: {
+    fact: "a certificate of its chain has expired",
+    hint: "if the CA's intermediate has not, this host's clock is ahead: timedatectl",
+  },
+  CERT_NOT_YET_VALID: {
+    fact: "its certificate is not valid yet by this host's clock",
+    hint: "this host's clock is behind: timedatectl",
+    code: "CLOCK_SUSPECT",
+  },
+  ERR_TLS_CERT_ALTNAME_INVALID: {
+    fact: "its certificate is for other names",
+    hint: "use a name that the CA has in its dnsNames, or add this one there",
+  },
+  ERR_SSL_WRONG_VERSION_NUMBER: { fact: "it does not speak TLS there", hint: "is that step-ca's port?" },
+};
+
+/** `Cannot reach https://ca.internal:9000: connection refused`, with what can be done about it. */
+export function unreachable(origin: string, { cause }: NoAnswer, anchors: string | undefined): AgentError {
+  const { fact, hint, code } = explain(cause);
+  const trust = anchors === undefined ? "" : `--cacert ${anchors} `;
+  return new AgentError(code ?? "ISSUER_UNREACHABLE", `Cannot reach ${origin}: ${fact}`, {
+    cause,
+    hint: hint ?? `Is step-ca running there? curl ${trust}${origin}/health`,
+  });
+}
+
+function explain(cause: unknown): Explanation {
+  if (!(cause instanceof Error)) return { fact: remoteText(String(cause)) };
+  if (cause.name === "TimeoutError") return EXPLANATIONS["TIMEOUT"] ?? { fact: cause.message };
+  const { code = "" } = cause as NodeJS.ErrnoException;
+  const known = EXPLANATIONS[code];
+  if (known === undefined) return { fact: remoteText(cause.message === "" ? code : cause.message) };
+  return code === "PROXY_REFUSED" ? { ...known, fact: cause.message } : known;
+}
+
+/** What a TLS server says of a client certificate that it refuses (RFC 8446, 6.2), as step-ca uses it. */
+export const CLIENT_CERTIFICATE_ALERTS: ReadonlyMap<number, string> = new Map([
+  [42, "the CA does not take it as a client certificate (TLS alert 42)"],
+  [45, "it, or its intermediate, has expired or is not valid yet for the CA (TLS alert 45)"],
+  [48, "the CA does not know its issuer (TLS alert 48)"],
+]);
