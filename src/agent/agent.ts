@@ -91,8 +91,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     prove,
     issuer: issuers.get,
     issuing: semaphore(PARALLEL_ISSUANCES),
-    waiting: (issuer) =>
-      [...managed.values()].filter((one) => one.isWaiting() && one.view()?.desired.request.issuer === issuer).length,
+    waiting: (issuer) => [...managed.values()].filter((one) => one.isWaitingFor(issuer)).length,
     clockSuspectFor: () => (suspectSince === undefined ? null : clock.monotonic() - suspectSince),
   };
 

@@ -1,0 +1,123 @@
+import { asAgentError, failureOf } from "../base/errors.ts";
+import { type Instant, MINUTE } from "../base/time.ts";
+import { type Facts, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
+import { lifetimeInForce, type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/plan.ts";
+import type { ApplyFacts, Desired } from "../core/ports.ts";
+import { retryAt } from "../core/retry.ts";
+import { readFacts, writeFacts } from "../store/facts.ts";
+import { type Generations, openGenerations } from "../store/generations.ts";
+import { logFailure } from "./journal.ts";
+import { type GenerationCache, generationCache } from "./observed-generation.ts";
+import type { World } from "./world.ts";
+
+/** What is known of one managed certificate; only its own steps change it. */
+export interface Memory {
+  readonly world: World;
+  readonly name: string;
+  readonly generations: Generations;
+  readonly cache: GenerationCache;
+  desired: Desired;
+  /** Why the spec's newest text is not in force. */
+  broken: Streak | null;
+  facts: Facts;
+  /** What stands on disk of `facts`. */
+  saved: Facts;
+  wish: Wish | null;
+  /** A renewal that was asked for is done and still being deployed or proven: what asks again meanwhile joins it. */
+  joinable: boolean;
+  adoptionRefused: boolean;
+  /** Whether an issuance is under way. */
+  issuing: boolean;
+  /** Whether services were told of new files since they were last looked at. */
+  justReloaded: boolean;
+  // What was observed last.
+  apply: ApplyFacts | undefined;
+  newest: ObservedGeneration | null;
+  deployed: ObservedGeneration | null;
+  servedUntil: Instant | null;
+}
+
+/** A service that is down is looked at at least this often: it costs nothing, and it may be up again. */
+const LONGEST_BLINDNESS = MINUTE;
+
+/** What is remembered of a spec, its facts read from the state folder. */
+export async function recall(world: World, desired: Desired, broken: Streak | null): Promise<Memory> {
+  const { name } = desired;
+  const generations = openGenerations(world.layout.agent.generations(name));
+  const facts = factsOfSpec(await readFacts(world.layout.agent.facts(name)), desired.digest);
+  return {
+    world,
+    name,
+    generations,
+    cache: generationCache(generations),
+    desired,
+    broken,
+    facts,
+    saved: facts,
+    wish: null,
+    joinable: false,
+    adoptionRefused: false,
+    issuing: false,
+    justReloaded: false,
+    apply: undefined,
+    newest: null,
+    deployed: null,
+    servedUntil: null,
+  };
+}
+
+/** Looks at the state folder, the outputs and the services. */
+export async function observe(memory: Memory, signal: AbortSignal): Promise<void> {
+  const { world, name, cache, facts } = memory;
+  memory.newest = await cache.newest();
+  memory.apply = (await world.applier.observe([name], signal)).get(name) ?? memory.apply;
+  memory.deployed = memory.apply?.deployed == null ? null : await cache.read(memory.apply.deployed);
+  const served = facts.proofs.find((proof) => proof?.proven === true && proof.generation !== memory.newest?.number);
+  const old = served?.generation == null ? null : await cache.read(served.generation);
+  memory.servedUntil = old === null ? null : old.chainNotAfter;
+}
+
+/** What `plan` is asked with; undefined before the first look. */
+export function observedOf(memory: Memory): Observed | undefined {
+  const { apply, facts, wish, servedUntil, adoptionRefused, newest, world } = memory;
+  if (apply === undefined) return undefined;
+  return {
+    generation: newest,
+    apply,
+    facts,
+    wish,
+    servedUntil,
+    clockSuspectFor: world.clockSuspectFor(),
+    adoptionRefused,
+    credentialChanged: false,
+  };
+}
+
+/** Writes the facts where they changed. In memory they are right either way, so a full disk is told of and no more. */
+export async function save(memory: Memory): Promise<void> {
+  const { world, name } = memory;
+  if (memory.facts === memory.saved) return;
+  memory.facts = { ...memory.facts, writtenAt: world.clock.now() };
+  const written = memory.facts;
+  try {
+    await writeFacts(world.layout.agent.facts(name), written);
+    memory.saved = written;
+  } catch (error) {
+    const { message, hint } = asAgentError(error);
+    world.log.warning("cannot keep state", { certificate: name, reason: message, hint });
+  }
+}
+
+/** Adds to a step's streak, and tells the journal what failed and when it is tried again. */
+export function fail(memory: Memory, step: Step, thrown: unknown): void {
+  const { world, name, desired, newest } = memory;
+  const error = asAgentError(thrown);
+  const now = world.clock.now();
+  const lifetime = lifetimeInForce(desired, newest);
+  const remaining = newest === null ? lifetime : validityOf(newest).notAfter - now;
+  const limit = error.code === "SERVICE_DOWN" ? now + LONGEST_BLINDNESS : Number.POSITIVE_INFINITY;
+  memory.facts = withFailure(memory.facts, step, failureOf(error), now, (attempt) =>
+    Math.min(limit, retryAt(now, { attempt, lifetime, remaining, seed: `${name} ${step}` }, error.retryAt ?? null)),
+  );
+  logFailure(world.log, name, step, error, memory.facts.failures[step]);
+}

@@ -1,0 +1,104 @@
+/** The steps that a plan can ask for. Each throws what went wrong; who called it keeps the streak. */
+import { errorOf } from "../base/errors.ts";
+import { type Proof, withIssuance, withoutFailure, withRepairs } from "../core/facts.ts";
+import { isProof, type ObservedGeneration, type Plan } from "../core/plan.ts";
+import { issue } from "./issue.ts";
+import { logDeployed, logFailure, logIssued, logVerdict } from "./journal.ts";
+import { fail, type Memory } from "./memory.ts";
+import { proveService, type Verdict } from "./prove.ts";
+
+/** Takes over the pair at the outputs, where it fits. */
+export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> {
+  const { world, name, desired, generations } = memory;
+  const found = await world.applier.adopt(name, signal);
+  if (found === undefined) {
+    memory.adoptionRefused = true;
+    return;
+  }
+  const roots = await world.issuer(desired.request.issuer).roots(signal);
+  const draft = { request: desired.request, ...found, roots, issuedAt: world.clock.now(), via: "adopted" };
+  const { number } = await generations.stage(draft, memory.apply?.deployed);
+  memory.facts = withoutFailure(memory.facts, "issue");
+  world.log.info("adopted", { certificate: name, generation: number, serial: found.chain[0].serial });
+}
+
+/** Has the certificate renewed or a new one issued. */
+export async function renewOrMint(
+  memory: Memory,
+  { renewal, because }: Plan & { kind: "issue" },
+  signal: AbortSignal,
+): Promise<void> {
+  const { world, name, desired, generations, newest, wish } = memory;
+  const { clock, log } = world;
+  if (wish !== null) memory.wish = { ...wish, attempted: true };
+  const issuer = world.issuer(desired.request.issuer);
+  memory.issuing = true;
+  try {
+    const current = newest === null ? undefined : await generations.read(newest.number);
+    const generation = await issue(
+      { desired, current, renewal, after: memory.apply?.deployed ?? null },
+      { issuer, generations, now: clock.now },
+      ({ failedRungs }) => {
+        if (wish === null) memory.facts = withIssuance(memory.facts, clock.now());
+        for (const rung of failedRungs) logFailure(log, name, "issue", errorOf(rung), null);
+      },
+      signal,
+    );
+    logIssued(log, name, generation, because);
+    memory.facts = withoutFailure(memory.facts, "issue");
+    memory.joinable = wish !== null;
+    memory.wish = null;
+  } finally {
+    memory.issuing = false;
+    issuer.specsWaiting(world.waiting(desired.request.issuer));
+  }
+}
+
+/** Makes outputs and services true for the newest generation. */
+export async function deploy(memory: Memory, signal: AbortSignal): Promise<void> {
+  const { world, name, desired, newest } = memory;
+  const report = await world.applier.apply(name, signal);
+  logDeployed(world.log, name, report);
+  memory.justReloaded = true;
+  memory.facts = withRepairs(memory.facts, report.repaired, world.clock.now());
+  if (report.deployed === newest?.number) {
+    memory.facts = { ...memory.facts, deployed: desired.outputs.map(({ path }) => path) };
+  }
+  if (report.failure !== null) throw errorOf(report.failure);
+  memory.facts = withoutFailure(memory.facts, "apply");
+  const unable = report.services.find((service) => service.failure !== null);
+  if (unable?.failure != null) fail(memory, "prove", errorOf(unable.failure));
+}
+
+/** Looks which leaf the services serve. */
+export async function prove(memory: Memory, indices: readonly number[], signal: AbortSignal): Promise<void> {
+  const { newest, justReloaded } = memory;
+  if (newest === null) return;
+  memory.justReloaded = false;
+  const verdicts = await Promise.all(
+    indices.map((index) => verdictOf(memory, index, newest, { fresh: justReloaded, signal })),
+  );
+  if (signal.aborted) return;
+  const proofs: (Proof | null)[] = memory.desired.services.map((_, index) => memory.facts.proofs[index] ?? null);
+  for (const { index, verdict } of verdicts.flatMap((each) => each ?? [])) {
+    logVerdict(memory.world.log, memory.name, verdict, isProof(proofs[index], newest));
+    proofs[index] = verdict.proof;
+  }
+  memory.facts = { ...memory.facts, proofs };
+  const failure = verdicts.find((each) => each?.verdict.failure !== undefined)?.verdict.failure;
+  if (failure !== undefined) throw failure;
+  memory.facts = withoutFailure(memory.facts, "prove");
+}
+
+/** Undefined where the spec changed meanwhile and has no such service. */
+async function verdictOf(
+  { desired, apply, world }: Memory,
+  index: number,
+  generation: ObservedGeneration,
+  { fresh, signal }: { fresh: boolean; signal: AbortSignal },
+): Promise<{ index: number; verdict: Verdict } | undefined> {
+  const [service, seen] = [desired.services[index], apply?.services[index]];
+  if (service === undefined || seen === undefined) return undefined;
+  const looking = { prove: world.prove, now: world.clock.now, fresh };
+  return { index, verdict: await proveService(service, seen, generation, looking, signal) };
+}
