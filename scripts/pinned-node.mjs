@@ -3,12 +3,14 @@
  * Node is on the machine (18 or later), before anything is installed.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The folder of the checkout, with a final slash. */
 export const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+const NODE_PACKAGE = `node-linux-${process.arch}`;
 
 /** V8's settings of every shipped start line: about 8 MB less resident memory (measured), at no cost that was seen. */
 const SMALL_HEAP = ["--optimize-for-size", "--max-semi-space-size=1", "--max-old-space-size=48"];
@@ -36,7 +38,11 @@ export function nodeFlags(command) {
 
 /** Runs `npm ci` unless `node_modules` already holds what the lock file says. Throws {@link SetupError}. */
 export function installPackages() {
-  if (packagesAreCurrent()) return;
+  if (!packagesAreCurrent()) runNpmCi();
+  linkNode();
+}
+
+function runNpmCi() {
   tell("installing the npm packages of the lock file");
   const shim = join(ROOT, "scripts", "claim-pinned-node.cjs");
   const environment = {
@@ -57,13 +63,21 @@ export function installPackages() {
 }
 
 /**
+ * Makes the pinned Node the `node` of `npm run`. npm 9, Debian's, links it and removes the link again, together with
+ * the package for the other processor, which has a `node` too.
+ */
+function linkNode() {
+  const link = join(ROOT, "node_modules", ".bin", "node");
+  if (!existsSync(link)) symlinkSync(join("..", NODE_PACKAGE, "bin", "node"), link);
+}
+
+/**
  * Path of the pinned Node, tried once. Throws {@link SetupError} where it does not start here.
  * @returns {string}
  */
 export function pinnedNode() {
-  const node = join(ROOT, "node_modules", `node-linux-${process.arch}`, "bin", "node");
+  const node = join(ROOT, "node_modules", NODE_PACKAGE, "bin", "node");
   if (!existsSync(node)) {
-    if (process.platform !== "linux" && process.version === `v${pinnedVersion()}`) return process.execPath;
     throw new SetupError(
       `no Node ${pinnedVersion()} for ${process.platform}-${process.arch}`,
       "use Linux on x64 or arm64",
