@@ -1,3 +1,4 @@
+import type { AgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Clock, Milliseconds } from "../base/time.ts";
 import type { Applier, Issuer, ProbeTarget } from "../core/ports.ts";
@@ -5,22 +6,24 @@ import type { Layout } from "../store/layout.ts";
 import type { Certificate } from "../x509/certificate.ts";
 
 /** What was seen when a service was looked at. */
-export interface Sighting {
-  readonly proven: boolean;
-  /** The leaf that was served last, right or wrong; undefined where none could be read. */
-  readonly seen: Certificate | undefined;
-  /** Why nothing could be read. */
-  readonly error: unknown;
-}
+export type Sighting =
+  | { readonly served: true }
+  | {
+      readonly served: false;
+      /** `SERVICE_DOWN` or `SERVICE_STALE`, with who answers otherwise. */
+      readonly failure: AgentError;
+      /** The leaf that is served in place of the wanted one; undefined where none could be read. */
+      readonly other: Certificate | undefined;
+    };
 
 /**
- * Looks with fresh connections until the leaf of that fingerprint is served reliably, for `within` milliseconds at the
+ * Looks with fresh connections until the leaf of that fingerprint is served reliably, for `timeout` milliseconds at the
  * most. Never throws for what the service does.
  */
 export type Prove = (
   target: ProbeTarget,
   fingerprint: string,
-  within: Milliseconds,
+  options: { readonly timeout: Milliseconds },
   signal: AbortSignal,
 ) => Promise<Sighting>;
 

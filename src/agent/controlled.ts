@@ -1,0 +1,42 @@
+import { AgentError } from "../base/errors.ts";
+import { formatInstant, type Instant } from "../base/time.ts";
+import type { PlanDocument, StatusDocument } from "../core/status.ts";
+import type { Agent } from "./agent.ts";
+import type { ControlledAgent } from "./control.ts";
+
+/** Who the agent is, for the head of `status`. */
+export interface Identity {
+  readonly version: string;
+  readonly pid: number;
+  readonly since: Instant;
+  readonly apply: "direct" | "broker";
+}
+
+/** The agent as it is asked over the control socket. */
+export function controlled(agent: Agent, { version, pid, since, apply }: Identity): ControlledAgent {
+  const head = { running: true, pid, version, since: formatInstant(since), apply };
+  return {
+    status: (names): StatusDocument => {
+      checkNames(agent, names);
+      return { agent: head, certificates: agent.status(names) };
+    },
+    plan: async (names, signal): Promise<PlanDocument> => {
+      checkNames(agent, names);
+      return { certificates: await agent.plan(names, signal) };
+    },
+    renew: async (names, onProgress, signal) => {
+      const chosen = names === "all" ? agent.names() : names;
+      checkNames(agent, chosen);
+      return agent.renew(chosen, ({ name, message }) => onProgress({ name, message }), signal);
+    },
+  };
+}
+
+/** Throws `USAGE` for a spec that does not exist. */
+export function checkNames(agent: Pick<Agent, "names">, names: readonly string[]): void {
+  const known = agent.names();
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const hint = known.length === 0 ? "there are no specs" : `there are: ${known.join(", ")}`;
+  throw new AgentError("USAGE", `There is no spec "${unknown}"`, { hint });
+}
