@@ -13,6 +13,7 @@ import {
 } from "../core/status.ts";
 import type { SpecFolder, Specs } from "../spec/folder.ts";
 import type { Problem } from "../spec/problem.ts";
+import { readOwners } from "../store/facts.ts";
 import type { Layout } from "../store/layout.ts";
 import { type IssuerConfig, issuerCache } from "./issuer-cache.ts";
 import { type ManagedCertificate, manage } from "./managed.ts";
@@ -70,9 +71,11 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   const managed = new Map<string, ManagedCertificate>();
   const invalid = new Map<string, { readonly file: string; readonly failure: Streak }>();
   const busy = new Map<string, Promise<void>>();
-  const waiters = new Map<string, Set<() => void>>();
+  const waiters = new Map<string, Set<(run: number) => void>>();
   const issuers = issuerCache(createIssuer);
 
+  /** Counts the runs of all certificates, to tell which began after a wish. */
+  let runs = 0;
   let roundAt: Instant = 0;
   let rereadAt: Instant = 0;
   let lastTick: { readonly wall: Instant; readonly monotonic: Milliseconds } | undefined;
@@ -104,8 +107,13 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     toldProblems = new Set(texts);
   };
 
-  const owners = (): ReadonlyMap<string, string> =>
-    new Map([...managed.values()].flatMap((one) => one.deployedPaths().map((path) => [path, one.name] as const)));
+  /** Before the first reading nothing is managed: then what is on disk tells who has deployed what. */
+  const owners = async (): Promise<ReadonlyMap<string, string>> => {
+    if (managed.size === 0) return readOwners(layout.agent.allFacts);
+    return new Map(
+      [...managed.values()].flatMap((one) => one.deployedPaths().map((path) => [path, one.name] as const)),
+    );
+  };
 
   const take = async (reading: Specs): Promise<void> => {
     tellProblems(reading.problems);
@@ -140,7 +148,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
 
   const reread = (): Promise<void> => {
     rereadAt = clock.now() + REREAD_EVERY;
-    const next = rereading.then(async () => take(await specs.read({ owners: owners() })));
+    const next = rereading.then(async () => take(await specs.read({ owners: await owners() })));
     rereading = next.catch(() => undefined);
     return next.finally(wake);
   };
@@ -150,9 +158,11 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   const start = (one: ManagedCertificate, signal: AbortSignal): Promise<void> => {
     const running = busy.get(one.name);
     if (running !== undefined) return running;
+    runs += 1;
+    const run = runs;
     const work = one.work(signal).finally(() => {
       busy.delete(one.name);
-      for (const waiter of waiters.get(one.name) ?? []) waiter();
+      for (const waiter of waiters.get(one.name) ?? []) waiter(run);
       wake();
     });
     busy.set(one.name, work);
@@ -213,19 +223,20 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     return view === undefined ? [] : [statusOf(view, clock.now())];
   };
 
-  /** Resolves once a renewal that was asked for has been tried. */
+  /** Resolves once a renewal that was asked for has been tried, or was seen to be impossible now. */
   const tried = (one: ManagedCertificate, signal: AbortSignal): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>();
     const waiting = waiters.get(one.name) ?? new Set();
     waiters.set(one.name, waiting);
-    const waiter = (): void => {
+    const askedAt = runs;
+    const waiter = (run: number): void => {
       const wish = one.view()?.observed.wish;
-      if (wish != null && !wish.attempted && !signal.aborted) return;
+      if (run <= askedAt && wish != null && !wish.attempted) return;
       waiting.delete(waiter);
       resolve();
     };
     waiting.add(waiter);
-    signal.addEventListener("abort", waiter, { once: true });
+    signal.addEventListener("abort", () => waiter(Number.POSITIVE_INFINITY), { once: true });
     return promise;
   };
 

@@ -29,6 +29,7 @@ export async function issue(
   signal: AbortSignal,
 ): Promise<Generation> {
   const key = await keyFor(desired, current, generations);
+  await generations.reserve();
   const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
   const issued = await issuer.issue(order, signal);
   onIssued(issued);

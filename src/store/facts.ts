@@ -1,3 +1,5 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { z } from "zod";
 import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
 import { type Facts, NO_FACTS } from "../core/facts.ts";
@@ -47,6 +49,18 @@ export async function readFacts(path: string): Promise<Facts> {
   if (read === undefined) return NO_FACTS;
   const { schema: _, ...facts } = read;
   return facts;
+}
+
+/** Which spec has deployed which path, of all specs that ever did. */
+export async function readOwners(folder: string): Promise<ReadonlyMap<string, string>> {
+  const files = await readdir(folder).catch(() => []);
+  const names = files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -".json".length));
+  const owned = await Promise.all(
+    names.map(async (name) =>
+      (await readFacts(join(folder, `${name}.json`))).deployed.map((path) => [path, name] as const),
+    ),
+  );
+  return new Map(owned.flat());
 }
 
 /** Writes one spec's facts, durable when it resolves. Throws DEPLOY_FAILED. */

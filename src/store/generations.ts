@@ -12,6 +12,8 @@ import { readState, writeBytes, writeState } from "./state-file.ts";
 /** Generations that are kept: the one in force and those that can be gone back to. */
 const GENERATIONS_KEPT = 3;
 const KEY_LIMIT = 64 * 1024;
+/** More than a generation takes. */
+const RESERVED = 128 * 1024;
 
 const requestSchema: z.ZodType<CertificateRequest> = z.object({
   issuer: z.string(),
@@ -41,6 +43,8 @@ export interface Generations {
   newest(): Promise<number | undefined>;
   /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE` where the file is not what was written. */
   read(number: number): Promise<Generation>;
+  /** Takes the room that a generation needs, so that a full disk is noticed before the CA is asked. */
+  reserve(): Promise<void>;
   /** Keeps a generation, durable when it resolves. Its number follows the newest and `after`. */
   stage(draft: Omit<Generation, "number">, after?: number | null): Promise<Generation>;
   /** Removes all but the newest three and those to protect. */
@@ -55,6 +59,7 @@ export interface Generations {
 export function openGenerations(folder: string): Generations {
   const pathOf = (number: number): string => join(folder, `${number}.json`);
   const pendingPath = join(folder, "pending.key");
+  const reservedPath = join(folder, "reserved");
 
   const list = async (): Promise<readonly number[]> => {
     const names = await readdir(folder).catch(() => []);
@@ -69,7 +74,9 @@ export function openGenerations(folder: string): Generations {
     list,
     newest,
     read: (number) => readGeneration(pathOf(number), number),
+    reserve: () => writeBytes(reservedPath, Buffer.alloc(RESERVED)),
     stage: async (draft, after = null) => {
+      await rm(reservedPath, { force: true });
       const number = Math.max((await newest()) ?? 0, after ?? 0) + 1;
       await writeState(pathOf(number), {
         schema: 1,

@@ -8,6 +8,8 @@ export interface Layout {
     readonly lock: string;
     readonly specs: string;
     readonly roots: string;
+    /** The folder of all facts. */
+    readonly allFacts: string;
     generations(name: string): string;
     facts(name: string): string;
   };
@@ -34,6 +36,7 @@ export function layoutOf(state: string, runtime: string): Layout {
       lock: join(agent, "lock"),
       specs: join(agent, "specs"),
       roots: join(agent, "roots"),
+      allFacts: join(agent, "facts"),
       generations: (name) => join(agent, "generations", name),
       facts: (name) => join(agent, "facts", `${name}.json`),
     },
