@@ -92,7 +92,9 @@ async function run(argv: readonly string[], onLine?: (line: string) => void): Pr
   const child = spawn(program, rest, { stdio: ["ignore", onLine === undefined ? "inherit" : "pipe", "inherit"] });
   const stop = (): void => void child.kill("SIGTERM");
   process.once("SIGTERM", stop);
-  await Promise.all([once(child, "close"), eachLine(child.stdout, onLine)]);
+  await Promise.all([once(child, "close"), eachLine(child.stdout, onLine)]).catch((cause: unknown) => {
+    process.stdout.write(`cannot run ${program}: ${String(cause)}\n`);
+  });
   process.off("SIGTERM", stop);
   return child.exitCode ?? 1;
 }
