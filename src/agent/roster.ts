@@ -1,0 +1,118 @@
+import type { Log } from "../base/log.ts";
+import type { Clock, Instant } from "../base/time.ts";
+import type { Streak } from "../core/facts.ts";
+import type { Desired } from "../core/ports.ts";
+import { brokenSpec } from "../core/status.ts";
+import type { SpecFolder, Specs } from "../spec/folder.ts";
+import type { Problem } from "../spec/problem.ts";
+import { readOwners } from "../store/facts.ts";
+import type { Layout } from "../store/layout.ts";
+import type { IssuerCache } from "./issuer-cache.ts";
+import type { ManagedCertificate } from "./managed.ts";
+
+/** A spec of which no version was ever understood. */
+export interface InvalidSpec {
+  readonly file: string;
+  readonly failure: Streak;
+}
+
+/** All specs of the host, as they were read last. */
+export interface Roster {
+  readonly managed: ReadonlyMap<string, ManagedCertificate>;
+  readonly invalid: ReadonlyMap<string, InvalidSpec>;
+  /** Reads configuration and specs again; what is understood is in force when it resolves. Readings wait in line. */
+  reread(): Promise<void>;
+  /** Resolves when no reading is under way. */
+  settled(): Promise<void>;
+}
+
+export interface RosterOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly layout: Layout;
+  readonly specs: SpecFolder;
+  readonly issuers: IssuerCache;
+  readonly manage: (desired: Desired, broken: Streak | null) => Promise<ManagedCertificate>;
+}
+
+export function openRoster({ clock, log, layout, specs, issuers, manage }: RosterOptions): Roster {
+  const managed = new Map<string, ManagedCertificate>();
+  const invalid = new Map<string, InvalidSpec>();
+  let told: ReadonlySet<string> = new Set();
+  let last: Promise<void> = Promise.resolve();
+
+  /** Before the first reading nothing is managed: then what is on disk tells who has deployed what. */
+  const owners = async (): Promise<ReadonlyMap<string, string>> => {
+    if (managed.size === 0) return readOwners(layout.agent.allFacts);
+    return new Map(
+      [...managed.values()].flatMap((one) => one.deployedPaths().map((path) => [path, one.name] as const)),
+    );
+  };
+
+  /** Problems of the configuration and the folder as a whole, each told once. */
+  const tell = (problems: readonly Problem[]): void => {
+    const texts = problems.map(placeAndMessage);
+    for (const text of texts) if (!told.has(text)) log.warning("configuration problem", { reason: text });
+    told = new Set(texts);
+  };
+
+  const forgetRemoved = (present: Specs["specs"]): void => {
+    for (const name of [...managed.keys(), ...invalid.keys()]) {
+      if (present.has(name)) continue;
+      if (managed.delete(name)) log.info("spec removed: its renewal stops, its files stay", { certificate: name });
+      invalid.delete(name);
+    }
+  };
+
+  const take = async ({ host, specs: entries, problems }: Specs): Promise<void> => {
+    tell(problems);
+    if (issuers.configure(host)) for (const one of managed.values()) one.forgive();
+    forgetRemoved(entries);
+    for (const [name, { file, desired, problems: own }] of entries) {
+      const known = managed.get(name);
+      const before = invalid.get(name)?.failure ?? known?.view()?.broken ?? null;
+      const broken = streakOf(own, before, clock.now());
+      if (broken !== null && broken !== before) {
+        const inForce = desired === undefined ? "nothing" : "the last good version";
+        log.warning("spec refused", {
+          certificate: name,
+          reason: broken.message,
+          hint: broken.hint,
+          in_force: inForce,
+        });
+      }
+      if (desired === undefined) {
+        if (broken !== null) invalid.set(name, { file, failure: broken });
+        managed.delete(name);
+        continue;
+      }
+      invalid.delete(name);
+      if (known === undefined) managed.set(name, await manage(desired, broken));
+      else known.update(desired, broken);
+    }
+  };
+
+  return {
+    managed,
+    invalid,
+    reread: () => {
+      const reading = last.then(async () => take(await specs.read({ owners: await owners() })));
+      last = reading.catch(() => undefined);
+      return reading;
+    },
+    settled: () => last,
+  };
+}
+
+function placeAndMessage({ file, line, column, message }: Problem): string {
+  return line === null ? `${file}: ${message}` : `${file}:${line}:${column}: ${message}`;
+}
+
+/** What a spec's problems are told as; the same streak for as long as the problem is the same. */
+function streakOf(problems: readonly Problem[], before: Streak | null, now: Instant): Streak | null {
+  const [first] = problems;
+  if (first === undefined) return null;
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+  const message = `${placeAndMessage(first)}${more}`;
+  return before?.message === message ? before : brokenSpec(message, first.hint, now);
+}
