@@ -29,10 +29,10 @@ export function earliestExpiry(chain: Chain): Instant {
 
 /**
  * The chain in the order in which it is to be served: each certificate signed by the next, the last one by a root.
- * Throws `CHAIN_UNUSABLE` where {@link arrangeChain} finds a fault.
+ * Throws `CHAIN_UNUSABLE` where {@link strayFault} or {@link arrangeChain} finds one.
  */
 export function verifyChain(chain: Chain, roots: readonly Certificate[], at: Instant): Chain {
-  const result = arrangeChain(chain, roots, at);
+  const result = strayFault(chain) ?? arrangeChain(chain, roots, at);
   if (!("fact" in result)) return result;
   throw new AgentError("CHAIN_UNUSABLE", `Cannot use the chain of ${nameFor(chain[0])}: ${result.fact}`, result);
 }
@@ -41,12 +41,10 @@ export function verifyChain(chain: Chain, roots: readonly Certificate[], at: Ins
  * Finds the way from the leaf to one of `roots` that is valid at `at` (RFC 5280, 6.1: signatures, dates, authority,
  * path length, name constraints, critical extensions; also no weak key or digest). Of several ways the longest is
  * taken: a CA sends a cross-signed root for clients that know only the old one. Self-signed certificates are left out,
- * since a client trusts its own copy of them or none. A certificate that issued nothing here is a fault.
+ * since a client trusts its own copy of them or none, and so is everything that is not on the way.
  */
 export function arrangeChain(chain: Chain, roots: readonly Certificate[], at: Instant): Chain | Fault {
   const [leaf, ...others] = chain;
-  const stray = findUnrelated(chain);
-  if (stray !== undefined) return { fact: `${nameFor(stray)} ${whyUnrelated(stray)}` };
   const paths = pathsFrom([leaf], others, roots).toSorted((a, b) => b.links.length - a.links.length);
   const faults: Fault[] = [];
   for (const path of paths) {
@@ -57,18 +55,19 @@ export function arrangeChain(chain: Chain, roots: readonly Certificate[], at: In
   return faults[0] ?? explainMissingPath(chain, roots);
 }
 
-function findUnrelated([leaf, ...others]: Chain): Certificate | undefined {
+/** A certificate that issued none of the others, directly or through one more: no honest CA sends such a thing. */
+export function strayFault([leaf, ...others]: Chain): Fault | null {
   const related = [leaf];
   // The list grows while it is walked: issuers of issuers come in behind.
   for (const child of related) {
     related.push(...others.filter((other) => !related.includes(other) && issued(child, other)));
   }
-  return others.find((other) => !related.includes(other));
-}
-
-function whyUnrelated({ keyUsages }: Certificate): string {
-  const maySign = keyUsages?.includes("keyCertSign") !== false;
-  return maySign ? "is there, which issued none of the others" : "is there, which may not sign certificates";
+  const stray = others.find((other) => !related.includes(other));
+  if (stray === undefined) return null;
+  const maySign = stray.keyUsages?.includes("keyCertSign") !== false;
+  return {
+    fact: `${nameFor(stray)} is there, which ${maySign ? "issued none of the others" : "may not sign certificates"}`,
+  };
 }
 
 interface Path {

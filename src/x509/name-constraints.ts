@@ -88,6 +88,7 @@ const MATCHERS: Readonly<Record<Name["type"], (value: string, base: Uint8Array, 
     return host === "" || value === host || value.endsWith(host.startsWith(".") ? host : `.${host}`);
   },
   ip: (value, base) => {
+    if (base.length !== 8 && base.length !== 32) throw new Error("a name constraint is no network");
     const address = bytesOfIp(value);
     if (base.length !== 2 * address.length) return false;
     return address.every((byte, at) => ((byte ^ (base[at] ?? 0)) & (base[at + address.length] ?? 0)) === 0);

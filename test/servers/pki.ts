@@ -178,3 +178,22 @@ function alternativeNames(names: readonly Name[], critical: boolean): x509.Exten
     critical,
   );
 }
+
+/** One DER element. */
+export function der(tag: number, ...parts: readonly (Uint8Array | string)[]): Uint8Array {
+  const content = Buffer.concat(parts.map((part) => Buffer.from(part as string, "latin1")));
+  const { length } = content;
+  const size = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Buffer.from([tag, ...size]), content]);
+}
+
+/** A critical extension of name constraints, each base as a GeneralName in DER. */
+export function nameConstraints(subtrees: {
+  readonly permitted?: readonly Uint8Array[];
+  readonly excluded?: readonly Uint8Array[];
+}): x509.Extension {
+  const list = (tag: number, bases: readonly Uint8Array[] = []): Uint8Array[] =>
+    bases.length === 0 ? [] : [der(tag, ...bases.map((base) => der(0x30, base)))];
+  const value = der(0x30, ...list(0xa0, subtrees.permitted), ...list(0xa1, subtrees.excluded));
+  return new x509.Extension("2.5.29.30", true, Uint8Array.from(value));
+}
