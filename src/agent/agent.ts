@@ -152,8 +152,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   const statusOfName = (name: string): readonly CertificateStatus[] => {
     const bad = roster.invalid.get(name);
     if (bad !== undefined) return [statusOfInvalid(name, bad.file, bad.failure)];
-    const view = roster.managed.get(name)?.view();
-    return view === undefined ? [] : [statusOf(view, clock.now())];
+    const one = roster.managed.get(name);
+    return one === undefined ? [] : [statusOf(one.view(), clock.now())];
   };
 
   const chosen = (wanted: readonly string[]): readonly ManagedCertificate[] =>
@@ -166,8 +166,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     waiters.set(one.name, waiting);
     const askedAt = runs;
     const waiter = (run: number): void => {
-      const wish = one.view()?.observed.wish;
-      if (run <= askedAt && wish != null && !wish.attempted) return;
+      const wish = one.view().observed.wish;
+      if (run <= askedAt && wish !== null && !wish.attempted) return;
       waiting.delete(waiter);
       resolve();
     };
@@ -186,7 +186,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     const [status] = statusOfName(name);
     if (status === undefined || signal.aborted) return notRenewed(name, undefined);
     const { state, failure, because } = status;
-    const isIssued = one.view()?.observed.wish === null;
+    const isIssued = one.view().observed.wish === null;
     const ok = isIssued && (failure === null || failure.code === "SERVICE_DOWN");
     return { name, ok, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
   };
@@ -219,10 +219,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     status: (wanted) => (wanted.length > 0 ? wanted : names()).flatMap(statusOfName),
     plan: async (wanted, signal) => {
       await Promise.all(chosen(wanted).map((one) => (busy.has(one.name) ? undefined : one.look(signal))));
-      return chosen(wanted).flatMap((one) => {
-        const view = one.view();
-        return view === undefined ? [] : [planOf(view, clock.now())];
-      });
+      return chosen(wanted).map((one) => planOf(one.view(), clock.now()));
     },
     renew: (wanted, onOutcome, signal) =>
       Promise.all(

@@ -22,8 +22,8 @@ export interface ManagedCertificate {
   look(signal: AbortSignal): Promise<void>;
   /** Observes, plans and acts until there is nothing to do now. Never rejects. */
   work(signal: AbortSignal): Promise<void>;
-  /** What status is told from; undefined before the first look. */
-  view(): Managed | undefined;
+  /** What status is told from. */
+  view(): Managed;
   /** When to work again at the latest. */
   dueAt(): Instant;
   /** The newest instant that is on record: a clock older than that is suspect. */
@@ -74,7 +74,7 @@ export async function manage(world: World, desired: Desired, broken: Streak | nu
     view: () => {
       const observed = observedOf(memory);
       const { deployed, issuing } = memory;
-      return observed && { desired: memory.desired, observed, deployed, issuing, broken: memory.broken };
+      return { desired: memory.desired, observed, deployed, issuing, broken: memory.broken };
     },
     dueAt: () => dueAt,
     newestRecord: () => Math.max(memory.facts.writtenAt, memory.newest?.issuedAt ?? 0),
@@ -90,7 +90,6 @@ async function comeToRest(memory: Memory, signal: AbortSignal): Promise<Instant 
     for (let turn = 0; turn < TURNS && !signal.aborted; turn++) {
       await observe(memory, signal);
       const observed = observedOf(memory);
-      if (observed === undefined) return undefined;
       const next = plan(memory.desired, observed, world.clock.now());
       world.log.debug("planned", { certificate: name, action: next.kind, because: next.because });
       if (next.kind === "wait") {
@@ -121,5 +120,5 @@ async function act(memory: Memory, next: Exclude<Plan, { kind: "wait" }>, signal
 
 /** Removes generations that nothing needs any more, once the newest is in force. */
 async function tidy({ generations, newest, apply }: Memory): Promise<void> {
-  if (newest !== null && apply?.deployed === newest.number) await generations.prune([newest.number]);
+  if (newest !== null && apply.deployed === newest.number) await generations.prune([newest.number]);
 }

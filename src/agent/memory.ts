@@ -31,7 +31,7 @@ export interface Memory {
   /** Whether services were told of new files since they were last looked at. */
   justReloaded: boolean;
   // What was observed last.
-  apply: ApplyFacts | undefined;
+  apply: ApplyFacts;
   newest: ObservedGeneration | null;
   deployed: ObservedGeneration | null;
   servedUntil: Instant | null;
@@ -59,7 +59,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     adoptionRefused: false,
     issuing: false,
     justReloaded: false,
-    apply: undefined,
+    apply: unobserved(desired),
     newest: null,
     deployed: null,
     servedUntil: null,
@@ -71,16 +71,26 @@ export async function observe(memory: Memory, signal: AbortSignal): Promise<void
   const { world, name, cache, facts } = memory;
   memory.newest = await cache.newest();
   memory.apply = (await world.applier.observe([name], signal)).get(name) ?? memory.apply;
-  memory.deployed = memory.apply?.deployed == null ? null : await cache.read(memory.apply.deployed);
+  memory.deployed = memory.apply.deployed === null ? null : await cache.read(memory.apply.deployed);
   const served = facts.proofs.find((proof) => proof?.proven === true && proof.generation !== memory.newest?.number);
   const old = served?.generation == null ? null : await cache.read(served.generation);
   memory.servedUntil = old === null ? null : old.chainNotAfter;
 }
 
-/** What `plan` is asked with; undefined before the first look. */
-export function observedOf(memory: Memory): Observed | undefined {
+/** What is told of a spec before the first look at it. */
+function unobserved({ outputs, services }: Desired): ApplyFacts {
+  return {
+    deployed: null,
+    outputs: outputs.map(({ path, format }) => ({ path, format: format.name, state: "missing", because: null })),
+    services: services.map(({ type, probe }) => ({ type, liveness: "unknown", probe: probe ?? null, reloaded: null })),
+    adoptable: false,
+    obstacle: null,
+  };
+}
+
+/** What `plan` is asked with. */
+export function observedOf(memory: Memory): Observed {
   const { apply, facts, wish, servedUntil, adoptionRefused, newest, world } = memory;
-  if (apply === undefined) return undefined;
   return {
     generation: newest,
     apply,

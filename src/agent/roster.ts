@@ -70,7 +70,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
     forgetRemoved(entries);
     for (const [name, { file, desired, problems: own }] of entries) {
       const known = managed.get(name);
-      const before = invalid.get(name)?.failure ?? known?.view()?.broken ?? null;
+      const before = invalid.get(name)?.failure ?? known?.view().broken ?? null;
       const broken = streakOf(own, before, clock.now());
       if (broken !== null && broken !== before) {
         const inForce = desired === undefined ? "nothing" : "the last good version";

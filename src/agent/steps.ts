@@ -17,7 +17,7 @@ export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> 
   }
   const roots = await world.issuer(desired.request.issuer).roots(signal);
   const draft = { request: desired.request, ...found, roots, issuedAt: world.clock.now(), via: "adopted" };
-  const { number } = await generations.stage(draft, memory.apply?.deployed);
+  const { number } = await generations.stage(draft, memory.apply.deployed);
   memory.facts = withoutFailure(memory.facts, "issue");
   world.log.info("adopted", { certificate: name, generation: number, serial: found.chain[0].serial });
 }
@@ -36,7 +36,7 @@ export async function renewOrMint(
   try {
     const current = newest === null ? undefined : await generations.read(newest.number);
     const generation = await issue(
-      { desired, current, renewal, after: memory.apply?.deployed ?? null },
+      { desired, current, renewal, after: memory.apply.deployed },
       { issuer, generations, now: clock.now },
       ({ failedRungs }) => {
         if (wish === null) memory.facts = withIssuance(memory.facts, clock.now());
@@ -97,7 +97,7 @@ async function verdictOf(
   generation: ObservedGeneration,
   { fresh, signal }: { fresh: boolean; signal: AbortSignal },
 ): Promise<{ index: number; verdict: Verdict } | undefined> {
-  const [service, seen] = [desired.services[index], apply?.services[index]];
+  const [service, seen] = [desired.services[index], apply.services[index]];
   if (service === undefined || seen === undefined) return undefined;
   const looking = { prove: world.prove, now: world.clock.now, fresh };
   return { index, verdict: await proveService(service, seen, generation, looking, signal) };
