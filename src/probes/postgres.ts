@@ -16,9 +16,13 @@ const askPostgres: AskForTls = async (raw, name, signal) => {
   const answer = await readByte(raw, signal);
   // What came with the answer came unencrypted: nothing that speaks TLS sends first (CVE-2021-23222).
   if (answer === YES && raw.readableLength === 0) return;
-  const fact = answer === NO ? "PostgreSQL there has TLS switched off" : "what listens there is not PostgreSQL";
+  const facts = new Map<number | undefined, string>([
+    [undefined, "no answer to an SSLRequest"],
+    [NO, "PostgreSQL there has TLS switched off"],
+  ]);
+  const fact = facts.get(answer) ?? "what listens there is not PostgreSQL";
   throw new AgentError("SERVICE_STALE", `Cannot see the certificate at ${name}: ${fact}`, {
-    hint: answer === NO ? "SHOW ssl tells; with ssl = on, its log says why the pair was not loaded" : undefined,
+    hint: answer === NO ? "SHOW ssl tells; where it says on, PostgreSQL's log says why no pair was loaded" : undefined,
   });
 };
 

@@ -1,9 +1,128 @@
-import type { Output, ProbeTarget, System } from "../core/ports.ts";
+/** Where nginx serves a certificate, by its own configuration as `nginx -T` prints it. */
+import { dirname, matchesGlob, resolve } from "node:path";
+import { AgentError } from "../base/errors.ts";
+import { type Milliseconds, SECOND } from "../base/time.ts";
+import type { Address, Output, ProbeTarget, System } from "../core/ports.ts";
+import { targetAt } from "./recipe.ts";
 
+const DUMP = ["nginx", "-T"];
+const DUMP_TIMEOUT: Milliseconds = 10 * SECOND;
+const LONGEST_DUMP = 4 * 1024 * 1024;
+const MOST_NESTED = 10;
+
+/** The first server whose certificate is one of the outputs; undefined where nginx does not tell. */
 export async function servedByNginx(
-  _system: System,
-  _outputs: readonly Output[],
-  _signal: AbortSignal,
+  { run }: Pick<System, "run">,
+  outputs: readonly Output[],
+  signal: AbortSignal,
 ): Promise<ProbeTarget | undefined> {
+  try {
+    const { output } = await run(DUMP, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, signal });
+    return findServer(output, new Set(outputs.map(({ path }) => path)));
+  } catch (error) {
+    if (error instanceof AgentError) return undefined;
+    throw error;
+  }
+}
+
+interface Directive {
+  readonly words: readonly string[];
+  readonly block: readonly Directive[] | undefined;
+}
+
+/** {@link servedByNginx} in what `nginx -T` printed: every file once, under a heading with its path. */
+export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarget | undefined {
+  const [, main, ...rest] = dump.split(/^# configuration file (\/.*):$/m);
+  if (main === undefined) return undefined;
+  const files = new Map<string, readonly Directive[]>();
+  for (let at = 0; at < rest.length; at += 2) files.set(at === 0 ? main : (rest[at - 1] ?? ""), parse(rest[at] ?? ""));
+  const folder = dirname(main);
+  for (const { certificates, listens, names } of servers(expand(files.get(main) ?? [], files, folder), [])) {
+    const address = listens.map(tlsAddress).find((found) => found !== undefined);
+    if (address && certificates.some((path) => paths.has(resolve(folder, path)))) {
+      return targetAt(address, { serverName: names.map(askableName).find((name) => name !== undefined) });
+    }
+  }
   return undefined;
+}
+
+/** Puts the files in place of the `include`s that name them; nginx -T leaves them apart. */
+function expand(
+  directives: readonly Directive[],
+  files: ReadonlyMap<string, readonly Directive[]>,
+  folder: string,
+  depth = 0,
+): readonly Directive[] {
+  if (depth > MOST_NESTED) return [];
+  return directives.flatMap((directive) => {
+    const [name, value = ""] = directive.words;
+    if (name !== "include") {
+      return { ...directive, block: directive.block && expand(directive.block, files, folder, depth + 1) };
+    }
+    const pattern = resolve(folder, value);
+    const included = [...files].filter(([path]) => path === pattern || matchesGlob(path, pattern));
+    return included.flatMap(([, content]) => expand(content, files, folder, depth + 1));
+  });
+}
+
+interface ServerBlock {
+  readonly certificates: readonly string[];
+  readonly listens: readonly (readonly string[])[];
+  readonly names: readonly string[];
+}
+
+/** Every server block, with the certificate of the block around it where it names none. */
+function* servers(directives: readonly Directive[], inherited: readonly string[]): Generator<ServerBlock> {
+  const argumentsOf = (name: string): string[][] =>
+    directives.filter(({ words }) => words[0] === name).map(({ words }) => words.slice(1));
+  const own = argumentsOf("ssl_certificate").flat();
+  const certificates = own.length > 0 ? own : inherited;
+  yield { certificates, listens: argumentsOf("listen"), names: argumentsOf("server_name").flat() };
+  for (const { block } of directives) if (block !== undefined) yield* servers(block, certificates);
+}
+
+/** Where a `listen` takes TLS from anyone; undefined where it does not. */
+function tlsAddress([at = "", ...options]: readonly string[]): Address | undefined {
+  if (!options.includes("ssl") || options.includes("proxy_protocol")) return undefined;
+  if (at.startsWith("unix:")) return { path: at.slice("unix:".length) };
+  const parts = /^(?:(?<host>\[[^\]]+\]|[^:]+):)?(?<port>\d+)$/.exec(at)?.groups;
+  const host = parts?.host?.replace(/^\[|\]$/g, "") ?? "*";
+  const port = Number(parts?.port ?? 443);
+  if (parts === undefined) return { host: at, port };
+  return { host: host === "*" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host, port };
+}
+
+/** A name that a client can ask for, out of an argument of `server_name`. */
+function askableName(name: string): string | undefined {
+  const plain = name.replace(/^\*\./, "www.").replace(/^\./, "");
+  return /^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/.test(plain) ? plain : undefined;
+}
+
+/** White space, a comment, a quoted word, a mark, or a plain word, in which `${name}` is no block. */
+const TOKEN =
+  /\s+|#[^\n]*|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([;{}])|((?:\\.|\$\{\w*\}|[^\s;{}"'\\])(?:\\.|\$\{\w*\}|[^\s;{}\\])*)/gs;
+
+/** nginx's syntax: words, `;` at the end of a directive or a block in braces. */
+function parse(text: string): readonly Directive[] {
+  const open: { words: string[]; directives: Directive[] }[] = [];
+  let directives: Directive[] = [];
+  let words: string[] = [];
+  for (const [, double, single, mark, plain] of text.matchAll(TOKEN)) {
+    if (mark === "{") {
+      open.push({ words, directives });
+      [words, directives] = [[], []];
+    } else if (mark === "}") {
+      const outer = open.pop();
+      if (outer === undefined) break;
+      directives = [...outer.directives, { words: outer.words, block: directives }];
+      words = [];
+    } else if (mark === ";") {
+      directives.push({ words, block: undefined });
+      words = [];
+    } else {
+      const word = double ?? single ?? plain;
+      if (word !== undefined) words.push(word);
+    }
+  }
+  return directives;
 }

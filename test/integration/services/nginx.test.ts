@@ -1,0 +1,155 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { run } from "../../../src/base/run.ts";
+import { MINUTE, pause, SECOND } from "../../../src/base/time.ts";
+import type { ProbeTarget, Service } from "../../../src/core/ports.ts";
+import { probe, prove } from "../../../src/probes/index.ts";
+import { findServer } from "../../../src/services/nginx-config.ts";
+import { putPair } from "../../servers/daemon.ts";
+import { type Nginx, startNginx } from "../../servers/nginx.ts";
+import { makePki } from "../../servers/pki.ts";
+import { generationOf, outputsAt, serviceOf, system } from "../../servers/service.ts";
+import { startPlainServer } from "../../servers/tls.ts";
+
+const signal = new AbortController().signal;
+const pki = await makePki();
+const [first, second] = [await pki.issue(), await pki.issue()];
+const torn = { pem: first.pem, key: second.key };
+
+function serviceFor(nginx: Nginx, more: Readonly<Record<string, unknown>> = {}): Service {
+  const connect = `127.0.0.1:${nginx.port}`;
+  return serviceOf({ type: "nginx", preflight: nginx.check, reload: nginx.reload, probe: { connect }, ...more });
+}
+
+function targetOf(service: Service): ProbeTarget {
+  if (service.probe === undefined) throw new Error("it has no probe");
+  return service.probe;
+}
+
+function reload(service: Service, nginx: Nginx): Promise<string | undefined> {
+  return service.reload(system, { outputs: outputsAt(nginx.files), generation: generationOf(pki, second) }, signal);
+}
+
+/** What nginx's log has said so far, of what it says only there. */
+async function logged(nginx: Nginx, words: string): Promise<void> {
+  while (!(await readFile(join(nginx.folder, "error.log"), "utf8")).includes(words)) await pause(20);
+}
+
+test("nginx takes a new pair, and the probe sees it", async () => {
+  await using nginx = await startNginx(first);
+  const service = serviceFor(nginx);
+
+  await putPair(nginx.files, second);
+  await service.preflight(system, signal);
+  await reload(service, nginx);
+
+  const proof = await prove(targetOf(service), second.leaf.fingerprint, { timeout: service.timeout }, signal);
+  expect(proof).toEqual({ served: true });
+});
+
+test("nginx keeps the old pair where the new one does not fit, and says so before and at the reload", async () => {
+  await using nginx = await startNginx(first);
+  const service = serviceFor(nginx);
+
+  await putPair(nginx.files, torn);
+
+  await expect(service.preflight(system, signal)).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: expect.stringMatching(
+      /^Cannot check the configuration of nginx: ".*-t" exited with 1: .*key values mismatch/,
+    ),
+  });
+  await expect(reload(service, nginx)).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: expect.stringMatching(/^Cannot reload nginx: ".* -s reload" exited with 1: .*key values mismatch/),
+  });
+  expect((await probe(targetOf(service), signal)).fingerprint).toBe(first.leaf.fingerprint);
+});
+
+test("a mistake elsewhere in its configuration fails the check of nginx, with nginx's words", async () => {
+  await using nginx = await startNginx(first);
+
+  await nginx.configure("no_such_directive on;");
+
+  await expect(serviceFor(nginx).preflight(system, signal)).rejects.toThrow('unknown directive "no_such_directive"');
+});
+
+test("a reload of nginx that ends well and is not taken shows in what is served", async () => {
+  await using nginx = await startNginx(first);
+  await using other = await startPlainServer(() => {});
+  const service = serviceFor(nginx);
+
+  await putPair(nginx.files, second);
+  await nginx.configure(`listen 127.0.0.1:${other.port} ssl;`);
+  await service.preflight(system, signal);
+  await reload(service, nginx);
+  await logged(nginx, "still could not bind()");
+
+  expect(await prove(targetOf(service), second.leaf.fingerprint, { timeout: SECOND }, signal)).toMatchObject({
+    served: false,
+    failure: { code: "SERVICE_STALE" },
+    other: { fingerprint: first.leaf.fingerprint },
+  });
+});
+
+test("a reload that reaches another nginx shows in what is served", async () => {
+  await using nginx = await startNginx(first);
+  await using other = await startNginx(first);
+  const service = serviceFor(nginx);
+
+  await putPair(nginx.files, second);
+  await writeFile(join(nginx.folder, "nginx.pid"), `${other.pid}\n`);
+  await reload(service, nginx);
+
+  const proof = await prove(targetOf(service), second.leaf.fingerprint, { timeout: SECOND }, signal);
+  expect(proof).toMatchObject({ served: false, other: { fingerprint: first.leaf.fingerprint } });
+});
+
+test.for(["TLSv1.2", "TLSv1.3"])(
+  "the leaf of nginx is seen where it demands a client certificate under %s",
+  async (version) => {
+    await using nginx = await startNginx(first);
+    await writeFile(join(nginx.folder, "ca.pem"), pki.roots.map(({ pem }) => pem).join(""));
+    await nginx.configure(
+      `ssl_protocols ${version}; ssl_verify_client on; ssl_client_certificate ${nginx.folder}/ca.pem; ssl_verify_depth 3;`,
+    );
+    const service = serviceFor(nginx);
+    await putPair(nginx.files, second);
+    await reload(service, nginx);
+
+    const proof = await prove(targetOf(service), second.leaf.fingerprint, { timeout: MINUTE }, signal);
+
+    expect(proof).toEqual({ served: true });
+  },
+);
+
+test("a reload of nginx that is down fails, and the probe says that nothing listens", async () => {
+  await using nginx = await startNginx(first);
+  const service = serviceFor(nginx);
+  await nginx.stop();
+
+  await expect(reload(service, nginx)).rejects.toMatchObject({ code: "RELOAD_FAILED" });
+  await expect(probe(targetOf(service), signal)).rejects.toMatchObject({ code: "SERVICE_DOWN" });
+});
+
+test("a reload command that hangs is stopped with its group at the deadline", async () => {
+  await using nginx = await startNginx(first);
+  const service = serviceFor(nginx, { reload: ["/bin/sh", "-c", "echo still here; sleep 1000"], timeout: "1s" });
+
+  await expect(reload(service, nginx)).rejects.toThrow("had not ended after 1 s and was stopped: still here");
+});
+
+test("the default probe of nginx is found in what nginx -T prints", async () => {
+  await using nginx = await startNginx(first, { serverName: "_ web.internal" });
+  const paths = new Set([nginx.files.certificate]);
+
+  const { output } = await run([...nginx.check, "-T"], { timeout: MINUTE });
+
+  expect(findServer(output, paths)).toMatchObject({
+    address: { host: "127.0.0.1", port: nginx.port },
+    serverName: "web.internal",
+    starttls: "tls",
+  });
+  expect(findServer(output, new Set(["/elsewhere.pem"]))).toBeUndefined();
+});

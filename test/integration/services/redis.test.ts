@@ -1,0 +1,207 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { DAY, pause, SECOND, systemClock } from "../../../src/base/time.ts";
+import type { ProbeTarget, Service } from "../../../src/core/ports.ts";
+import { probe, prove } from "../../../src/probes/index.ts";
+import { listens, type PairFiles, putPair } from "../../servers/daemon.ts";
+import { type IssuedLeaf, makePki } from "../../servers/pki.ts";
+import { type Redis, startRedis } from "../../servers/redis.ts";
+import { generationOf, outputsAt, serviceOf, system } from "../../servers/service.ts";
+
+const signal = new AbortController().signal;
+const SECRET = "correct-horse-battery";
+const pki = await makePki();
+const roots = pki.roots.map(({ pem }) => pem).join("");
+const [first, second] = [await pki.issue(), await pki.issue()];
+
+function targetOf({ port }: Redis): ProbeTarget {
+  return { address: { host: "127.0.0.1", port }, starttls: "tls", serverName: null, timeout: 10 * SECOND };
+}
+
+function reload(service: Service, files: PairFiles, pair: IssuedLeaf = second): Promise<string | undefined> {
+  return service.reload(system, { outputs: outputsAt(files), generation: generationOf(pki, pair) }, signal);
+}
+
+async function passwordFile(redis: Redis, text: string): Promise<{ file: string }> {
+  const file = join(redis.folder, "password");
+  await writeFile(file, text, { mode: 0o600 });
+  return { file };
+}
+
+async function expectServed(redis: Redis, pair: IssuedLeaf): Promise<void> {
+  expect(await prove(targetOf(redis), pair.leaf.fingerprint, { timeout: 10 * SECOND }, signal)).toEqual({
+    served: true,
+  });
+}
+
+test.for(["TLSv1.2", "TLSv1.3"])(
+  "Redis takes a new pair over its socket, and shows it under %s to anyone",
+  async (version) => {
+    await using redis = await startRedis(first, { roots, extra: [`tls-protocols ${version}`] });
+    const service = serviceOf({ type: "redis", socket: redis.socket });
+
+    await putPair(redis.files, second);
+    const note = await reload(service, redis.files);
+
+    expect(note).toBeUndefined();
+    await expectServed(redis, second);
+  },
+);
+
+test("Redis takes a new pair over TLS with a password, shown the spec's own pair", async () => {
+  await using redis = await startRedis(first, { roots, extra: [`requirepass ${SECRET}`] });
+  const password = await passwordFile(redis, `${SECRET}\n`);
+  const service = serviceOf({ type: "redis", connect: `127.0.0.1:${redis.port}`, tls: true, password });
+
+  await putPair(redis.files, second);
+  await reload(service, redis.files);
+
+  await expectServed(redis, second);
+  expect(await service.defaultProbe(system, outputsAt(redis.files), signal)).toMatchObject({
+    address: targetOf(redis).address,
+  });
+});
+
+test("Redis takes a new pair from an ACL user of its own", async () => {
+  const extra = [`user certagent on >${SECRET} -@all +config|set +config|get +config|rewrite`, "requirepass other"];
+  await using redis = await startRedis(first, { roots, extra });
+  const password = await passwordFile(redis, SECRET);
+  const service = serviceOf({ type: "redis", socket: redis.socket, username: "certagent", password });
+
+  await putPair(redis.files, second);
+  await reload(service, redis.files);
+
+  await expectServed(redis, second);
+});
+
+test("Redis keeps the old pair where the new one does not fit, and says so", async () => {
+  await using redis = await startRedis(first, { roots });
+  const service = serviceOf({ type: "redis", socket: redis.socket });
+
+  await putPair(redis.files, { pem: second.pem, key: first.key });
+
+  await expect(reload(service, redis.files)).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: expect.stringMatching(/^Cannot have Redis take the new pair: ERR .*TLS/),
+  });
+  await expectServed(redis, first);
+});
+
+test("new paths outlive a restart of Redis", async () => {
+  await using redis = await startRedis(first, { roots });
+  const service = serviceOf({ type: "redis", socket: redis.socket });
+  const files = { certificate: join(redis.folder, "new.crt"), key: join(redis.folder, "new.key") };
+
+  await putPair(files, second);
+  const note = await reload(service, files);
+  await expectServed(redis, second);
+  await redis.restart();
+
+  expect(note).toBe(
+    `Redis wrote "tls-cert-file ${files.certificate}" and "tls-key-file ${files.key}" into its configuration file`,
+  );
+  await expectServed(redis, second);
+});
+
+test("new paths that Redis cannot write down are told, with the lines for redis.conf", async () => {
+  await using redis = await startRedis(first, { roots, withoutFile: true });
+  const service = serviceOf({ type: "redis", socket: redis.socket });
+  const files = { certificate: join(redis.folder, "new.crt"), key: join(redis.folder, "new.key") };
+
+  await putPair(files, second);
+  const note = await reload(service, files);
+
+  await expectServed(redis, second);
+  expect(note).toContain("Redis will have forgotten the new paths after a restart (CONFIG REWRITE: ERR ");
+  expect(note).toContain(`"tls-cert-file ${files.certificate}" and "tls-key-file ${files.key}"`);
+});
+
+test("a wrong password, none, and too few rights are told apart, and no password is told", async () => {
+  const extra = [`requirepass ${SECRET}`, `user weak on >${SECRET} -@all +ping`];
+  await using redis = await startRedis(first, { roots, extra });
+  const { socket, files } = redis;
+  const right = await passwordFile(redis, SECRET);
+  const file = join(redis.folder, "wrong");
+  await writeFile(file, `wrong-${SECRET}`);
+  const attempt = (more: object): Promise<unknown> =>
+    reload(serviceOf({ type: "redis", socket, ...more }), files).catch((error: unknown) => error);
+
+  const failures = [
+    await attempt({ password: { file } }),
+    await attempt({}),
+    await attempt({ username: "weak", password: right }),
+    await attempt({ password: { file: "/nowhere/password" } }),
+  ];
+
+  expect(failures).toMatchObject([
+    {
+      message: expect.stringMatching(/^Cannot log in to Redis at .*: WRONGPASS/),
+      hint: "Redis's own log names the cause",
+    },
+    { message: expect.stringContaining("NOAUTH"), hint: expect.stringContaining("write password:") },
+    { message: expect.stringContaining("NOPERM"), hint: expect.stringContaining("+config|set") },
+    { message: expect.stringContaining('Cannot read "/nowhere/password"') },
+  ]);
+  expect(failures.map((error) => (error as { code: string }).code)).toEqual(Array(4).fill("RELOAD_FAILED"));
+  expect(failures.map((error) => JSON.stringify(error) + (error as Error).stack).join()).not.toContain(SECRET);
+});
+
+test("no password is sent to a server that this issuer did not certify, or not for these names", async () => {
+  const stranger = await (await makePki("Other")).issue();
+  const neighbour = await pki.issue({ names: ["neighbour.internal"] });
+  for (const [pair, words] of [
+    [stranger, "does not lead to this issuer's roots"],
+    [neighbour, "has none of this spec's names"],
+  ] as const) {
+    await using redis = await startRedis(pair, { roots, extra: [`requirepass ${SECRET}`] });
+    const password = await passwordFile(redis, SECRET);
+    const service = serviceOf({ type: "redis", connect: `127.0.0.1:${redis.port}`, tls: true, password });
+
+    await expect(reload(service, redis.files)).rejects.toThrow(words);
+  }
+});
+
+test("a Redis whose certificate has expired still takes the new one over TLS", async () => {
+  const expired = await pki.issue({ notBefore: systemClock.now() - 3 * DAY, notAfter: systemClock.now() - DAY });
+  await using redis = await startRedis(expired, { roots });
+  const service = serviceOf({ type: "redis", connect: `127.0.0.1:${redis.port}`, tls: true });
+
+  await putPair(redis.files, second);
+  await reload(service, redis.files);
+
+  await expectServed(redis, second);
+});
+
+test("Redis tells where it serves TLS, and whether it is there", async () => {
+  await using redis = await startRedis(first, { roots });
+  const service = serviceOf({ type: "redis", socket: redis.socket });
+  const outputs = outputsAt(redis.files);
+
+  const found = await service.defaultProbe(system, outputs, signal);
+  const before = await service.liveness(system, signal);
+  await redis.daemon.stop();
+
+  expect(found).toMatchObject({ address: targetOf(redis).address, starttls: "tls" });
+  expect(before).toBe("up");
+  expect(await service.liveness(system, signal)).toBe("down");
+  expect(await service.defaultProbe(system, outputs, signal)).toBeUndefined();
+  await expect(reload(service, redis.files)).rejects.toMatchObject({ code: "RELOAD_FAILED" });
+  await expect(probe(targetOf(redis), signal)).rejects.toMatchObject({ code: "SERVICE_DOWN" });
+});
+
+test("probes of a Redis that asks for no client certificate leave no line in its log", async () => {
+  await using redis = await startRedis(first, { roots, extra: ["tls-auth-clients no"] });
+  const complaints = (): string[] =>
+    redis.daemon
+      .log()
+      .split("\n")
+      .filter((line) => line.includes("client connection"));
+
+  for (let count = 0; count < 10; count += 1) await probe(targetOf(redis), signal);
+
+  // One that is cut leaves a line, and Redis writes in the order in which it meets things.
+  await listens({ port: redis.port });
+  while (complaints().length === 0) await pause(20);
+  expect(complaints().length).toBe(1);
+});
