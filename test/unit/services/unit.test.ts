@@ -1,0 +1,115 @@
+import { expect, test } from "vitest";
+import type { RunResult } from "../../../src/base/run.ts";
+import { SECOND, systemClock } from "../../../src/base/time.ts";
+import type { System } from "../../../src/core/ports.ts";
+import { actOnUnit, changeUnit, systemdRuns, unitState } from "../../../src/services/unit.ts";
+import { serviceOf, system } from "../../servers/service.ts";
+
+const signal = new AbortController().signal;
+
+type Answer = Partial<RunResult> | string;
+
+/** A systemd that answers these in turn, the last one for ever; `show` answers as text, others as results. */
+function answering(...answers: readonly Answer[]): { system: System; commands: string[] } {
+  const commands: string[] = [];
+  const run = async (argv: readonly string[]): Promise<RunResult> => {
+    const answer = answers[Math.min(commands.length, answers.length - 1)] ?? "";
+    commands.push(argv.filter((word) => !word.startsWith("-") && !word.includes(",")).join(" "));
+    const result = { exitCode: 0, signal: null, timedOut: false, output: "" };
+    return { ...result, ...(typeof answer === "string" ? { output: answer } : answer) };
+  };
+  return { system: { clock: systemClock, run }, commands };
+}
+
+function unit(active: string, sub: string, more: { load?: string; pid?: number } = {}): string {
+  return `LoadState=${more.load ?? "loaded"}\nActiveState=${active}\nSubState=${sub}\nMainPID=${more.pid ?? 0}\n`;
+}
+
+const up = unit("active", "running", { pid: 812 });
+const dead = unit("inactive", "dead");
+
+test.for([
+  [up, "up"],
+  [unit("reloading", "reload", { pid: 1 }), "up"],
+  [unit("active", "exited", { pid: 0 }), "unknown"],
+  [dead, "down"],
+  [unit("failed", "failed"), "down"],
+  [unit("activating", "auto-restart"), "down"],
+  [unit("inactive", "dead", { load: "masked" }), "down"],
+  [unit("inactive", "dead", { load: "not-found" }), "absent"],
+  [unit("active", "running", { load: "not-found", pid: 3 }), "up"],
+  ["Failed to connect to bus: No such file or directory\n", "unknown"],
+] as const)("a unit that says %j is %s", async ([output, liveness]) => {
+  expect((await unitState(answering(output).system, "web.service", signal)).liveness).toBe(liveness);
+});
+
+const reload = { unit: "web.service", action: "reload", timeout: SECOND, settle: 0 } as const;
+
+test("actOnUnit() reloads and looks once more", async () => {
+  const { system, commands } = answering({}, up);
+
+  await actOnUnit(system, reload, {}, signal);
+
+  expect(commands).toEqual(["systemctl reload web.service", "systemctl show web.service"]);
+});
+
+test("actOnUnit() tells a unit that has nothing to reload by, and what to write", async () => {
+  const output = "Failed to reload redis.service: Job type reload is not applicable for unit redis.service.\n";
+
+  await expect(actOnUnit(answering({ exitCode: 3, output }).system, reload, {}, signal)).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: `Cannot reload web: "systemctl reload -- web.service" exited with 3: ${output.trim()}`,
+    hint: "this unit has no ExecReload=; write action: restart where a restart may be afforded",
+  });
+});
+
+test("actOnUnit() finds a unit that dies a moment after its reload ended well", async () => {
+  const { system } = answering({}, up, up, dead);
+
+  await expect(actOnUnit(system, { ...reload, settle: 20 * SECOND }, {}, signal)).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: "Cannot reload web: the reload ended well, and then the unit was inactive (dead)",
+    hint: expect.stringContaining("type: none"),
+  });
+});
+
+test("actOnUnit() starts what a failed reload brought down, and nothing that was stopped by others", async () => {
+  const fallen = answering(dead, {}, up);
+  const standing = answering(up, {}, up);
+  const stopped = answering({ exitCode: 1, output: "web.service is not active, cannot reload." });
+
+  await actOnUnit(fallen.system, reload, { revive: true }, signal);
+  await actOnUnit(standing.system, reload, { revive: true }, signal);
+  await expect(actOnUnit(stopped.system, reload, {}, signal)).rejects.toThrow("cannot reload");
+
+  expect(fallen.commands[1]).toBe("systemctl start web.service");
+  expect(standing.commands[1]).toBe("systemctl reload web.service");
+  expect(stopped.commands).toEqual(["systemctl reload web.service"]);
+});
+
+test("a unit on this very host: without systemd the error says what to write, with it the unit is not there", async () => {
+  const nowhere = {
+    ...reload,
+    unit: "certagent-no-such.service",
+    timeout: 10 * SECOND,
+    instead: "give reload: a command",
+  };
+
+  const failure = changeUnit(system, nowhere, {}, signal);
+
+  await expect(failure).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: expect.stringMatching(
+      systemdRuns() ? /not found/ : /^Cannot reload certagent-no-such: systemd does not run on this host$/,
+    ),
+  });
+  const service = serviceOf({ type: "systemd", unit: "certagent-no-such" });
+  expect(await service.liveness(system, signal)).toBe(systemdRuns() ? "absent" : "unknown");
+});
+
+test("a kind with a command of its own does not take another unit of that name for it", async () => {
+  const reload = ["/bin/true"];
+
+  expect(await serviceOf({ type: "nginx", reload }).liveness(system, signal)).toBe("unknown");
+  expect(await serviceOf({ type: "postgresql", reload }).liveness(system, signal)).toBe("unknown");
+});
