@@ -1,6 +1,6 @@
 import { AgentError } from "../base/errors.ts";
 import { formatInstant, type Instant, MINUTE } from "../base/time.ts";
-import { allowsUsage, type Certificate } from "../x509/certificate.ts";
+import { allowsUsage, type Certificate, displayName } from "../x509/certificate.ts";
 import { arrangeChain, type Chain, type Fault, strayFault } from "../x509/chain.ts";
 import { matches, type PrivateKey } from "../x509/key.ts";
 import { formatName, type Name } from "../x509/name.ts";
@@ -76,7 +76,7 @@ export function fitsForAdoption(pair: Fitting): string | null {
 /** Some CAs and many files have the order wrong: the leaf is the one of our key. */
 function leafFirst({ key, chain }: Pick<Fitting, "key" | "chain">): Chain {
   const leaf = chain.find((certificate) => matches(key, certificate));
-  return leaf === undefined ? chain : [leaf, ...chain.filter((certificate) => certificate !== leaf)];
+  return leaf === undefined ? chain : [leaf, ...chain.filter(({ fingerprint }) => fingerprint !== leaf.fingerprint)];
 }
 
 function firstFault<T>(checks: readonly Check<T>[], fitting: T): Fault | null {
@@ -88,8 +88,7 @@ function firstFault<T>(checks: readonly Check<T>[], fitting: T): Fault | null {
 }
 
 function unusable([leaf]: Chain, { fact, hint }: Fault): AgentError {
-  const name = leaf.subject || leaf.names[0]?.value || leaf.serial;
-  return new AgentError("CHAIN_UNUSABLE", `Cannot use the certificate for "${name}": ${fact}`, { hint });
+  return new AgentError("CHAIN_UNUSABLE", `Cannot use the certificate for "${displayName(leaf)}": ${fact}`, { hint });
 }
 
 function checkKey({ key, chain: [leaf] }: Fitting): Fault | null {
@@ -142,7 +141,7 @@ function arrange({ chain, roots, request }: Fitting, at: Instant): Chain | Fault
   for (const intermediate of arranged.slice(1)) {
     const missing = request.usages.filter((usage) => !allowsUsage(intermediate, usage));
     if (missing.length > 0)
-      return { fact: `its issuer "${intermediate.subject}" is not for ${missing.join(" and ")} use` };
+      return { fact: `its issuer "${displayName(intermediate)}" is not for ${missing.join(" and ")} use` };
   }
   return arranged;
 }

@@ -1,5 +1,6 @@
 import { hash, X509Certificate } from "node:crypto";
 import { AgentError } from "../base/errors.ts";
+import { printable } from "../base/printable.ts";
 import type { Instant } from "../base/time.ts";
 import {
   DER_INTEGER,
@@ -43,7 +44,7 @@ export interface Certificate {
   readonly fingerprint: string;
   /** Lower-case hex, no leading zeros beyond whole bytes. */
   readonly serial: string;
-  /** The subject's common name, or "" where it has none. */
+  /** The subject's common name, or "" where it has none. All names here have their control characters escaped. */
   readonly subject: string;
   readonly names: readonly Name[];
   /** Kinds of alternative names that specs cannot ask for, such as `directoryName`. */
@@ -132,7 +133,7 @@ function certificateFacts(der: Uint8Array<ArrayBuffer>): Certificate {
     serial: expectTag(parts.serial, DER_INTEGER)
       .content.toHex()
       .replace(/^(?:00)+(?=..)/, ""),
-    subject: commonNameOf(parts.subject),
+    subject: printable(commonNameOf(parts.subject)),
     names: alternatives.names,
     otherNames: alternatives.others,
     notBefore,
@@ -187,7 +188,12 @@ const SHA_2_OR_3 = /^2\.16\.840\.1\.101\.3\.4\.2\.\d+$/;
 
 /** Node gives a distinguished name as lines, and nothing for an empty one. */
 function oneLine(name: string | undefined): string {
-  return (name ?? "").replaceAll("\n", ", ");
+  return printable((name ?? "").replaceAll("\n", ", "));
+}
+
+/** What a certificate is called in messages: its common name, else all of its subject, else its first name. */
+export function displayName({ subject, subjectName, names, serial }: Certificate): string {
+  return [subject, subjectName, names[0]?.value ?? ""].find((name) => name !== "") ?? `serial ${serial}`;
 }
 
 /** Whether a certificate may be used so; one without the extension may be used for everything. */

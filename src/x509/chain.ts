@@ -1,6 +1,6 @@
 import { AgentError } from "../base/errors.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
-import { type Certificate, issued, loadCertificates } from "./certificate.ts";
+import { type Certificate, displayName, issued, loadCertificates } from "./certificate.ts";
 import { violatedConstraint } from "./name-constraints.ts";
 
 /** Leaf first, then intermediates. */
@@ -34,7 +34,7 @@ export function earliestExpiry(chain: Chain): Instant {
 export function verifyChain(chain: Chain, roots: readonly Certificate[], at: Instant): Chain {
   const result = strayFault(chain) ?? arrangeChain(chain, roots, at);
   if (!("fact" in result)) return result;
-  throw new AgentError("CHAIN_UNUSABLE", `Cannot use the chain of ${nameFor(chain[0])}: ${result.fact}`, result);
+  throw new AgentError("CHAIN_UNUSABLE", `Cannot use the chain of "${displayName(chain[0])}": ${result.fact}`, result);
 }
 
 /**
@@ -66,7 +66,7 @@ export function strayFault([leaf, ...others]: Chain): Fault | null {
   if (stray === undefined) return null;
   const maySign = stray.keyUsages?.includes("keyCertSign") !== false;
   return {
-    fact: `${nameFor(stray)} is there, which ${maySign ? "issued none of the others" : "may not sign certificates"}`,
+    fact: `"${displayName(stray)}" is there, which ${maySign ? "issued none of the others" : "may not sign certificates"}`,
   };
 }
 
@@ -99,7 +99,9 @@ function faultOf({ links, anchor }: Path, at: Instant): Fault | null {
     const fault = faultOfOne(certificate, at) ?? (depth === 0 ? null : faultOfAuthority(whole, depth));
     if (fault !== null) return fault;
     if (certificate !== anchor && certificate.weakSignature) {
-      return { fact: `${nameFor(certificate)} is signed with ${certificate.signatureAlgorithm}, which can be forged` };
+      return {
+        fact: `"${displayName(certificate)}" is signed with ${certificate.signatureAlgorithm}, which can be forged`,
+      };
     }
   }
   return null;
@@ -107,7 +109,7 @@ function faultOf({ links, anchor }: Path, at: Instant): Fault | null {
 
 function faultOfOne(certificate: Certificate, at: Instant): Fault | null {
   const { notBefore, notAfter, criticalUnknown } = certificate;
-  const name = nameFor(certificate);
+  const name = `"${displayName(certificate)}"`;
   if (at < notBefore) return { fact: `${name} begins only at ${formatInstant(notBefore)}`, hint: CLOCK_HINT };
   if (at > notAfter) return { fact: `${name} expired at ${formatInstant(notAfter)}`, hint: CLOCK_HINT };
   if (certificate.weakKey) return { fact: `${name} has a weak key (${certificate.keyLabel})` };
@@ -121,7 +123,7 @@ const CLOCK_HINT = "compare this host's clock with the CA's; if both are right, 
 function faultOfAuthority(whole: readonly Certificate[], depth: number): Fault | null {
   const authority = whole[depth];
   if (authority === undefined) return null;
-  const name = nameFor(authority);
+  const name = `"${displayName(authority)}"`;
   if (!authority.isAuthority) return { fact: `${name} is no CA and signed another certificate` };
   const below = whole.slice(0, depth).filter((certificate, index) => index === 0 || !certificate.selfIssued);
   if (authority.pathLength !== null && below.length - 1 > authority.pathLength) {
@@ -154,17 +156,12 @@ function explainMissingPath(chain: Chain, roots: readonly Certificate[]): Fault 
   const namesake = roots.find((root) => root.subjectName === last.issuerName);
   if (namesake !== undefined) {
     return {
-      fact: `${nameFor(last)} names the pinned root "${namesake.subjectName}" as its issuer, which has another key or may not sign`,
+      fact: `"${displayName(last)}" names the pinned root "${namesake.subjectName}" as its issuer, which has another key or may not sign`,
       hint: "if the CA was set up anew, pin its new root",
     };
   }
   return {
-    fact: `it ends at ${nameFor(last)}, whose issuer "${last.issuerName}" is neither in the chain nor a pinned root`,
+    fact: `it ends at "${displayName(last)}", whose issuer "${last.issuerName}" is neither in the chain nor a pinned root`,
     hint: "the CA must send its intermediates; if its root has changed, pin the new one",
   };
-}
-
-/** A certificate in quotes: its common name, else all of its subject, else its first name. */
-function nameFor({ subject, subjectName, names, serial }: Certificate): string {
-  return `"${subject || subjectName || names[0]?.value || `serial ${serial}`}"`;
 }

@@ -28,7 +28,7 @@ export async function createCsr({ subject, names, usages = [] }: CsrSubject, key
   if (usages.length > 0) extensions.push(new x509.ExtendedKeyUsageExtension(usages.map((usage) => USAGE_OIDS[usage])));
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     // As an object, since text that begins with # would be taken for DER in hex.
-    name: new x509.Name([...subject].length > LONGEST_COMMON_NAME ? [] : [{ CN: [{ utf8String: subject }] }]),
+    name: new x509.Name(subject.length > LONGEST_COMMON_NAME ? [] : [{ CN: [{ utf8String: subject }] }]),
     keys,
     signingAlgorithm: signing,
     extensions,

@@ -43,6 +43,6 @@ export function isInSubtree(name: DerElement | undefined, base: DerElement | und
 
 /** Case and runs of white space do not tell attributes apart. */
 function comparable(step: readonly Attribute[]): string {
-  const parts = step.map(({ type, value }) => [type, value.trim().replace(/\s+/g, " ").toLowerCase()]);
-  return JSON.stringify(parts.sort());
+  const parts = step.map(({ type, value }) => `${type}=${value.trim().replace(/\s+/g, " ").toLowerCase()}`);
+  return JSON.stringify(parts.sort((a, b) => (a < b ? -1 : 1)));
 }

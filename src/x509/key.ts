@@ -27,7 +27,7 @@ function privateKey(keyObject: KeyObject): PrivateKey {
     algorithm: describeKey(keyObject).algorithm,
     keyId: keyIdOf(createPublicKey(keyObject)),
     keyObject,
-    toPem: () => keyObject.export({ type: "pkcs8", format: "pem" }).toString(),
+    toPem: () => keyObject.export({ type: "pkcs8", format: "pem" }),
     toString: hide,
     toJSON: hide,
     [Symbol.for("nodejs.util.inspect.custom")]: hide,

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
+import { printable } from "../base/printable.ts";
 
 /** A subject alternative name (RFC 5280, 4.2.1.6) in its canonical spelling. */
 export interface Name {
@@ -33,11 +34,11 @@ function named(type: Name["type"], value: string | undefined): Name | undefined 
 
 /**
  * A name whose type is known already, since it stands in a certificate. What is not valid keeps its own spelling in
- * lower case, so that it is seen, and equals nothing that a spec can ask for.
+ * lower case, so that it is seen (control characters escaped), and equals nothing that a spec can ask for.
  */
 export function nameOf(type: Name["type"], text: string): Name {
   const parsed = /^[\x21-\x7e]*$/.test(text) ? parseName(text) : undefined;
-  return parsed?.type === type ? parsed : { type, value: text.toLowerCase() };
+  return parsed?.type === type ? parsed : { type, value: printable(text.toLowerCase()) };
 }
 
 function canonicalIp(text: string): string | undefined {

@@ -6,7 +6,7 @@ import "reflect-metadata";
 import { randomBytes } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { DAY, type Instant, systemClock } from "../../src/base/time.ts";
-import { type Certificate, parseCertificate, USAGE_OIDS, type Usage } from "../../src/x509/certificate.ts";
+import { type Certificate, parseCertificate, USAGE_OIDS } from "../../src/x509/certificate.ts";
 import { cryptoKeys } from "../../src/x509/csr.ts";
 import { generateKey, type KeyAlgorithm, type PrivateKey } from "../../src/x509/key.ts";
 import { type Name, parseName } from "../../src/x509/name.ts";
@@ -38,8 +38,8 @@ export interface LeafOptions {
   readonly key?: PrivateKey | KeyAlgorithm;
   readonly notBefore?: Instant;
   readonly notAfter?: Instant;
-  /** Extended key usages: server and client unless said otherwise; null leaves the extension out. */
-  readonly usages?: readonly (Usage | string)[] | null;
+  /** Extended key usages, as specs say them or as OIDs: server and client unless said otherwise; null leaves the extension out. */
+  readonly usages?: readonly string[] | null;
   /** digitalSignature unless said otherwise; null leaves the extension out. */
   readonly keyUsages?: x509.KeyUsageFlags | null;
   readonly isAuthority?: boolean;
@@ -163,12 +163,12 @@ function commonName(name: string): x509.Name {
 
 function toName(name: string | Name): Name {
   const parsed = typeof name === "string" ? parseName(name) : name;
-  if (parsed === undefined) throw new Error(`"${String(name)}" is no name`);
+  if (parsed === undefined) throw new Error(`${JSON.stringify(name)} is no name`);
   return parsed;
 }
 
-function usageOid(usage: Usage | string): string {
-  return USAGE_OIDS[usage as Usage] ?? usage;
+function usageOid(usage: string): string {
+  return usage === "server" || usage === "client" ? USAGE_OIDS[usage] : usage;
 }
 
 function alternativeNames(names: readonly Name[], critical: boolean): x509.Extension {

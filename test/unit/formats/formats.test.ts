@@ -17,7 +17,7 @@ const golden: Readonly<Record<string, string>> = {
   certificate: new X509Certificate(leaf.der).toString(),
   chain: new X509Certificate(pki.intermediate.certificate.der).toString(),
   fullchain: `${new X509Certificate(leaf.der)}${new X509Certificate(pki.intermediate.certificate.der)}`,
-  key: createPrivateKey(key.toPem()).export({ type: "pkcs8", format: "pem" }).toString(),
+  key: createPrivateKey(key.toPem()).export({ type: "pkcs8", format: "pem" }),
   combined: `${key.toPem()}${new X509Certificate(leaf.der)}${new X509Certificate(pki.intermediate.certificate.der)}`,
   roots: `${new X509Certificate(pki.root.certificate.der)}${new X509Certificate(second.root.certificate.der)}`,
 };

@@ -63,7 +63,7 @@ describe("parseKey()", async () => {
   const ec = (await generateKey("ec-p256")).toPem();
   const rsa = (await generateKey("rsa-2048")).toPem();
   const { intermediate } = await makePki();
-  const x25519 = generateKeyPairSync("x25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const x25519 = generateKeyPairSync("x25519").privateKey.export({ type: "pkcs8", format: "pem" });
 
   test.each([
     ["SEC1", opensslText(["ec"], ec), parseKey(ec).keyId],
