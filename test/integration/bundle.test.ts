@@ -54,6 +54,14 @@ test("a heavy package that would be loaded at start fails the build, with the wa
   expect(await readdir(folder.path)).toEqual([]);
 });
 
+test("the whole of undici fails the build, however late it is loaded", async () => {
+  await using folder = await temporaryFolder();
+
+  const building = bundle("test/integration/bundled/whole-undici.ts", folder.path);
+
+  await expect(building).rejects.toThrow("the index of undici is imported");
+});
+
 test("the licences of all that the bundle holds lie beside it, those of packages of packages too", async () => {
   await using folder = await temporaryFolder();
   await bundle(PACKAGES, folder.path);

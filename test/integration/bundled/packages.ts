@@ -14,12 +14,12 @@ const atStart = {
 await import("reflect-metadata");
 const { Pkcs10CertificateRequestGenerator } = await import("@peculiar/x509");
 const { SignJWT } = await import("jose");
-const { Agent } = await import("undici");
+const { default: Client } = await import("undici/lib/dispatcher/client.js");
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
 const csr = await Pkcs10CertificateRequestGenerator.create({ name: "CN=a", keys, signingAlgorithm: algorithm });
 const token = await new SignJWT({ a: 1 }).setProtectedHeader({ alg: "ES256" }).sign(keys.privateKey);
-await new Agent().close();
+await new Client("http://127.0.0.1").close();
 
 process.stdout.write(JSON.stringify({ ...atStart, csr: csr.toString("pem"), token }));

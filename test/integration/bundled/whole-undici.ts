@@ -1,0 +1,3 @@
+const { Client } = await import("undici");
+
+process.stdout.write(Client.name);
