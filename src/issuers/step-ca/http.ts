@@ -86,7 +86,8 @@ async function converse(
 ): Promise<Answer> {
   const { default: Client } = await import("undici/lib/dispatcher/client.js");
   const client = new Client(request.origin, {
-    connect: (_options, callback) => callback(null, socket),
+    // Not at once: undici does not notice a connection that stands before it has asked for one.
+    connect: (_options, callback) => queueMicrotask(() => callback(null, socket)),
     allowH2: false,
     pipelining: 0,
     headersTimeout: request.timeout,
