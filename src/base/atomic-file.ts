@@ -66,6 +66,8 @@ export interface Staged extends AsyncDisposable {
   readonly temporary: string;
   /** Gives it its name. The folder must be synced afterwards. */
   publish(): Promise<FileStat>;
+  /** Whether it has had its name, even if another file has that now. */
+  published(): boolean;
 }
 
 /** Replaces or makes a file, durably; whoever looks finds the old one or the whole new one. Throws `DEPLOY_FAILED`. */
@@ -105,7 +107,13 @@ export async function stage(
     published = true;
     return verifyPlace(file, folder.at(name), path, files);
   };
-  return { path, temporary, publish, [Symbol.asyncDispose]: () => (published ? close(file) : discard()) };
+  return {
+    path,
+    temporary,
+    publish,
+    published: () => published,
+    [Symbol.asyncDispose]: () => (published ? close(file) : discard()),
+  };
 }
 
 /**
@@ -139,9 +147,15 @@ async function fill(
   }
 }
 
+/** What was asked of a folder once is good for as long as it is held. */
+const defaultAcls = new WeakMap<Folder, Promise<boolean>>();
+
 /** A mode without group bits is a mask that lets nobody in, whatever ACL the folder hands down. */
 async function inherits(folder: Folder, mode: number, run: Run): Promise<boolean> {
-  return (mode & 0o070) !== 0 && (await hasDefaultAcl(run, folder.handle, folder.path));
+  if ((mode & 0o070) === 0) return false;
+  const answer = defaultAcls.get(folder) ?? hasDefaultAcl(run, folder.handle, folder.path);
+  defaultAcls.set(folder, answer);
+  return await answer;
 }
 
 async function verify(

@@ -1,3 +1,4 @@
+import { constants } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import * as fs from "node:fs/promises";
 
@@ -16,6 +17,8 @@ export const fileCalls = {
   chown: (file: FileHandle, uid: number, gid: number) => file.chown(uid, gid),
   sync: (file: FileHandle) => file.sync(),
   lstat: (path: string) => fs.lstat(path, { bigint: true }),
+  mayWrite: (path: string) => fs.access(path, constants.W_OK),
+  statfs: (path: string) => fs.statfs(path),
   readlink: (path: string) => fs.readlink(path),
   readdir: (path: string) => fs.readdir(path),
   mkdir: (path: string, mode: number) => fs.mkdir(path, mode),

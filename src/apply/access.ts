@@ -1,0 +1,56 @@
+import { lookUpGroup, lookUpUser } from "../base/accounts.ts";
+import type { Grant } from "../base/acl.ts";
+import { AgentError } from "../base/errors.ts";
+import { MINUTE, type Milliseconds } from "../base/time.ts";
+import type { Output, System } from "../core/ports.ts";
+
+/** An output's owner, group, mode and ACL in numbers, nothing left open. */
+export interface ExactAccess {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly grants: readonly Grant[];
+}
+
+/** How long a name's number is believed: accounts change with packages, and directories are far away. */
+const BELIEVED: Milliseconds = MINUTE;
+
+/** Turns names into numbers. Throws `DEPLOY_FAILED` for a name that this host does not know. */
+export type ResolveAccess = (output: Output) => Promise<ExactAccess>;
+
+/** Names that were found are remembered for a minute; names that were not are looked up every time. */
+export function createAccessResolver({ run, clock }: System): ResolveAccess {
+  const known = new Map<string, { readonly id: number; readonly until: Milliseconds }>();
+
+  const idOf = async (kind: "user" | "group", name: string, path: string): Promise<number> => {
+    const key = `${kind} ${name}`;
+    const entry = known.get(key);
+    if (entry !== undefined && entry.until > clock.monotonic()) return entry.id;
+    const id = await (kind === "user" ? lookUpUser(name, run) : lookUpGroup(name, run));
+    if (id === undefined) {
+      throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": this host has no ${kind} "${name}"`, {
+        hint: `create it (a package may bring it), or name another in the spec; getent ${kind === "user" ? "passwd" : "group"} ${name} shows it`,
+      });
+    }
+    known.set(key, { id, until: clock.monotonic() + BELIEVED });
+    return id;
+  };
+
+  return async ({ path, mode, owner, group, acl }) => {
+    const uid = owner === null ? ownUid() : await idOf("user", owner, path);
+    const gid = group === null ? ownGid() : await idOf("group", group, path);
+    const grants: Grant[] = [];
+    for (const { tag, qualifier, permissions } of acl) {
+      grants.push({ tag, id: await idOf(tag, qualifier, path), permissions });
+    }
+    return { mode, uid, gid, grants };
+  };
+}
+
+export function ownUid(): number {
+  return process.geteuid?.() ?? 0;
+}
+
+export function ownGid(): number {
+  return process.getegid?.() ?? 0;
+}

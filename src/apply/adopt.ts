@@ -1,0 +1,33 @@
+import type { Instant } from "../base/time.ts";
+import { chainToAdopt } from "../core/fit.ts";
+import type { Adopted, Desired } from "../core/ports.ts";
+import type { Certificate } from "../x509/certificate.ts";
+import type { Host } from "./host.ts";
+import { pairIn } from "./pair.ts";
+import type { ApplyRecord } from "./record.ts";
+import { lookAt } from "./target.ts";
+
+/** The pair that stands at a spec's outputs, in order, where it fits the spec by names, dates and chain. */
+export async function adoptPair(
+  host: Host,
+  desired: Desired,
+  record: ApplyRecord,
+  roots: readonly Certificate[],
+  now: Instant,
+): Promise<Adopted | undefined> {
+  const files: Uint8Array[] = [];
+  for (const output of desired.outputs) {
+    const found = await lookAt(host, output, await host.accessOf(output), record);
+    if (found.kind === "file") files.push(found.bytes);
+  }
+  const pair = pairIn(files);
+  if (pair === undefined) return undefined;
+  const chain = chainToAdopt({ request: desired.request, ...pair, roots, now });
+  const { name: certificate } = desired;
+  if ("fact" in chain) {
+    host.log.info("the pair at the outputs does not fit the spec", { certificate, because: chain.fact });
+    return undefined;
+  }
+  host.log.info("adopted the pair at the outputs", { certificate, fingerprint: chain[0].fingerprint });
+  return { key: pair.key, chain };
+}

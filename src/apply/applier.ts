@@ -1,0 +1,132 @@
+/** The root side behind the port `Applier`: the only way to outputs and services, whatever process it runs in. */
+
+import { type Files, nodeFiles } from "../base/atomic-file.ts";
+import { AgentError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { Applier, ApplyFacts, Desired, ServiceFacts, System } from "../core/ports.ts";
+import { type Generations, openGenerations } from "../store/generations.ts";
+import type { Layout } from "../store/layout.ts";
+import type { Certificate } from "../x509/certificate.ts";
+import { createAccessResolver } from "./access.ts";
+import { adoptPair } from "./adopt.ts";
+import { applyNewest } from "./apply.ts";
+import { createCoalesce } from "./coalesce.ts";
+import { createLocks } from "./lock.ts";
+import { createOutputsObserver } from "./observe.ts";
+import { type ApplyRecord, NO_SERVICE_RECORD, openRecords } from "./record.ts";
+import { finish, recover } from "./recover.ts";
+import { openRelabel } from "./relabel.ts";
+import type { ServiceHost } from "./service-actions.ts";
+import { openServiceWatch, type Reachable } from "./service-watch.ts";
+
+export interface ApplierOptions {
+  readonly layout: Layout;
+  readonly system: System;
+  readonly log: Log;
+  /** The specs in force as the root side reads them, by name. `owners`: which spec has deployed a path. */
+  readonly specs: (owners: ReadonlyMap<string, string>) => Promise<ReadonlyMap<string, Desired>>;
+  /** The trust anchors that a pair must chain to in order to be adopted. */
+  readonly roots: (desired: Desired, signal: AbortSignal) => Promise<readonly Certificate[]>;
+  readonly reachable: Reachable;
+  readonly files?: Files | undefined;
+}
+
+/** The root side's port, and what it does at start. */
+export interface RecoveringApplier extends Applier {
+  /** Finishes what a killed process left. Done once, before anything else, even where nobody asks for it. */
+  recover(): Promise<void>;
+}
+
+export async function createApplier(options: ApplierOptions): Promise<RecoveringApplier> {
+  const { layout, system, log, specs } = options;
+  const host: ServiceHost = {
+    layout,
+    system,
+    log,
+    files: options.files ?? nodeFiles,
+    accessOf: createAccessResolver(system),
+    relabel: await openRelabel(system),
+    watch: openServiceWatch(system, options.reachable),
+    // A preflight is cheap and the first word on a change: it waits for nobody.
+    preflights: createCoalesce(system.clock, 0),
+    reloads: createCoalesce(system.clock),
+  };
+  const records = openRecords(host);
+  const withLock = createLocks();
+  const observeOutputs = createOutputsObserver(host);
+  const generationsOf = (name: string): Generations => openGenerations(layout.agent.generations(name));
+  // A hundred specs that are observed at one time read the folder once or twice.
+  const reading = createCoalesce<ReadonlyMap<string, Desired>>(system.clock, 0);
+  const readSpecs = async () => await reading("specs", async () => await specs(await records.owners()));
+
+  let recovered: Promise<void> | undefined;
+  const ready = async (): Promise<void> => {
+    recovered ??= readSpecs().then(async (all) => await recover(host, all, records, generationsOf));
+    await recovered.catch((error: unknown) => {
+      recovered = undefined; // a full disk may have room the next time
+      throw error;
+    });
+  };
+
+  const specOf = async (name: string): Promise<Desired> => {
+    const desired = (await readSpecs()).get(name);
+    if (desired !== undefined) return desired;
+    throw new AgentError("SPEC_INVALID", `Cannot apply "${name}": no such spec is in force`);
+  };
+
+  const observe = async (desired: Desired, signal: AbortSignal): Promise<ApplyFacts> => {
+    const record = await records.read(desired.name);
+    const generations = generationsOf(desired.name);
+    const number = await generations.newest();
+    const seen = await observeOutputs(desired, record, number, async () => await generations.read(number ?? 0));
+    const { outputs, holdPair, obstacle } = seen;
+    const services = await observeServices(host, desired, record, signal);
+    return { deployed: record.deployed, outputs, services, adoptable: number === undefined && holdPair, obstacle };
+  };
+
+  return {
+    recover: ready,
+    observe: async (names, signal) => {
+      await ready();
+      const all = await readSpecs();
+      const facts = new Map<string, ApplyFacts>();
+      for (const name of names) {
+        const desired = all.get(name);
+        if (desired !== undefined) facts.set(name, await observe(desired, signal));
+      }
+      return facts;
+    },
+    adopt: async (name, signal) => {
+      await ready();
+      const desired = await specOf(name);
+      const roots = await options.roots(desired, signal);
+      return await withLock(name, async () => {
+        return await adoptPair(host, desired, await records.read(name), roots, system.clock.now());
+      });
+    },
+    apply: async (name, signal) => {
+      await ready();
+      return await withLock(name, async () => {
+        const desired = await specOf(name);
+        const generations = generationsOf(name);
+        await finish(host, name, desired, records, generations);
+        return await applyNewest({ host, records, generations, desired, signal });
+      });
+    },
+  };
+}
+
+async function observeServices(
+  { watch }: ServiceHost,
+  desired: Desired,
+  record: ApplyRecord,
+  signal: AbortSignal,
+): Promise<readonly ServiceFacts[]> {
+  const facts: ServiceFacts[] = [];
+  for (const service of desired.services) {
+    const liveness = await watch.liveness(desired, service, signal);
+    const { reloaded } = record.services[service.key] ?? NO_SERVICE_RECORD;
+    facts.push({ type: service.type, liveness, probe: await watch.probe(desired, service, signal), reloaded });
+  }
+  return facts;
+}

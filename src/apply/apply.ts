@@ -1,0 +1,123 @@
+import { AgentError, asAgentError, type Failure, failureOf } from "../base/errors.ts";
+import type { Instant } from "../base/time.ts";
+import { chainToAdopt } from "../core/fit.ts";
+import type { ApplyReport, Desired, Generation } from "../core/ports.ts";
+import { changeOutputs, recordOutputs } from "./change-outputs.ts";
+import { removeSets } from "./deploy-link.ts";
+import { runHook } from "./hooks.ts";
+import { type Previous, previousFromStore, previousOf } from "./previous.ts";
+import { type Applying, keep, type Progress, readGeneration } from "./progress.ts";
+import type { ApplyRecord } from "./record.ts";
+import { rollBack } from "./roll-back.ts";
+import { type Before, lookBefore, type ServiceTask } from "./service-actions.ts";
+import { settleServices } from "./settle-services.ts";
+import { isTrue, targetsOf } from "./target.ts";
+
+/**
+ * Makes outputs and services true for the newest generation: deploy, preflight, reload, and back where that broke
+ * something. What fails is in the report. Rejects only where `signal` aborts, never between two renames of a set.
+ */
+export async function applyNewest(applying: Applying): Promise<ApplyReport> {
+  const record = await applying.records.read(applying.desired.name);
+  const progress: Progress = { record, files: "unchanged", services: [], actions: [], repaired: [] };
+  let failure: Failure | null;
+  try {
+    failure = await applySteps(applying, progress);
+    await settleDown(applying, progress, failure);
+  } catch (error) {
+    applying.signal.throwIfAborted();
+    const thrown = asAgentError(error);
+    if (progress.files === "unchanged" && thrown.code === "DEPLOY_FAILED") progress.files = "failed";
+    failure = failureOf(thrown);
+    applying.host.log.debug("apply failed", { certificate: applying.desired.name, stack: String(thrown.stack) });
+  }
+  await tellStreak(applying, progress, failure);
+  const { files, services, actions, repaired } = progress;
+  return { deployed: progress.record.deployed, files, services, failure, actions, repaired };
+}
+
+/** Answers why the newest generation could not stand, or could not be taken; null where it could. */
+async function applySteps(applying: Applying, progress: Progress): Promise<Failure | null> {
+  const { host, desired, signal } = applying;
+  const generation = await newestGeneration(applying);
+  const targets = await targetsOf(host, desired, generation, progress.record);
+  const did = (action: string): void => void progress.actions.push(action);
+  const task: ServiceTask = { host, desired, generation, did, signal };
+
+  let before: ReadonlyMap<string, Before> = new Map();
+  let previous: Previous | undefined;
+  if (targets.every(isTrue)) {
+    await recordOutputs(applying, progress, generation, targets);
+    // Only where a process ended before its services were seen to take the files.
+    const earlier = await readGeneration(applying, progress.record.before);
+    if (earlier !== undefined) previous = previousFromStore(targets, earlier);
+  } else {
+    refuseUnfit(desired, generation, progress.record, host.system.clock.now());
+    const deployed = await readGeneration(applying, progress.record.deployed);
+    previous = previousOf(targets, progress.record, deployed, generation);
+    if (await runHook(host, desired, "before", signal)) did("ran the before hook");
+    before = await lookBefore(task, previous !== undefined);
+    await changeOutputs(applying, progress, generation, targets, previous);
+  }
+
+  const settled = await settleServices(task, before, progress.record);
+  progress.services = settled.reports;
+  await keep(applying, progress, { services: settled.services });
+  if (settled.culprit === null || previous === undefined) return settled.culprit;
+  return await rollBack(applying, progress, previous, settled);
+}
+
+async function newestGeneration({ generations, desired }: Applying): Promise<Generation> {
+  const number = await generations.newest();
+  if (number !== undefined) return await generations.read(number);
+  throw new AgentError("DEPLOY_FAILED", `Cannot apply "${desired.name}": no certificate was issued for it yet`);
+}
+
+/** Nothing invalid replaces something valid. What is deployed may be mended, whatever the spec asks for by now. */
+function refuseUnfit(desired: Desired, generation: Generation, { deployed }: ApplyRecord, now: Instant): void {
+  const request = deployed === generation.number ? generation.request : desired.request;
+  const result = chainToAdopt({ ...generation, request, now });
+  if (!("fact" in result)) return;
+  const message = `Cannot deploy generation ${generation.number} of "${desired.name}": ${result.fact}`;
+  throw new AgentError("CHAIN_UNUSABLE", message, { hint: result.hint });
+}
+
+/** Once all services have taken the files, nothing is left to go back to; and a change of files is told of once. */
+async function settleDown(applying: Applying, progress: Progress, failure: Failure | null): Promise<void> {
+  if (failure !== null) return;
+  const { host, desired, signal } = applying;
+  const { record, services } = progress;
+  const hasTaken = desired.services.every(({ passive, key }, index) => {
+    const outcome = services[index]?.outcome;
+    return (
+      passive ||
+      outcome === "down" ||
+      outcome === "absent" ||
+      record.services[key]?.reloaded?.generation === record.deployed
+    );
+  });
+  if (hasTaken) await keep(applying, progress, { before: null });
+  if (desired.layout === "files") await removeSets(host, desired.name);
+  if (!record.owesAfter) return;
+  try {
+    if (await runHook(host, desired, "after", signal)) progress.actions.push("ran the after hook");
+  } catch (error) {
+    signal.throwIfAborted();
+    host.log.warning("the after hook failed", { certificate: desired.name, error: failureOf(error).message });
+  }
+  await keep(applying, progress, { owesAfter: false });
+}
+
+/** `hooks.failed` is run once for a streak of failures. */
+async function tellStreak(applying: Applying, progress: Progress, failure: Failure | null): Promise<void> {
+  const { host, desired, signal } = applying;
+  const isFailing = failure !== null;
+  if (progress.record.failing === isFailing) return;
+  try {
+    await keep(applying, progress, { failing: isFailing });
+    if (isFailing && (await runHook(host, desired, "failed", signal))) progress.actions.push("ran the failed hook");
+  } catch (error) {
+    signal.throwIfAborted();
+    host.log.warning("the failed hook failed", { certificate: desired.name, error: failureOf(error).message });
+  }
+}

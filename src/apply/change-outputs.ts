@@ -1,0 +1,107 @@
+import type { FileStat } from "../base/file-calls.ts";
+import type { Instant } from "../base/time.ts";
+import type { Desired, Generation } from "../core/ports.ts";
+import { earliestExpiry } from "../x509/chain.ts";
+import { identityOf } from "./change.ts";
+import { deployFiles } from "./deploy-files.ts";
+import { deployLink } from "./deploy-link.ts";
+import { digestOf } from "./intent.ts";
+import { isUntouched, type Previous } from "./previous.ts";
+import { type Applying, keep, type Progress } from "./progress.ts";
+import { type ApplyRecord, NO_SERVICE_RECORD } from "./record.ts";
+import { keepReplaced } from "./replaced.ts";
+import { isTrue, type Target } from "./target.ts";
+
+/** Makes outputs true that are not, and records that. Throws `DEPLOY_FAILED` with everything as it was. */
+export async function changeOutputs(
+  applying: Applying,
+  progress: Progress,
+  generation: Generation,
+  targets: readonly Target[],
+  previous: Previous | undefined,
+): Promise<void> {
+  const { host, desired, signal } = applying;
+  const { name } = desired;
+  const { record, actions } = progress;
+  const changes = targets.filter((target) => !isTrue(target));
+  actions.push(...(await keepReplaced(host, name, changes, record)));
+  const made = (path: string): void => {
+    actions.push(`made ${path}/`);
+    host.log.info("made a folder", { certificate: name, path });
+  };
+  signal.throwIfAborted(); // the last chance: from here to the last rename nothing is cut off
+  const stats =
+    desired.layout === "link"
+      ? await deployLink(host, name, generation.number, targets, made)
+      : await deployFiles(host, name, generation.number, changes, made);
+  progress.files = "written";
+  for (const target of changes) tellOf(target, applying, progress, generation);
+  await keep(applying, progress, {
+    ...deployedNow(record, generation),
+    files: { ...record.files, ...written(targets, stats) },
+    services: unchecked(desired, record, previous === undefined ? null : earliestExpiry(previous.generation.chain)),
+    owesAfter: desired.hooks.after !== null,
+  });
+}
+
+function tellOf(
+  target: Target,
+  { host, desired }: Applying,
+  { record, actions, repaired }: Progress,
+  { number }: Generation,
+) {
+  const isRepair = record.deployed === number && target.path in record.files && !isUntouched(target, record);
+  if (isRepair) repaired.push(target.path);
+  actions.push(`wrote ${target.path}`);
+  const message = isRepair ? "repaired a file" : "wrote a file";
+  host.log.info(message, { certificate: desired.name, path: target.path, generation: number });
+}
+
+/**
+ * Nothing is to be changed: what stands there was adopted, or a process was killed between the files and their record.
+ * Adopted files are not certagent's until it has written them: a copy is still owed when they are replaced.
+ */
+export async function recordOutputs(
+  applying: Applying,
+  progress: Progress,
+  generation: Generation,
+  targets: readonly Target[],
+): Promise<void> {
+  const { record } = progress;
+  const isNew = record.deployed !== generation.number;
+  const isAdopted = isNew && generation.via === "adopted";
+  const ours = targets.filter(({ path }) => path in record.files || (isNew && !isAdopted));
+  const stats = new Map(ours.flatMap(({ path, before }) => (before.kind === "file" ? [[path, before.stat]] : [])));
+  await keep(applying, progress, {
+    files: { ...record.files, ...written(targets, stats) },
+    ...(isNew && {
+      ...deployedNow(record, generation),
+      services: unchecked(applying.desired, record, isAdopted ? earliestExpiry(generation.chain) : null),
+      owesAfter: !isAdopted && applying.desired.hooks.after !== null,
+    }),
+  });
+}
+
+function deployedNow(record: ApplyRecord, { number }: Generation): Pick<ApplyRecord, "deployed" | "before"> {
+  return { deployed: number, before: record.deployed === number ? record.before : record.deployed };
+}
+
+/** The identity of what stands at each path that a deployment answered for. */
+export function written(targets: readonly Target[], stats: ReadonlyMap<string, FileStat>): ApplyRecord["files"] {
+  const files: ApplyRecord["files"] = {};
+  for (const { path, bytes } of targets) {
+    const stat = stats.get(path);
+    if (stat !== undefined) files[path] = { sha256: digestOf(bytes), identity: identityOf(stat) };
+  }
+  return files;
+}
+
+/** New files: no service's check has seen them. `servedUntil`: what a service serves of which nothing is recorded. */
+function unchecked(desired: Desired, record: ApplyRecord, servedUntil: Instant | null): ApplyRecord["services"] {
+  return Object.fromEntries(
+    desired.services.map(({ key }) => {
+      const known = record.services[key] ?? NO_SERVICE_RECORD;
+      return [key, { ...known, preflight: null, servedUntil: known.servedUntil ?? servedUntil }];
+    }),
+  );
+}

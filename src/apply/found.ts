@@ -1,0 +1,112 @@
+import { basename, dirname, join, resolve } from "node:path";
+import { type Grant, grantsText, readGrants } from "../base/acl.ts";
+import { AgentError } from "../base/errors.ts";
+import type { FileStat } from "../base/file-calls.ts";
+import { isMissing, rethrow } from "../base/file-error.ts";
+import type { Folder } from "../base/folder.ts";
+import { readRegular } from "../base/read-file.ts";
+import type { ExactAccess } from "./access.ts";
+import type { Host } from "./host.ts";
+import { isOurs, reach } from "./trusted-folder.ts";
+
+/** More than any certificate file: what is longer is somebody's data. */
+const LIMIT = 1024 * 1024;
+const MOST_LINKS = 8;
+
+/** A file at an output's path, as it was when it was looked at. */
+export interface FoundFile {
+  readonly kind: "file";
+  readonly bytes: Buffer;
+  readonly stat: FileStat;
+  readonly access: ExactAccess;
+  /** Where the link at the path leads; null where the file itself stands there. */
+  readonly link: string | null;
+}
+
+export type Found = FoundFile | { readonly kind: "missing" } | { readonly kind: "link"; readonly link: string };
+
+export const MISSING: Found = { kind: "missing" };
+
+/**
+ * What stands at a name. Links are read through only where root made them and nobody else could have: a planted one
+ * would have root copy a secret. Throws `DEPLOY_FAILED` for what certagent never replaces: a FIFO, a device, a socket, a
+ * folder, a file with several names.
+ */
+export async function find(host: Host, folder: Folder, name: string, wanted: ExactAccess): Promise<Found> {
+  return await findIn(host, folder, name, wanted, MOST_LINKS);
+}
+
+async function findIn(host: Host, folder: Folder, name: string, wanted: ExactAccess, links: number): Promise<Found> {
+  const path = join(folder.path, name);
+  const stat = await host.files.lstat(folder.at(name)).catch(rethrow("look at", path)).catch(absent);
+  if (stat === undefined) return MISSING;
+  if (stat.isSymbolicLink()) return await readThrough(host, folder, name, wanted, links);
+  refuseOthers(path, stat);
+  let grants: readonly Grant[] = [];
+  const file = await readRegular(folder.at(name), LIMIT, host.files, async (handle, { mode }) => {
+    if (aclMatters(Number(mode), wanted)) grants = await readGrants(host.system.run, handle, path);
+  }).catch(rethrow("read", path));
+  refuseOthers(path, file.stat);
+  const { mode, uid, gid } = file.stat;
+  const access = { mode: Number(mode & 0o7777n), uid: Number(uid), gid: Number(gid), grants };
+  return { kind: "file", bytes: file.bytes, stat: file.stat, access, link: null };
+}
+
+/** The mask of an ACL is the group's bits: only where these let more in than others' does an ACL change anything. */
+function aclMatters(mode: number, wanted: ExactAccess): boolean {
+  return wanted.grants.length > 0 || ((mode >> 3) & ~mode & 0o7) !== 0;
+}
+
+function refuseOthers(path: string, stat: FileStat): void {
+  const refuse = (fact: string, hint: string): AgentError =>
+    new AgentError("DEPLOY_FAILED", `Cannot write "${path}": ${fact}`, { hint });
+  if (stat.isDirectory()) throw refuse("a folder stands there", "name a file in the spec, or remove the folder");
+  if (!stat.isFile()) {
+    const kind = stat.isFIFO() ? "a FIFO" : stat.isSocket() ? "a socket" : "a device";
+    throw refuse(`${kind} stands there`, `rm ${path}, or name another path in the spec`);
+  }
+  if (stat.nlink > 1n) {
+    const hint = `find / -xdev -inum ${stat.ino} shows its other names; rm ${path} leaves those`;
+    throw refuse(`the file there has ${stat.nlink} names (hard links)`, hint);
+  }
+  if (stat.size > BigInt(LIMIT)) throw refuse("the file there is far too long for a certificate", `ls -l ${path}`);
+}
+
+async function readThrough(
+  host: Host,
+  folder: Folder,
+  name: string,
+  wanted: ExactAccess,
+  links: number,
+): Promise<Found> {
+  const link = await host.files.readlink(folder.at(name)).catch(rethrow("read", join(folder.path, name)));
+  if (links === 0) return { kind: "link", link };
+  const target = resolve(folder.path, link);
+  try {
+    await using trusted = await reach(folder.path, -1, host.files);
+    await using reached = await reach(dirname(target), -1, host.files);
+    const stat = await host.files.lstat(trusted.folder.at(name));
+    if (trusted.missing !== null || reached.missing !== null || !isOurs(stat.uid)) return { kind: "link", link };
+    const found = await findIn(host, reached.folder, basename(target), wanted, links - 1);
+    return found.kind === "file" ? { ...found, link } : { kind: "link", link };
+  } catch {
+    return { kind: "link", link }; // not to be read through: it is replaced unread
+  }
+}
+
+function absent(error: unknown): undefined {
+  if (!isMissing(error)) throw error;
+}
+
+/** What differs between how a file is and how it should be, for people; undefined where nothing does. */
+export function differenceOfAccess(found: ExactAccess, wanted: ExactAccess): string | undefined {
+  if (found.mode !== wanted.mode) return `has mode ${octal(found.mode)}, the spec says ${octal(wanted.mode)}`;
+  if (found.uid !== wanted.uid) return `belongs to user ${found.uid}, the spec says ${wanted.uid}`;
+  if (found.gid !== wanted.gid) return `belongs to group ${found.gid}, the spec says ${wanted.gid}`;
+  const [is, should] = [grantsText(found.grants), grantsText(wanted.grants)];
+  return is === should ? undefined : `has ${is === "" ? "no ACL" : `the ACL ${is}`}, the spec says ${should || "none"}`;
+}
+
+function octal(mode: number): string {
+  return mode.toString(8).padStart(4, "0");
+}

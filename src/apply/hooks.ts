@@ -1,0 +1,30 @@
+import { AgentError } from "../base/errors.ts";
+import { MINUTE } from "../base/time.ts";
+import type { Desired, Hooks } from "../core/ports.ts";
+import type { Host } from "./host.ts";
+
+const TIMEOUT = 5 * MINUTE;
+
+/**
+ * Runs a hook of a spec where it has one; answers whether it has. The certificate's name and the outputs' paths are in
+ * its environment, nothing from the CA is. Throws `HOOK_FAILED`.
+ */
+export async function runHook(
+  { system }: Pick<Host, "system">,
+  { name, hooks, outputs }: Desired,
+  hook: keyof Hooks,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const argv = hooks[hook];
+  if (argv === null) return false;
+  const env = { CERTAGENT_NAME: name, CERTAGENT_PATHS: outputs.map(({ path }) => path).join(":") };
+  const failed = (fact: string, cause?: unknown): AgentError =>
+    new AgentError("HOOK_FAILED", `Cannot run the "${hook}" hook ${JSON.stringify(argv)}: ${fact}`, { cause });
+  const result = await system.run(argv, { timeout: TIMEOUT, env, signal }).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw failed(error instanceof Error ? error.message : String(error), error);
+  });
+  if (result.exitCode === 0) return true;
+  const ending = result.timedOut ? "it did not end in time" : `it ended with ${result.exitCode ?? result.signal}`;
+  throw failed(`${ending}: ${result.output.trim().slice(-500)}`);
+}

@@ -1,0 +1,87 @@
+/**
+ * The roll-forward record of `layout: files`: written before the first of several renames, removed after the last. What
+ * a killed process leaves behind is finished from it, at the next start and before anything else.
+ */
+import { createHash } from "node:crypto";
+import { basename, dirname, join } from "node:path";
+import { z } from "zod";
+import { writeAtomically } from "../base/atomic-file.ts";
+import { isMissing, rethrow } from "../base/file-error.ts";
+import { type Folder, removeDurably } from "../base/folder.ts";
+import { readRegular } from "../base/read-file.ts";
+import { readState } from "../store/state-file.ts";
+import type { Host } from "./host.ts";
+import { reach } from "./trusted-folder.ts";
+
+const schema = z.object({
+  schema: z.literal(1),
+  generation: z.number(),
+  files: z.array(z.object({ path: z.string(), temporary: z.string(), sha256: z.string(), owner: z.number() })),
+});
+export type Intent = Omit<z.output<typeof schema>, "schema">;
+
+const LIMIT = 1024 * 1024;
+
+/** Durable when it resolves. */
+export async function writeIntent(host: Host, name: string, intent: Intent): Promise<void> {
+  const bytes = Buffer.from(`${JSON.stringify({ schema: 1, ...intent })}\n`);
+  await writeAtomically(pathOf(host, name), bytes, { mode: 0o600, files: host.files });
+}
+
+export async function removeIntent(host: Host, name: string): Promise<void> {
+  await removeDurably(pathOf(host, name), host.files);
+}
+
+/**
+ * Finishes the renames of an open intent. `whole`: every file of it is in place, durably. `partial`: a temporary is
+ * gone, so the outputs must be deployed again; the intent stays until they are. `none`: there is no intent.
+ */
+export async function finishIntent(host: Host, name: string): Promise<"none" | "whole" | "partial"> {
+  const intent = await readState(pathOf(host, name), schema);
+  if (intent === undefined) return "none";
+  let isWhole = true;
+  for (const file of intent.files) {
+    await using folder = (await reach(dirname(file.path), file.owner, host.files)).folder;
+    if (!(await finishFile(host, folder, file))) isWhole = false;
+    await folder.sync();
+  }
+  if (!isWhole) return "partial";
+  await removeIntent(host, name);
+  host.log.info("finished a change that was cut off", {
+    certificate: name,
+    generation: intent.generation,
+    paths: intent.files.map(({ path }) => path),
+  });
+  return "whole";
+}
+
+async function finishFile(
+  host: Host,
+  folder: Folder,
+  { path, temporary, sha256 }: Intent["files"][number],
+): Promise<boolean> {
+  const name = basename(path);
+  if ((await digestAt(host, folder, temporary)) === sha256) {
+    await host.files.rename(folder.at(temporary), folder.at(name)).catch(rethrow("write", path));
+    return true;
+  }
+  return (await digestAt(host, folder, name)) === sha256;
+}
+
+async function digestAt(host: Host, folder: Folder, name: string): Promise<string | undefined> {
+  try {
+    return digestOf((await readRegular(folder.at(name), LIMIT, host.files)).bytes);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    return "unreadable";
+  }
+}
+
+/** SHA-256, lower-case hex. */
+export function digestOf(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+function pathOf({ layout }: Host, name: string): string {
+  return join(layout.apply.intents, `${name}.json`);
+}

@@ -1,0 +1,182 @@
+import { dirname } from "node:path";
+import { type Failure, failureOf } from "../base/errors.ts";
+import { fileError, isMissing } from "../base/file-error.ts";
+import { type Instant, SECOND } from "../base/time.ts";
+import type { Desired, Generation, Output, OutputFacts } from "../core/ports.ts";
+import type { ExactAccess } from "./access.ts";
+import { identityOf } from "./change.ts";
+import { differenceOfAccess, type Found } from "./found.ts";
+import type { Host } from "./host.ts";
+import { digestOf } from "./intent.ts";
+import { pairIn } from "./pair.ts";
+import type { ApplyRecord } from "./record.ts";
+import { isAs, linksOf, lookAt } from "./target.ts";
+
+/** What was seen of a spec's outputs. */
+export interface OutputsSeen {
+  readonly outputs: readonly OutputFacts[];
+  /** Whether the files together hold a key and a certificate of it. */
+  readonly holdPair: boolean;
+  /** What would make a deployment fail before anything is changed. */
+  readonly obstacle: Failure | null;
+}
+
+/** A file's times tick coarsely: what changed just now could change once more without showing. */
+const RACY = 2 * SECOND;
+
+interface Look {
+  readonly facts: OutputFacts;
+  readonly obstacle: Failure | null;
+  readonly bytes: Buffer | null;
+}
+
+/** Looks at outputs; a file that has not changed since it was looked at, and of which the same is wanted, costs an lstat. */
+export function createOutputsObserver(host: Host) {
+  const looks = new Map<string, { readonly key: string; readonly look: Look }>();
+  const digests = new Map<string, { readonly key: string; readonly byPath: ReadonlyMap<string, string> }>();
+
+  /** What a generation looks like in each output; kept, so that an idle look neither reads keys nor renders them. */
+  const digestsOf = async (desired: Desired, number: number, read: () => Promise<Generation>) => {
+    const key = `${desired.digest} ${number}`;
+    const known = digests.get(desired.name);
+    if (known?.key === key) return known.byPath;
+    const generation = await read();
+    const byPath = new Map(desired.outputs.map(({ path, format }) => [path, digestOf(format.render(generation))]));
+    digests.set(desired.name, { key, byPath });
+    return byPath;
+  };
+
+  const lookOnce = async (desired: Desired, output: Output, sha256: string | undefined, record: ApplyRecord) => {
+    const link = linksOf(host, desired).get(output.path) ?? null;
+    const before = await signatureOf(host, output.path, link);
+    const written = record.files[output.path];
+    const key = `${before.text} ${desired.digest} ${sha256 ?? ""} ${written?.identity ?? ""}`;
+    const known = looks.get(output.path);
+    if (known?.key === key) return known.look;
+    const look = await lookClosely(host, output, sha256, record, link);
+    const settled = before.changedAt !== undefined && host.system.clock.now() - before.changedAt > RACY;
+    // A remembered look holds no key: bytes are needed only where a pair may be adopted, and those are looked at again.
+    if (settled && look.obstacle === null) looks.set(output.path, { key, look: { ...look, bytes: null } });
+    else looks.delete(output.path);
+    return look;
+  };
+
+  return async (
+    desired: Desired,
+    record: ApplyRecord,
+    number: number | undefined,
+    read: () => Promise<Generation>,
+  ): Promise<OutputsSeen> => {
+    const wanted = number === undefined ? undefined : await digestsOf(desired, number, read);
+    const seen: Look[] = [];
+    for (const output of desired.outputs) {
+      if (wanted === undefined) looks.delete(output.path);
+      seen.push(await lookOnce(desired, output, wanted?.get(output.path), record));
+    }
+    const files = seen.flatMap(({ bytes }) => bytes ?? []);
+    const obstacle =
+      seen.find((look) => look.obstacle !== null)?.obstacle ??
+      obstacleOfServices(desired) ??
+      (await obstacleOfFolders(host, desired));
+    return {
+      outputs: seen.map(({ facts }) => facts),
+      holdPair: wanted === undefined && files.length > 0 && pairIn(files) !== undefined,
+      obstacle,
+    };
+  };
+}
+
+interface Signature {
+  readonly text: string;
+  readonly changedAt: Instant | undefined;
+}
+
+async function signatureOf({ files }: Host, path: string, link: string | null): Promise<Signature> {
+  const stat = await files.lstat(path).catch(() => undefined);
+  const target = link === null || stat === undefined ? stat : await files.lstat(link).catch(() => undefined);
+  if (stat === undefined || target === undefined) return { text: "missing", changedAt: undefined };
+  const text = link === null ? identityOf(stat) : `${identityOf(stat)} ${identityOf(target)}`;
+  return { text, changedAt: Number(target.ctimeMs) };
+}
+
+async function lookClosely(
+  host: Host,
+  output: Output,
+  sha256: string | undefined,
+  record: ApplyRecord,
+  link: string | null,
+): Promise<Look> {
+  const facts = { path: output.path, format: output.format.name };
+  try {
+    const access = await host.accessOf(output);
+    const found = await lookAt(host, output, access, record);
+    const judged = judge(output, found, sha256, access, record, link);
+    return { facts: { ...facts, ...judged }, obstacle: null, bytes: found.kind === "file" ? found.bytes : null };
+  } catch (error) {
+    const failure = failureOf(error);
+    const isThere = await host.files.lstat(output.path).then(
+      () => true,
+      () => false,
+    );
+    const state = isThere ? "foreign" : "missing";
+    return { facts: { ...facts, state, because: failure.message }, obstacle: failure, bytes: null };
+  }
+}
+
+function judge(
+  output: Output,
+  found: Found,
+  sha256: string | undefined,
+  access: ExactAccess,
+  record: ApplyRecord,
+  link: string | null,
+): Pick<OutputFacts, "state" | "because"> {
+  if (found.kind === "missing") return { state: "missing", because: "is missing" };
+  const written = record.files[output.path];
+  const isTouched = found.kind !== "file" || written?.identity !== identityOf(found.stat);
+  const since = written === undefined ? "foreign" : isTouched ? "drifted" : "stale";
+  if (found.link !== link) {
+    const is = found.link === null ? "is a file" : `is a link to ${found.link}`;
+    return { state: since, because: `${is}, the spec says ${link === null ? "layout: files" : `a link to ${link}`}` };
+  }
+  if (found.kind !== "file") return { state: since, because: `is a link to ${found.link}, where nothing is` };
+  if (sha256 !== undefined && isAs(found, sha256, access, link)) return { state: "current", because: null };
+  if (sha256 === undefined || digestOf(found.bytes) === sha256) {
+    const difference = differenceOfAccess(found.access, access);
+    if (difference !== undefined) return { state: since === "foreign" ? "stale" : since, because: difference };
+  }
+  const whose = {
+    foreign: "holds what certagent did not write",
+    drifted: "was changed by somebody else",
+    stale: "holds an older generation",
+  };
+  return { state: since, because: whose[since] };
+}
+
+/** An owner or a mode that a service would never take. */
+function obstacleOfServices({ services, outputs }: Desired): Failure | null {
+  for (const service of services) {
+    const error = service.obstacle?.(outputs);
+    if (error !== undefined) return failureOf(error);
+  }
+  return null;
+}
+
+/** Less space than this is a full disk: a deployment writes its files beside the old ones. */
+const LEAST_BYTES = 64 * 1024;
+
+/** Folders that are full or cannot be written show before an issuance is spent on them. */
+async function obstacleOfFolders({ files }: Host, { outputs }: Desired): Promise<Failure | null> {
+  const byFolder = new Map(outputs.map(({ path }) => [dirname(path), path]));
+  for (const [folder, path] of byFolder) {
+    try {
+      await files.mayWrite(folder);
+      const { bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
+      if (bfree * bsize >= LEAST_BYTES && (ffree > 0 || inodes === 0)) continue;
+      throw Object.assign(new Error("full"), { code: "ENOSPC" });
+    } catch (error) {
+      if (!isMissing(error)) return failureOf(fileError("write", path, error));
+    }
+  }
+  return null;
+}

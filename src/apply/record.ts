@@ -1,0 +1,94 @@
+import { readdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import { z } from "zod";
+import { writeAtomically } from "../base/atomic-file.ts";
+import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
+import { readState } from "../store/state-file.ts";
+import type { Host } from "./host.ts";
+
+const codes = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
+const failure = z
+  .object({ code: z.enum(codes), message: z.string(), hint: z.string().nullable(), retryAt: z.number().nullable() })
+  .nullable();
+
+const service = z.object({
+  /** The last reload that was run for this spec. */
+  reloaded: z.object({ generation: z.number(), at: z.number(), failure }).nullable(),
+  /** How the preflight of the files that stand there ended; null where it has not been run for them. */
+  preflight: z.enum(["well", "broken"]).nullable(),
+  /** Until when the certificate is good that the service took last; null where that is not known. */
+  servedUntil: z.number().nullable(),
+});
+
+const schema = z.object({
+  schema: z.literal(1),
+  /** The generation that the outputs were last made true for. */
+  deployed: z.number().nullable(),
+  /** What stood there before `deployed`, for as long as a service may still refuse that. */
+  before: z.number().nullable(),
+  /** What certagent wrote: path → digest of the bytes, and the identity that the file then had. */
+  files: z.record(z.string(), z.object({ sha256: z.string(), identity: z.string() })),
+  /** By the service's key. */
+  services: z.record(z.string(), service),
+  /** Files were changed and `hooks.after` has not been run for that. */
+  owesAfter: z.boolean(),
+  /** The last apply failed: `hooks.failed` was run once for the streak. */
+  failing: z.boolean(),
+});
+
+/** The root side's facts of one spec: what is on disk because of certagent, and what its services made of it. */
+export type ApplyRecord = Omit<z.output<typeof schema>, "schema">;
+export type ServiceRecord = z.output<typeof service>;
+
+const NO_RECORD: ApplyRecord = {
+  deployed: null,
+  before: null,
+  files: {},
+  services: {},
+  owesAfter: false,
+  failing: false,
+};
+export const NO_SERVICE_RECORD: ServiceRecord = { reloaded: null, preflight: null, servedUntil: null };
+
+/** The records of all specs; what was read once is kept in memory, as nobody else writes them. */
+export interface Records {
+  read(name: string): Promise<ApplyRecord>;
+  /** Durable when it resolves. Does nothing where nothing changed. */
+  write(name: string, record: ApplyRecord): Promise<void>;
+  /** Which spec has deployed a path. */
+  owners(): Promise<ReadonlyMap<string, string>>;
+}
+
+export function openRecords({ layout, files }: Host): Records {
+  const known = new Map<string, ApplyRecord>();
+  let listed: Promise<readonly string[]> | undefined;
+  const read = async (name: string): Promise<ApplyRecord> => {
+    const record = known.get(name) ?? (await readState(layout.apply.facts(name), schema)) ?? NO_RECORD;
+    known.set(name, record);
+    return record;
+  };
+  return {
+    read,
+    owners: async () => {
+      listed ??= namesIn(dirname(layout.apply.facts("x")));
+      for (const name of await listed) await read(name);
+      return new Map(
+        [...known].flatMap(([name, { files: written }]) => Object.keys(written).map((path) => [path, name])),
+      );
+    },
+    write: async (name, record) => {
+      if (JSON.stringify(known.get(name)) === JSON.stringify(record)) return;
+      const path = layout.apply.facts(name);
+      known.delete(name);
+      const { deployed, before, files: written, services, owesAfter, failing } = record;
+      const text = JSON.stringify({ schema: 1, deployed, before, files: written, services, owesAfter, failing });
+      await writeAtomically(path, Buffer.from(`${text}\n`), { mode: 0o600, files });
+      known.set(name, record);
+    },
+  };
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder).catch(() => []);
+  return entries.flatMap((entry) => /^([^.].*)\.json$/.exec(entry)?.[1] ?? []);
+}

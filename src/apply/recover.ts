@@ -1,0 +1,51 @@
+import { readdir } from "node:fs/promises";
+import { failureOf } from "../base/errors.ts";
+import type { Desired } from "../core/ports.ts";
+import type { Generations } from "../store/generations.ts";
+import { deployFiles } from "./deploy-files.ts";
+import { makeOwnFolders } from "./folders.ts";
+import type { Host } from "./host.ts";
+import { finishIntent, removeIntent } from "./intent.ts";
+import type { Records } from "./record.ts";
+import { sweep } from "./sweep.ts";
+import { isTrue, targetsOf } from "./target.ts";
+
+/**
+ * What a killed process left: open intents are finished (from their staged files, else by deploying again), temporary
+ * files removed. One spec that cannot be put right delays no other.
+ */
+export async function recover(
+  host: Host,
+  specs: ReadonlyMap<string, Desired>,
+  records: Records,
+  generations: (name: string) => Pick<Generations, "newest" | "read">,
+): Promise<void> {
+  await makeOwnFolders(host);
+  const open = (await readdir(host.layout.apply.intents)).filter((file) => /^[^.].*\.json$/.test(file));
+  for (const name of open.map((file) => file.slice(0, -".json".length))) {
+    try {
+      await finish(host, name, specs.get(name), records, generations(name));
+    } catch (error) {
+      const { message, hint } = failureOf(error);
+      host.log.warning("cannot finish a change that was cut off", { certificate: name, error: message, hint });
+    }
+  }
+  for (const desired of specs.values()) await sweep(host, desired).catch(() => {});
+}
+
+/** Finishes one spec's open intent. Throws `DEPLOY_FAILED` where that is not possible yet; the intent then stays. */
+export async function finish(
+  host: Host,
+  name: string,
+  desired: Desired | undefined,
+  records: Records,
+  generations: Pick<Generations, "newest" | "read">,
+): Promise<void> {
+  if ((await finishIntent(host, name)) !== "partial" || desired === undefined) return;
+  const number = await generations.newest();
+  if (number === undefined || desired.layout !== "files") return;
+  const targets = await targetsOf(host, desired, await generations.read(number), await records.read(name));
+  const changes = targets.filter((target) => !isTrue(target));
+  await deployFiles(host, name, number, changes, () => {});
+  await removeIntent(host, name);
+}

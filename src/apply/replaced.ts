@@ -1,0 +1,47 @@
+import { createHash } from "node:crypto";
+import { basename, join } from "node:path";
+import { replaceLink, writeAtomically } from "../base/atomic-file.ts";
+import { isMissing } from "../base/file-error.ts";
+import { makeFolder } from "../base/folder.ts";
+import type { Change } from "./change.ts";
+import type { Host } from "./host.ts";
+import type { ApplyRecord } from "./record.ts";
+
+/**
+ * Keeps what certagent is about to replace and did not write: a copy under `replaced/NAME/`, for root alone, durable when
+ * this resolves, and only the first of each path. A link is kept as a link.
+ */
+export async function keepReplaced(
+  host: Host,
+  name: string,
+  changes: readonly Change[],
+  record: ApplyRecord,
+): Promise<readonly string[]> {
+  const kept: string[] = [];
+  const folder = join(host.layout.apply.replaced, name);
+  for (const { path, before } of changes) {
+    if (before.kind === "missing" || record.files[path] !== undefined) continue;
+    const copy = join(folder, copyName(path));
+    if (await isThere(host, copy)) continue;
+    await makeFolder(folder, { mode: 0o700 }, host.files);
+    if (before.kind === "link" || before.link !== null) await replaceLink(before.link ?? "", copy, host.files);
+    else await writeAtomically(copy, before.bytes, { mode: 0o600, files: host.files });
+    kept.push(`kept ${path} as ${copy}`);
+  }
+  return kept;
+}
+
+/** Two outputs may have one name in two folders. */
+function copyName(path: string): string {
+  return `${createHash("sha256").update(path).digest("hex").slice(0, 8)}-${basename(path)}`;
+}
+
+async function isThere({ files }: Host, path: string): Promise<boolean> {
+  try {
+    await files.lstat(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,68 @@
+import { AgentError, type Failure, failureOf } from "../base/errors.ts";
+import { written } from "./change-outputs.ts";
+import { type Previous, restore } from "./previous.ts";
+import { type Applying, keep, type Progress } from "./progress.ts";
+import { NO_SERVICE_RECORD } from "./record.ts";
+import { reload, type ServiceTask } from "./service-actions.ts";
+import type { Settled } from "./settle-services.ts";
+
+/**
+ * Goes back to what stood at the outputs, and tells the services of that which were told of the change. Answers why the
+ * change could not stand.
+ */
+export async function rollBack(
+  applying: Applying,
+  progress: Progress,
+  previous: Previous,
+  { told, reports, culprit }: Settled,
+): Promise<Failure> {
+  const { host, desired, signal } = applying;
+  const cause = culprit?.message ?? "";
+  const stats = await restore(host, desired, previous).catch((error: unknown) => {
+    progress.files = "failed";
+    const { message, hint } = failureOf(error);
+    throw new AgentError("RELOAD_FAILED", `${cause}; going back failed as well: ${message}`, {
+      hint: hint ?? undefined,
+      cause: error,
+    });
+  });
+  progress.files = "rolled-back";
+  const to = previous.number === null ? "what was there before" : `generation ${previous.number}`;
+  progress.actions.push(`went back to ${to}`);
+  host.log.warning("went back", { certificate: desired.name, to, error: cause });
+  const restored = previous.contents.flatMap(({ target, file }) => (file ? [{ ...target, bytes: file.bytes }] : []));
+  const services = { ...progress.record.services };
+  await keep(applying, progress, {
+    deployed: previous.number,
+    before: null,
+    owesAfter: false,
+    files: { ...progress.record.files, ...written(restored, stats) },
+  });
+
+  const did = (action: string): void => void progress.actions.push(action);
+  const task: ServiceTask = { host, desired, generation: previous.generation, did, signal };
+  const notes = new Map<string, string>();
+  for (const { service, before } of told) {
+    const known = services[service.key] ?? NO_SERVICE_RECORD;
+    try {
+      const note = await reload(task, service, { before: before.liveness, revive: before.liveness === "up" });
+      notes.set(service.type, note ?? `went back to ${to}`);
+      const hadFailed = known.reloaded?.failure !== null;
+      const reloaded = { generation: previous.number ?? 0, at: host.system.clock.now(), failure: null };
+      if (!hadFailed) services[service.key] = { ...known, reloaded };
+    } catch (error) {
+      signal.throwIfAborted();
+      notes.set(service.type, `going back to ${to} did not help: ${failureOf(error).message}`);
+    }
+  }
+  progress.services = reports.map((report) => ({
+    ...report,
+    outcome:
+      report.failure === null && report.outcome !== "down" && report.outcome !== "absent"
+        ? "unchanged"
+        : report.outcome,
+    note: notes.get(report.type) ?? report.note,
+  }));
+  await keep(applying, progress, { services });
+  return { code: "RELOAD_FAILED", hint: null, retryAt: null, ...culprit, message: `${cause}; went back to ${to}` };
+}

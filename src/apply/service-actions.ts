@@ -1,0 +1,112 @@
+import { AgentError, type Failure, failureOf } from "../base/errors.ts";
+import { type Milliseconds, SECOND } from "../base/time.ts";
+import type { Desired, Generation, Liveness, Service } from "../core/ports.ts";
+import type { Coalesce } from "./coalesce.ts";
+import type { Host } from "./host.ts";
+import type { ServiceWatch } from "./service-watch.ts";
+
+/** What it takes to act on services. */
+export interface ServiceHost extends Host {
+  readonly watch: ServiceWatch;
+  readonly preflights: Coalesce<void>;
+  readonly reloads: Coalesce<string | undefined>;
+}
+
+/** One apply: whose, what of, and who may end it. */
+export interface ServiceTask {
+  readonly host: ServiceHost;
+  readonly desired: Desired;
+  readonly generation: Generation;
+  /** Told each thing that was done, for the report. */
+  readonly did: (action: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** How a service was before its files were changed. */
+export interface Before {
+  readonly liveness: Liveness;
+  /** Why its configuration was broken already; null where it was not, or was not looked at. */
+  readonly broken: Failure | null;
+}
+
+/** How long a service that was restarted may take to accept connections again. */
+const COMES_UP: Milliseconds = 5 * SECOND;
+const LOOK_AGAIN: Milliseconds = 250;
+
+export function isGone(liveness: Liveness): liveness is "down" | "absent" {
+  return liveness === "down" || liveness === "absent";
+}
+
+/** Looks at all services before a change, by key. `withPreflight` where a pair stands there already. */
+export async function lookBefore(task: ServiceTask, withPreflight: boolean): Promise<ReadonlyMap<string, Before>> {
+  const before = new Map<string, Before>();
+  for (const service of task.desired.services) {
+    if (service.passive) continue;
+    const liveness = await task.host.watch.livenessNow(task.desired, service, task.signal);
+    const broken = withPreflight && !isGone(liveness) ? await preflight(task, service) : null;
+    before.set(service.key, { liveness, broken });
+  }
+  return before;
+}
+
+/** Runs a service's own check of its configuration. Answers why it refuses; null where it does not. */
+export async function preflight(
+  { host, desired, did, signal }: ServiceTask,
+  service: Service,
+): Promise<Failure | null> {
+  try {
+    await host.preflights(service.key, async () => await service.preflight(host.system, signal));
+    did(service.steps.length > 1 ? (service.steps[0] ?? "checked") : `checked ${service.type}`);
+    return null;
+  } catch (error) {
+    signal.throwIfAborted(); // what was cut off is no verdict
+    const failure = failureOf(error);
+    host.log.warning("preflight failed", { certificate: desired.name, service: service.type, error: failure.message });
+    return failure;
+  }
+}
+
+/**
+ * Makes a service take its files and looks whether it lived through that. Returns a note for the operator. Throws
+ * `RELOAD_FAILED`, and whatever aborted the signal.
+ */
+export async function reload(
+  { host, desired, generation, did, signal }: ServiceTask,
+  service: Service,
+  { before, revive }: { readonly before: Liveness; readonly revive: boolean },
+): Promise<string | null> {
+  const { outputs } = desired;
+  try {
+    const note = await host.reloads(
+      service.key,
+      async () => await service.reload(host.system, { outputs, generation, revive }, signal),
+    );
+    did(service.steps.at(-1) ?? `reloaded ${service.type}`);
+    await livesOn(host, desired, service, before, signal);
+    host.log.info("reloaded", { certificate: desired.name, service: service.type, generation: generation.number });
+    return note ?? null;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  }
+}
+
+async function livesOn(
+  { watch, system }: ServiceHost,
+  desired: Desired,
+  service: Service,
+  before: Liveness,
+  signal: AbortSignal,
+): Promise<void> {
+  if (isGone(before)) return;
+  const deadline = system.clock.monotonic() + Math.min(service.timeout, COMES_UP);
+  while (isGone(await watch.livenessNow(desired, service, signal))) {
+    signal.throwIfAborted();
+    if (system.clock.monotonic() >= deadline) {
+      throw new AgentError("RELOAD_FAILED", `Cannot reload ${service.type}: it ran before and is down after it`, {
+        hint: "its log shows why it ended",
+      });
+    }
+    await system.clock.sleepUntil(system.clock.now() + LOOK_AGAIN, signal);
+  }
+}

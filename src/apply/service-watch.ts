@@ -1,0 +1,57 @@
+import type { Milliseconds } from "../base/time.ts";
+import { MINUTE, SECOND } from "../base/time.ts";
+import type { Address, Desired, Liveness, ProbeTarget, Service, System } from "../core/ports.ts";
+
+/** Whether something accepts a connection. `apply` has no network of its own. */
+export type Reachable = (address: Address, timeout: Milliseconds, signal: AbortSignal) => Promise<boolean>;
+
+/** Whether services run and where to look at them, asked no more often than needed: each question may start a process. */
+export interface ServiceWatch {
+  /** By its unit, and where no unit tells, by a connection to its probe's address. */
+  liveness(desired: Desired, service: Service, signal: AbortSignal): Promise<Liveness>;
+  /** The same, asked now. */
+  livenessNow(desired: Desired, service: Service, signal: AbortSignal): Promise<Liveness>;
+  /** The spec's probe, else the address of the service's own configuration; null where there is none. */
+  probe(desired: Desired, service: Service, signal: AbortSignal): Promise<ProbeTarget | null>;
+}
+
+/** A service that runs is asked again after this; one that does not, at every look. */
+const UP_BELIEVED: Milliseconds = 45 * SECOND;
+const PROBE_BELIEVED: Milliseconds = 10 * MINUTE;
+const NO_PROBE_BELIEVED: Milliseconds = MINUTE;
+
+export function openServiceWatch(system: System, reachable: Reachable): ServiceWatch {
+  const alive = new Map<string, Milliseconds>();
+  const probes = new Map<string, { readonly probe: ProbeTarget | null; readonly until: Milliseconds }>();
+
+  const probe: ServiceWatch["probe"] = async (desired, service, signal) => {
+    if (service.probe !== undefined) return service.probe;
+    const key = `${desired.name} ${desired.digest} ${service.key}`;
+    const known = probes.get(key);
+    if (known !== undefined && known.until > system.clock.monotonic()) return known.probe;
+    const found = (await service.defaultProbe(system, desired.outputs, signal).catch(() => undefined)) ?? null;
+    const believed = found === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
+    probes.set(key, { probe: found, until: system.clock.monotonic() + believed });
+    return found;
+  };
+
+  const livenessNow: ServiceWatch["livenessNow"] = async (desired, service, signal) => {
+    const byUnit = await service.liveness(system, signal);
+    const target = byUnit === "unknown" ? await probe(desired, service, signal) : null;
+    if (target === null) return remember(service.key, byUnit);
+    return remember(service.key, (await reachable(target.address, target.timeout, signal)) ? "up" : "down");
+  };
+
+  const remember = (key: string, liveness: Liveness): Liveness => {
+    if (liveness === "up") alive.set(key, system.clock.monotonic() + UP_BELIEVED);
+    else alive.delete(key);
+    return liveness;
+  };
+
+  return {
+    probe,
+    livenessNow,
+    liveness: async (desired, service, signal) =>
+      (alive.get(service.key) ?? 0) > system.clock.monotonic() ? "up" : await livenessNow(desired, service, signal),
+  };
+}

@@ -1,0 +1,125 @@
+/** Makes the services of one spec take the files that stand at its outputs, as the contract settles each case. */
+import { type Failure, failureOf } from "../base/errors.ts";
+import { windowOpensAt } from "../core/plan.ts";
+import type { ApplyReport, Service } from "../core/ports.ts";
+import { earliestExpiry } from "../x509/chain.ts";
+import { type ApplyRecord, NO_SERVICE_RECORD, type ServiceRecord } from "./record.ts";
+import { type Before, isGone, preflight, reload, type ServiceTask } from "./service-actions.ts";
+
+export type ServiceReport = ApplyReport["services"][number];
+
+export interface Settled {
+  readonly reports: readonly ServiceReport[];
+  readonly services: ApplyRecord["services"];
+  /** Why the change must not stand: what was well before is broken after. Null where nothing is. */
+  readonly culprit: Failure | null;
+  /** The services that were told of the files, the one that failed too: a rollback must tell them again. */
+  readonly told: readonly { readonly service: Service; readonly before: Before }[];
+}
+
+type Told = { readonly service: Service; readonly before: Before };
+type Step = { report: ServiceReport; record: ServiceRecord; told?: Told; culprit?: Failure };
+
+/**
+ * All preflights first, then the reloads in the order of the spec; after one that broke no other is run. `before` holds
+ * how services were before files were changed just now; it is empty where none were.
+ */
+export async function settleServices(
+  task: ServiceTask,
+  before: ReadonlyMap<string, Before>,
+  record: ApplyRecord,
+): Promise<Settled> {
+  const { services } = task.desired;
+  const due = servicesDue(task, before, record);
+  const steps: Step[] = [];
+  for (const service of services) {
+    const known = record.services[service.key] ?? NO_SERVICE_RECORD;
+    steps.push(due.has(service) ? await check(task, service, before.get(service.key), known) : idle(service, known));
+  }
+  const isBroken = (): boolean => steps.some(({ culprit }) => culprit !== undefined);
+  for (const [index, service] of services.entries()) {
+    const step = steps[index];
+    if (step === undefined || step.told === undefined || isBroken()) continue;
+    steps[index] = await take(task, service, step.told, step.record);
+  }
+  return {
+    reports: steps.map(({ report }) => report),
+    services: Object.fromEntries(
+      services.map((service, index) => [service.key, steps[index]?.record ?? NO_SERVICE_RECORD]),
+    ),
+    culprit: steps.find(({ culprit }) => culprit !== undefined)?.culprit ?? null,
+    told: steps.flatMap(({ told, report }) => (told !== undefined && report.outcome !== "waits" ? [told] : [])),
+  };
+}
+
+/** With new files all of them; else those that have not taken the generation; and when all have, all once more. */
+function servicesDue(
+  { desired, generation, host }: ServiceTask,
+  before: ReadonlyMap<string, Before>,
+  record: ApplyRecord,
+): ReadonlySet<Service> {
+  const active = desired.services.filter((service) => !service.passive);
+  if (before.size > 0) return new Set(active);
+  const waiting = active.filter((service) => {
+    const { reloaded, servedUntil } = record.services[service.key] ?? NO_SERVICE_RECORD;
+    const hasTaken = reloaded?.generation === generation.number && reloaded.failure === null;
+    const now = host.system.clock.now();
+    return !hasTaken && windowOpensAt(service, servedUntil, now) <= now;
+  });
+  return new Set(waiting.length > 0 ? waiting : active);
+}
+
+function idle({ type }: Service, record: ServiceRecord): Step {
+  return { report: { type, outcome: "unchanged", failure: null, note: null }, record };
+}
+
+/** Whether the service runs and its configuration holds with the files that stand there. */
+async function check(
+  task: ServiceTask,
+  service: Service,
+  measured: Before | undefined,
+  record: ServiceRecord,
+): Promise<Step> {
+  const { type } = service;
+  const before = measured ?? {
+    liveness: await task.host.watch.livenessNow(task.desired, service, task.signal),
+    broken: null,
+  };
+  if (isGone(before.liveness)) {
+    return { report: { type, outcome: before.liveness, failure: null, note: null }, record };
+  }
+  const broken = await preflight(task, service);
+  if (broken !== null) {
+    // Files that its check let pass, or that were put there although it was broken, are not what breaks it now.
+    const isOld = before.broken !== null || (measured === undefined && record.preflight !== null);
+    const outcome = isOld ? "broken-before" : "failed";
+    const report: ServiceReport = { type, outcome, failure: broken, note: null };
+    return isOld ? { report, record: { ...record, preflight: "broken" } } : { report, record, culprit: broken };
+  }
+  const checked: ServiceRecord = { ...record, preflight: "well" };
+  const now = task.host.system.clock.now();
+  const isOpen = windowOpensAt(service, record.servedUntil, now) <= now;
+  const report: ServiceReport = { type, outcome: "waits", failure: null, note: null };
+  return isOpen ? { report, record: checked, told: { service, before } } : { report, record: checked };
+}
+
+async function take(task: ServiceTask, service: Service, told: Told, record: ServiceRecord): Promise<Step> {
+  const { generation, host } = task;
+  const { type } = service;
+  try {
+    const note = await reload(task, service, { before: told.before.liveness, revive: false });
+    const reloaded = { generation: generation.number, at: host.system.clock.now(), failure: null };
+    const taken: ServiceRecord = { ...record, reloaded, servedUntil: earliestExpiry(generation.chain) };
+    return { report: { type, outcome: "reloaded", failure: null, note }, record: taken, told };
+  } catch (error) {
+    task.signal.throwIfAborted();
+    const failure = failureOf(error);
+    const reloaded = { generation: generation.number, at: host.system.clock.now(), failure };
+    return {
+      report: { type, outcome: "failed", failure, note: null },
+      record: { ...record, reloaded },
+      told,
+      culprit: failure,
+    };
+  }
+}

@@ -1,0 +1,85 @@
+import { basename, dirname } from "node:path";
+import { AgentError } from "../base/errors.ts";
+import type { Desired, Generation, Output } from "../core/ports.ts";
+import type { ExactAccess } from "./access.ts";
+import type { Change } from "./change.ts";
+import { liveLinks } from "./deploy-link.ts";
+import { differenceOfAccess, type Found, find, MISSING } from "./found.ts";
+import type { Host } from "./host.ts";
+import { digestOf } from "./intent.ts";
+import type { ApplyRecord } from "./record.ts";
+import { reach } from "./trusted-folder.ts";
+
+/** One output with what it should hold and what stands at its path. */
+export interface Target extends Change {
+  readonly output: Output;
+  /** Where its link leads; null in `layout: files`. */
+  readonly link: string | null;
+}
+
+/** Keys first: that is the order of the renames. */
+export function keysFirst(outputs: readonly Output[]): readonly Output[] {
+  return outputs.toSorted((a, b) => Number(b.format.holdsKey) - Number(a.format.holdsKey));
+}
+
+/** The links of `layout: link` by path; empty in `layout: files`. */
+export function linksOf(host: Pick<Host, "layout">, desired: Desired): ReadonlyMap<string, string> {
+  if (desired.layout === "files") return new Map();
+  return liveLinks(
+    host,
+    desired.name,
+    desired.outputs.map(({ path }) => path),
+  );
+}
+
+/** Renders a generation for its outputs and looks at what stands there, keys first. Throws `DEPLOY_FAILED`. */
+export async function targetsOf(
+  host: Host,
+  desired: Desired,
+  generation: Generation,
+  record: ApplyRecord,
+): Promise<readonly Target[]> {
+  const links = linksOf(host, desired);
+  const targets: Target[] = [];
+  for (const output of keysFirst(desired.outputs)) {
+    const access = await host.accessOf(output);
+    const before = await lookAt(host, output, access, record);
+    const link = links.get(output.path) ?? null;
+    const bytes = output.format.render(generation);
+    targets.push({ output, path: output.path, bytes, access, owner: access.uid, before, link });
+  }
+  return targets;
+}
+
+/** What stands at an output's path. Throws `DEPLOY_FAILED` where it must not be replaced, or the way there is not safe. */
+export async function lookAt(host: Host, output: Output, access: ExactAccess, record: ApplyRecord): Promise<Found> {
+  await using reached = await reach(dirname(output.path), access.uid, host.files);
+  if (reached.missing !== null) return MISSING;
+  const found = await find(host, reached.folder, basename(output.path), access);
+  const isStrange = found.kind === "file" && found.link === null && record.files[output.path] === undefined;
+  if (isStrange && found.bytes.length > 0 && !output.format.recognizes(found.bytes)) {
+    throw new AgentError(
+      "DEPLOY_FAILED",
+      `Cannot write "${output.path}": it holds something that is no certificate or key`,
+      {
+        hint: `move it away if nobody needs it, or name another path in the spec: file ${output.path}`,
+      },
+    );
+  }
+  return found;
+}
+
+/** Whether nothing is to be done for a target. */
+export function isTrue(target: Target): boolean {
+  return isAs(target.before, digestOf(target.bytes), target.access, target.link);
+}
+
+/** Whether what was found holds these bytes, with this access, behind this link. */
+export function isAs(found: Found, sha256: string, access: ExactAccess, link: string | null): boolean {
+  return (
+    found.kind === "file" &&
+    found.link === link &&
+    digestOf(found.bytes) === sha256 &&
+    differenceOfAccess(found.access, access) === undefined
+  );
+}

@@ -1,0 +1,140 @@
+/**
+ * Reaching a folder so that nobody but root (or the user that certagent runs as) and the file's own owner had a say in
+ * where that leads: the shape of sshd's `safe_path` and systemd's CHASE_SAFE, component by component through
+ * descriptors.
+ */
+import { constants } from "node:fs";
+import { join } from "node:path";
+import type { Files } from "../base/atomic-file.ts";
+import { AgentError } from "../base/errors.ts";
+import type { FileStat } from "../base/file-calls.ts";
+import { isMissing, rethrow } from "../base/file-error.ts";
+import { type Folder, holdFolder, makeFolderIn, openFolderIn } from "../base/folder.ts";
+import { ownGid, ownUid } from "./access.ts";
+
+/** Linux; Node has no name for it. A descriptor that only names: enough to walk through a folder without reading it. */
+const O_PATH = 0o10000000;
+const STEP = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+const MOST_LINKS = 20;
+
+/** A folder, or the last one that is there and the name of the one that is missing in it. */
+export interface Reached extends AsyncDisposable {
+  readonly folder: Folder;
+  readonly missing: string | null;
+}
+
+/**
+ * Walks to the folder at `path` for a file of user `owner`. Throws `DEPLOY_FAILED` where others could lead the way, or
+ * where more than the last folder is missing; `held` is then released.
+ */
+export async function reach(path: string, owner: number, files: Files): Promise<Reached> {
+  const way = path.split("/").filter((part) => part !== "");
+  let folder = holdFolder("/", await files.open("/", STEP).catch(rethrow("open", "/")), files);
+  try {
+    let mayLink = MOST_LINKS;
+    let isOwners = false;
+    for (let part = way.shift(); part !== undefined; part = way.shift()) {
+      const place = join(folder.path, part);
+      const stat = await files.lstat(folder.at(part)).catch(rethrow("look at", place)).catch(absent);
+      if (stat === undefined) return await ending(folder, part, way, path, files);
+      if (stat.isSymbolicLink()) {
+        if (mayLink-- === 0 || isOwners || !isOurs(stat.uid)) {
+          throw refused(place, "it is a link that another user made or could move", `ls -l ${place}`);
+        }
+        const target = await files.readlink(folder.at(part)).catch(rethrow("read", place));
+        way.unshift(...target.split("/").filter((step) => step !== ""));
+        if (target.startsWith("/")) folder = await swap(folder, holdFolder("/", await files.open("/", STEP), files));
+        continue;
+      }
+      folder = await swap(folder, await step(folder, part, files));
+      isOwners = await checkOwner(folder, owner, isOwners, files);
+      await checkWriters(folder, way.length === 0, files);
+    }
+    return await ending(folder, null, way, path, files);
+  } catch (error) {
+    await folder[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Like {@link reach}, and makes the last folder where it is missing (0755). `made` is told its path. */
+export async function reachOrMake(
+  path: string,
+  owner: number,
+  files: Files,
+  made: (path: string) => void,
+): Promise<Folder> {
+  const { folder, missing } = await reach(path, owner, files);
+  if (missing === null) return folder;
+  await using parent = folder;
+  if (await makeFolderIn(parent, missing, { mode: 0o755 }, files)) made(join(parent.path, missing));
+  return await openFolderIn(parent, missing, files);
+}
+
+async function step(folder: Folder, name: string, files: Files): Promise<Folder> {
+  const path = join(folder.path, name);
+  return holdFolder(path, await files.open(folder.at(name), STEP).catch(rethrow("open", path)), files);
+}
+
+/** The last folder is opened for reading too: a descriptor that only names cannot be synced. */
+async function ending(
+  folder: Folder,
+  missing: string | null,
+  rest: string[],
+  path: string,
+  files: Files,
+): Promise<Reached> {
+  if (rest.length > 0) {
+    const first = join(folder.path, missing ?? "");
+    throw refused(path, `the folders from "${first}" on are missing`, `mkdir -p ${path}`);
+  }
+  const readable = await files
+    .open(folder.at("."), constants.O_RDONLY | constants.O_DIRECTORY)
+    .catch(rethrow("open", folder.path));
+  const held = await swap(folder, holdFolder(folder.path, readable, files));
+  return { folder: held, missing, [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
+}
+
+async function swap(old: Folder, next: Folder): Promise<Folder> {
+  await old[Symbol.asyncDispose]();
+  return next;
+}
+
+/**
+ * Whether the folder is the file's owner's. Once that user has one, all below must be: the user could have moved
+ * another's folder there.
+ */
+async function checkOwner(folder: Folder, owner: number, isOwners: boolean, files: Files): Promise<boolean> {
+  const { uid } = await files.stat(folder.handle);
+  if (isOurs(uid) && !isOwners) return false;
+  if (Number(uid) === owner) return true;
+  const fact = isOwners
+    ? `it belongs to user ${uid} and lies in a folder of user ${owner}`
+    : `it belongs to user ${uid}, neither to root nor to the file's owner`;
+  throw refused(folder.path, fact, `chown root ${folder.path}, or owner: "${uid}" for the output`);
+}
+
+/** A sticky folder (/tmp) lets nobody move what belongs to others, so one may pass through it. */
+async function checkWriters(folder: Folder, isLast: boolean, files: Files): Promise<void> {
+  const { mode, uid, gid } = await files.stat(folder.handle);
+  const isSticky = (mode & 0o1000n) !== 0n;
+  if ((mode & 0o022n) === 0n || (isSticky && !isLast)) return;
+  const isPrivateGroup =
+    (mode & 0o002n) === 0n && ownUid() !== 0 && Number(uid) === ownUid() && Number(gid) === ownGid();
+  if (isPrivateGroup) return;
+  const who = (mode & 0o002n) !== 0n ? "everybody" : "its group (or a user that its ACL names)";
+  throw refused(folder.path, `${who} may write there`, `chmod go-w ${folder.path}`);
+}
+
+/** Root, or the user that certagent runs as. */
+export function isOurs(uid: FileStat["uid"]): boolean {
+  return uid === 0n || Number(uid) === ownUid();
+}
+
+function absent(error: unknown): undefined {
+  if (!isMissing(error)) throw error;
+}
+
+function refused(path: string, fact: string, remedy: string): AgentError {
+  return new AgentError("DEPLOY_FAILED", `Cannot use "${path}" for an output: ${fact}`, { hint: remedy });
+}
