@@ -6,7 +6,7 @@ import "reflect-metadata";
 import { randomBytes } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { DAY, type Instant, systemClock } from "../../src/base/time.ts";
-import { type Certificate, parseCertificate, USAGE_OIDS } from "../../src/x509/certificate.ts";
+import { type Certificate, issued, parseCertificate, USAGE_OIDS } from "../../src/x509/certificate.ts";
 import { cryptoKeys } from "../../src/x509/csr.ts";
 import { generateKey, type KeyAlgorithm, type PrivateKey } from "../../src/x509/key.ts";
 import { type Name, parseName } from "../../src/x509/name.ts";
@@ -119,7 +119,10 @@ async function issueLeaf(options: LeafOptions & { readonly issuer: Authority }):
       ...extensions,
     ],
   });
-  const chain: [Certificate, ...Certificate[]] = issuer.certificate.selfIssued ? [leaf] : [leaf, issuer.certificate];
+  const chain: [Certificate, ...Certificate[]] =
+    issuer.certificate.selfIssued && issued(issuer.certificate, issuer.certificate)
+      ? [leaf]
+      : [leaf, issuer.certificate];
   return { key, leaf, chain, pem: chain.map((certificate) => certificate.pem).join("") };
 }
 

@@ -123,6 +123,31 @@ describe("cross-signed certificates", async () => {
     expect(verifyChain([leaf, again.certificate], [root], now)).toEqual([leaf, again.certificate]);
   });
 
+  test("the longer way is taken where both are valid, in whatever order they came", async () => {
+    const longer = (await makeAuthority({ name: "Test Intermediate", key: pki.intermediate.key, issuer: upper }))
+      .certificate;
+
+    for (const between of [
+      [intermediate, longer],
+      [longer, intermediate],
+    ] as const) {
+      expect(verifyChain([leaf, ...between, upper.certificate], [root], now)).toEqual([
+        leaf,
+        longer,
+        upper.certificate,
+      ]);
+    }
+  });
+
+  test("a CA that certified its own new key does not count as one more level", async () => {
+    const before = await makeAuthority({ name: "Rolled", issuer: pki.root, pathLength: 0 });
+    const after = await makeAuthority({ name: "Rolled", issuer: before, pathLength: 0 });
+    const { chain } = await pki.issue({ issuer: after });
+    const sent: Chain = [chain[0], after.certificate, before.certificate];
+
+    expect(verifyChain(sent, [root], now)).toEqual(sent);
+  });
+
   test("a circle of CAs that signed each other ends", async () => {
     const [keyA, keyB] = [await generateKey("ec-p256"), await generateKey("ec-p256")];
     const selfA = await makeAuthority({ name: "A", key: keyA });
