@@ -59,7 +59,9 @@ const state = z.enum<readonly State[]>([
 
 export const ControlLine: z.ZodType<ControlLine> = z.union([
   z.strictObject({ progress: z.looseObject({ name: text, message: text }) }),
-  z.strictObject({ error: z.looseObject({ code, message: text, hint: text.nullable(), retryAt: z.number().nullable() }) }),
+  z.strictObject({
+    error: z.looseObject({ code, message: text, hint: text.nullable(), retryAt: z.number().nullable() }),
+  }),
   z.strictObject({ result: z.unknown() }),
 ]);
 

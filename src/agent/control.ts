@@ -1,14 +1,19 @@
 import { on } from "node:events";
 import { chmod, lstat, mkdir, unlink } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
-import { dirname } from "node:path";
 import { connect } from "../base/connect.ts";
 import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
-import { isMissing, rethrow } from "../base/file-error.ts";
+import { fileError, isMissing } from "../base/file-error.ts";
 import type { Log } from "../base/log.ts";
 import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
 import type { PlanDocument, RenewOutcome, StatusDocument } from "../core/status.ts";
-import { type ControlLine, ControlRequest, controlSocket, LONGEST_REQUEST, type RenewProgress } from "./control-protocol.ts";
+import {
+  type ControlLine,
+  ControlRequest,
+  controlSocket,
+  LONGEST_REQUEST,
+  type RenewProgress,
+} from "./control-protocol.ts";
 
 /** What can be asked of a running agent. Names that it does not know are a `USAGE` error. */
 export interface ControlledAgent {
@@ -51,7 +56,7 @@ export async function openControl(folder: string, agent: ControlledAgent, log: L
   server.maxConnections = MOST_CONNECTIONS;
   await listen(server, path);
   server.on("error", (error) => log.warning("the control socket had a failure", { reason: error.message }));
-  await chmod(path, 0o660).catch(rethrow("change the mode of", path));
+  await chmod(path, 0o660).catch(unusable("change the mode of", path));
   return {
     [Symbol.asyncDispose]: async () => {
       const closed = Promise.withResolvers<void>();
@@ -64,17 +69,15 @@ export async function openControl(folder: string, agent: ControlledAgent, log: L
 
 /** Only its owner may put names into the folder: else anybody could answer in our place. */
 async function prepareFolder(folder: string): Promise<void> {
-  const failed = (error: unknown): never => rethrow("use", folder, "STATE_UNUSABLE")(error);
-  await mkdir(dirname(folder), { recursive: true, mode: 0o755 }).catch(failed);
-  await mkdir(folder, { mode: 0o750 }).catch((error: NodeJS.ErrnoException) => error.code === "EEXIST" || failed(error));
-  const found = await lstat(folder).catch(failed);
+  await mkdir(folder, { recursive: true, mode: 0o755 }).catch(unusable("make", folder));
+  const found = await lstat(folder).catch(unusable("use", folder));
   if (!found.isDirectory()) throw new AgentError("STATE_UNUSABLE", `Cannot use "${folder}": it is no folder`);
   if (found.uid !== process.geteuid?.()) {
     throw new AgentError("STATE_UNUSABLE", `Cannot use "${folder}": it belongs to another user (uid ${found.uid})`, {
       hint: "run certagent as that user, or with a folder of its own (--runtime)",
     });
   }
-  if ((found.mode & 0o7777) !== 0o750) await chmod(folder, 0o750).catch(failed);
+  await chmod(folder, 0o750).catch(unusable("use", folder));
 }
 
 /** A socket outlives the process that bound it. Nobody listens to it: it may go. */
@@ -87,7 +90,7 @@ async function removeStale(path: string): Promise<void> {
   } catch (error) {
     if (isMissing(error)) return;
     if (!(error instanceof AgentError) || error.code !== "SERVICE_DOWN") throw error;
-    await unlink(path).catch(rethrow("replace", path, "STATE_UNUSABLE"));
+    await unlink(path).catch(unusable("replace", path));
     return;
   }
   throw new AgentError("LOCKED", `Cannot listen at "${path}": another agent answers there`, {
@@ -99,8 +102,14 @@ async function listen(server: Server, path: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", reject);
   server.listen(path, resolve);
-  await promise.catch(rethrow("listen at", path, "STATE_UNUSABLE"));
+  await promise.catch(unusable("listen at", path));
   server.off("error", reject);
+}
+
+function unusable(action: string, path: string): (error: unknown) => never {
+  return (error) => {
+    throw fileError(action, path, error, "STATE_UNUSABLE");
+  };
 }
 
 async function serve(socket: Socket, agent: ControlledAgent, log: Log): Promise<void> {
@@ -127,14 +136,9 @@ function answer(
   onProgress: (line: RenewProgress) => void,
   signal: AbortSignal,
 ): unknown {
-  switch (request.command) {
-    case "status":
-      return agent.status(request.names);
-    case "plan":
-      return agent.plan(request.names, signal);
-    case "renew":
-      return agent.renew(request.names, onProgress, signal);
-  }
+  if (request.command === "status") return agent.status(request.names);
+  if (request.command === "plan") return agent.plan(request.names, signal);
+  return agent.renew(request.names, onProgress, signal);
 }
 
 function send(socket: Socket, line: ControlLine): void {
