@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { nearest } from "../base/nearest.ts";
-import { chosenKind, describe, kindsOf, oneOf, show } from "./describe.ts";
+import { describe, kindsOf, oneOf, show } from "./describe.ts";
 import { laterKind } from "./later.ts";
 import type { Source } from "./parse.ts";
 import { formatKey, type Problem } from "./problem.ts";
@@ -17,6 +17,8 @@ export interface Complaint {
   readonly aboutKey?: boolean | undefined;
   /** What cannot be judged because of this complaint: others at or below this path are left out. */
   readonly covers?: Path | undefined;
+  /** Nobody's slip: the contract has it, and this version does not yet. */
+  readonly isLater?: boolean | undefined;
 }
 
 /** Nobody mends more in one go, and a hostile file could ask for thousands. */
@@ -29,7 +31,7 @@ export function judge<Schema extends z.ZodType>(
 ): { readonly value: z.output<Schema> } | { readonly complaints: readonly Complaint[] } {
   const result = schema.safeParse(data, { error: describe, reportInput: true });
   if (result.success) return { value: result.data };
-  return { complaints: result.error.issues.flatMap(complaintsOf) };
+  return { complaints: result.error.issues.flatMap((issue) => complaintsOf(issue, data)) };
 }
 
 /** Complaints with their places, in the order of the file, without those that follow from others. */
@@ -55,19 +57,30 @@ function startsWith(path: Path, start: Path): boolean {
   return start.every((part, index) => part === path[index]);
 }
 
-function complaintsOf(issue: Issue): Complaint[] {
+function complaintsOf(issue: Issue, data: unknown): Complaint[] {
   if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey(issue, key));
   const kinds = kindsOf(issue) ?? (issue.code === "invalid_value" ? issue.values.map(String) : undefined);
-  const value = kindsOf(issue) === undefined ? issue.input : chosenKind(issue);
+  const value = valueAt(data, issue.path);
   const later = laterKind(issue.path, value);
   if (later !== undefined) {
     const hint = kinds && `it has: ${kinds.join(", ")}`;
-    return [{ path: issue.path, message: later, hint, covers: issue.path.slice(0, -1) }];
+    return [{ path: issue.path, message: later, hint, covers: issue.path.slice(0, -1), isLater: true }];
   }
   // One wording for all families' kinds, whatever a union says itself.
   const said = issue.code === "invalid_union" && kinds !== undefined ? oneOf(kinds, value) : issue.message;
-  const { message, hint } = inWords(said, issue.path, issue.input);
-  return [{ path: issue.path, message, hint: hintOf(issue) ?? hint }];
+  const { message, hint } = inWords(said, issue.path, value);
+  if (mayBeSecret(issue.path) && typeof value === "string") {
+    return [{ path: issue.path, message: message.replaceAll(show(value), "what stands there"), hint: undefined }];
+  }
+  return [{ path: issue.path, message, hint: hintOf(issue) ?? hint, aboutKey: issue.code === "invalid_key" }];
+}
+
+/**
+ * Whether a path leads to where a secret might have been written by mistake: complaints go to the journal and to
+ * everybody who asks for the status, so what stands there is not repeated.
+ */
+function mayBeSecret(path: Path): boolean {
+  return path.some((part) => part === "password" || part === "token" || (part === "key" && path[0] === "issuers"));
 }
 
 function hintOf(issue: Issue): string | undefined {
@@ -78,11 +91,23 @@ function hintOf(issue: Issue): string | undefined {
 function unknownKey(issue: Issue, key: string): Complaint {
   const path = [...issue.path, key];
   const later = laterKind(path, undefined);
-  if (later !== undefined) return { path, message: later, aboutKey: true, covers: path };
+  if (later !== undefined) return { path, message: later, aboutKey: true, covers: path, isLater: true };
   const known = issue.message.split("\n");
   const near = nearest(key, known);
   const hint = near === undefined ? `known here: ${known.join(", ")}` : `did you mean ${near}?`;
-  return { path, message: `unknown key ${show(key)}`, hint, aboutKey: true };
+  // What was meant is then missing too, and one complaint about it is enough.
+  const isMissing = near !== undefined && valueAt(issue.input, [near]) === undefined;
+  const covers = isMissing ? [...issue.path, near] : undefined;
+  return { path, message: `unknown key ${show(key)}`, hint, aboutKey: true, covers };
+}
+
+function valueAt(data: unknown, path: Path): unknown {
+  let value = data;
+  for (const part of path) {
+    if (typeof value !== "object" || value === null) return undefined;
+    value = (value as Readonly<Record<PropertyKey, unknown>>)[part];
+  }
+  return value;
 }
 
 /**

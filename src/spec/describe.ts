@@ -10,7 +10,7 @@ type Issue = z.core.$ZodRawIssue;
 export function describe(issue: Issue): string {
   switch (issue.code) {
     case "invalid_type":
-      return mustBe(issue, EXPECTED[issue.expected] ?? `a ${issue.expected}`, exampleOf(issue));
+      return mustBe(issue, EXPECTED[issue.expected] ?? `a ${issue.expected}`, shapeHint(issue) ?? exampleOf(issue));
     case "invalid_value":
       return oneOf(issue.values.map(String), issue.input);
     case "invalid_union":
@@ -18,6 +18,8 @@ export function describe(issue: Issue): string {
     case "unrecognized_keys":
       // Not for people: `complain` makes one problem of each key and picks the nearest of these.
       return knownKeys(issue).join("\n");
+    case "invalid_key":
+      return withHint("cannot be a name", "a name is letters, digits and ._- and begins with a letter or digit");
     case "too_small":
       return issue.minimum === 1 ? "must not be empty" : `must have at least ${issue.minimum} ${unitOf(issue)}`;
     case "too_big":
@@ -37,12 +39,16 @@ const EXPECTED: Readonly<Record<string, string>> = {
   record: "a map of keys",
 };
 
+/** What is wrong with a value as such, and not with how many or which entries it has. */
+const SHAPES: ReadonlySet<string> = new Set(["invalid_type", "invalid_format", "invalid_union"]);
+
 /**
  * For a schema's own `error`: `must be <expected>, not <what is there>`, and the hint. A key that is not there is
  * "missing", whatever was expected.
  */
 export function expects(expected: string, hint?: (input: unknown) => string | undefined) {
-  return (issue: Pick<Issue, "input">): string => mustBe(issue, expected, hint?.(issue.input));
+  return (issue: Pick<Issue, "code" | "input">): string | undefined =>
+    SHAPES.has(issue.code) ? mustBe(issue, expected, hint?.(issue.input)) : undefined;
 }
 
 function mustBe({ input }: Pick<Issue, "input">, expected: string, hint: string | undefined): string {
@@ -59,7 +65,7 @@ export function oneOf(values: readonly string[], input: unknown): string {
   const near = typeof input === "string" ? nearest(input, values) : undefined;
   const known = values.join(", ");
   const message = values.length === 1 ? `must be ${known}` : `must be one of ${known}`;
-  if (input === undefined) return withHint("is missing", `write one of ${known}`);
+  if (input === undefined) return withHint("is missing", `write ${values.length === 1 ? "" : "one of "}${known}`);
   return withHint(`${message}, not ${show(input)}`, near && `did you mean ${near}?`);
 }
 
@@ -76,7 +82,7 @@ export function kindsOf(issue: object): readonly string[] | undefined {
 }
 
 /** The kind that was asked for. */
-export function chosenKind(issue: object): unknown {
+function chosenKind(issue: object): unknown {
   const map = "input" in issue && typeof issue.input === "object" ? issue.input : null;
   const key = "discriminator" in issue ? String(issue.discriminator) : "";
   return map === null ? undefined : (map as Readonly<Record<string, unknown>>)[key];
@@ -92,8 +98,28 @@ function exampleOf(issue: Issue): string | undefined {
   return Array.isArray(examples) && examples.length > 0 ? `for example ${JSON.stringify(examples[0])}` : undefined;
 }
 
+/** For what was written in another shape: one entry instead of a list, a kind's name instead of its map. */
+function shapeHint({ expected, input, inst }: Extract<Issue, { code: "invalid_type" }>): string | undefined {
+  const isMap = typeof input === "object" && input !== null && !Array.isArray(input);
+  if (expected === "string" && typeof input === "number" && !Number.isSafeInteger(input)) return "put it in quotes";
+  if (expected === "array" && isMap) return 'begin each entry with "- "';
+  const isKinds = inst instanceof z.ZodDiscriminatedUnion && typeof input === "string";
+  return isKinds ? `write { ${inst.def.discriminator}: ${input} }` : undefined;
+}
+
 function unitOf(issue: { readonly origin: string }): string {
   return issue.origin === "string" ? "characters" : "entries";
+}
+
+/** A scalar as it might be written between quotes; "" for everything else. */
+export function textOf(value: unknown): string {
+  return typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? String(value) : "";
+}
+
+/** The hint for a text that YAML took for a number or a truth. */
+export function quoted(value: unknown): string | undefined {
+  const text = textOf(value);
+  return text === "" ? undefined : `write "${text}"`;
 }
 
 /** A value as a complaint names it: `the number 640`, `"web"`, `a list`. */

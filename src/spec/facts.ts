@@ -44,7 +44,8 @@ export function substitute(text: string, facts: Facts): string | { readonly mess
   const replaced = text.replaceAll(/\$\{([^}]*)(\}?)/g, (whole, name: string, end: string) => {
     if (end === "" || (name !== "fqdn" && name !== "hostname")) {
       // biome-ignore lint/suspicious/noTemplateCurlyInString: these are the words of specs
-      complaint ??= { message: `${whole} is no fact of this host`, hint: "known are ${fqdn} and ${hostname}" };
+      const what = end === "" ? "is not closed" : "is no fact of this host";
+      complaint ??= { message: `${whole} ${what}`, hint: "known are ${fqdn} and ${hostname}" };
       return whole;
     }
     const value = facts[name];

@@ -3,13 +3,14 @@ import { posix } from "node:path";
 import { z } from "zod";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { DAY, type Milliseconds, SECOND } from "../base/time.ts";
-import { expects, show, withHint } from "./describe.ts";
+import { expects, quoted, show, textOf, withHint } from "./describe.ts";
 
 const LONGEST: Milliseconds = 100 * 365 * DAY;
 
 /** A span of time with its units: `24h`, `1h30m`, `7d`; from a second to a hundred years. */
 export const duration = z
-  .string({ error: expects("a duration with its unit", (input) => durationHint(String(input))) })
+  .string({ error: expects("a duration with its unit", (input) => durationHint(textOf(input))) })
+  .meta({ pattern: "^([0-9.]+(w|d|h|m|s|ms))+$" })
   .transform((text, context): Milliseconds => {
     const span = parseDuration(text);
     if (span !== undefined && span >= SECOND && span <= LONGEST) return span;
@@ -29,12 +30,15 @@ export function writeDuration(span: Milliseconds): string {
 }
 
 /** A file that certagent writes: absolute, normal, and not where the kernel keeps what only looks like files. */
-export const writablePath = z.string().transform((path, context): string => {
-  const complaint = complaintAboutPath(path);
-  if (complaint === undefined) return path;
-  context.addIssue(complaint);
-  return z.NEVER;
-});
+export const writablePath = z
+  .string()
+  .meta({ pattern: "^/" })
+  .transform((path, context): string => {
+    const complaint = complaintAboutPath(path);
+    if (complaint === undefined) return path;
+    context.addIssue(complaint);
+    return z.NEVER;
+  });
 
 function complaintAboutPath(path: string): string | undefined {
   if (!path.startsWith("/")) return withHint(`must be an absolute path, not ${show(path)}`, "begin it with /");
@@ -50,7 +54,7 @@ function complaintAboutPath(path: string): string | undefined {
 
 /** A command: program by its absolute path, then arguments, as they stand, never through a shell. */
 export const argv = z
-  .array(z.string({ error: expects("a string", (input) => `write "${String(input)}"`) }), {
+  .array(z.string({ error: expects("a string", quoted) }), {
     error: expects("a list of program and arguments", argvHint),
   })
   .min(1, "must not be empty")

@@ -155,8 +155,11 @@ export function specNameOf(file: string): string | undefined {
   return SPEC_FILE.exec(file)?.[1];
 }
 
+/** The complaint about {@link isMisnamed}. */
+export const MISNAMED = "is not read: the name of a spec is letters, digits and ._- and ends in .yaml";
+
 /** Whether a file was most likely meant as a spec, and has the wrong name for one. */
-function isMisnamed(file: string): boolean {
+export function isMisnamed(file: string): boolean {
   return specNameOf(file) === undefined && /\.ya?ml$/i.test(file) && !file.startsWith(".");
 }
 

@@ -11,13 +11,13 @@ import type { Problem } from "./problem.ts";
 
 const ISSUER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
-const listen = z.string().transform((text, context) => {
+const LISTEN = 'write "127.0.0.1:9469" or "[::1]:9469"';
+
+const listen = z.string({ error: expects("an address and a port", () => LISTEN) }).transform((text, context) => {
   const [, six, name, port] = /^(?:\[([0-9A-Fa-f:]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text) ?? [];
   const host = six ?? name;
   if (host !== undefined && Number(port) >= 1 && Number(port) <= 65_535) return { host, port: Number(port) };
-  context.addIssue(
-    withHint(`must be an address and a port, not ${show(text)}`, 'write "127.0.0.1:9469" or "[::1]:9469"'),
-  );
+  context.addIssue(withHint(`must be an address and a port, not ${show(text)}`, LISTEN));
   return z.NEVER;
 });
 
@@ -85,17 +85,17 @@ export function hostFrom(source: Source, digest: string): HostResult {
   return {
     host,
     problems: problemsOf(source, all),
-    isSound: host !== undefined && all.every(({ covers }) => covers !== undefined),
+    isSound: host !== undefined && all.every(({ isLater }) => isLater),
   };
 }
 
 /** The issuers that complaints are about, with the first of them as the reason. */
 function brokenIssuers(complaints: readonly Complaint[]): ReadonlyMap<string, string> {
   const broken = new Map<string, string>();
-  for (const { path, message, covers } of complaints) {
+  for (const { path, message, isLater } of complaints) {
     const [top, name] = path;
     if (top !== "issuers" || typeof name !== "string") continue;
-    if (covers !== undefined || !broken.has(name)) broken.set(name, message);
+    if (isLater === true || !broken.has(name)) broken.set(name, message);
   }
   return broken;
 }

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { AclEntry, Output } from "../core/ports.ts";
 import { FORMATS, formatNamed } from "../formats/index.ts";
-import { expects, show, withHint } from "./describe.ts";
+import { expects, show, textOf, withHint } from "./describe.ts";
 import { writablePath } from "./fields.ts";
 
 const NAME = /^([A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|\d{1,10})$/;
@@ -27,13 +27,13 @@ const mode = z
     const bits = Number.parseInt(text, 8);
     if (bits <= 0o777) return bits;
     context.addIssue(
-      withHint(`must not set setuid, setgid or sticky, as ${text} does`, `write ${octal(bits & 0o777)}`),
+      withHint(`must not set setuid, setgid or sticky, as ${text} does`, `write mode: ${octal(bits & 0o777)}`),
     );
     return z.NEVER;
   });
 
 function modeHint(input: unknown): string {
-  const digits = String(input).replace(/^0o?/, "");
+  const digits = textOf(input).replace(/^0o?/, "");
   const isOctal = /^[0-7]{3}$/.test(digits);
   if (typeof input !== "number") return `write mode: ${isOctal ? `"0${digits}"` : '"0640"'}`;
   const text = isOctal ? `0${digits}` : "0640";
@@ -47,15 +47,18 @@ function octal(bits: number): string {
 const ACL_ENTRY = /^(u|user|g|group):([^:]*):([rwx-]{1,3})$/;
 
 /** `u:nginx:r`, as setfacl(1) takes it, for one more user or group; defaults, masks and `x` have no place on a file. */
-const aclEntry = z.string().transform((text, context): AclEntry => {
-  const [, tag, qualifier = "", letters = ""] = ACL_ENTRY.exec(text) ?? [];
-  const permissions = letters.replaceAll("-", "");
-  if (tag !== undefined && NAME.test(qualifier) && /^(r|w|rw)$/.test(permissions)) {
-    return { tag: tag.startsWith("u") ? "user" : "group", qualifier, permissions };
-  }
-  context.addIssue(withHint(`must be an entry such as u:nginx:r, not ${show(text)}`, aclHint(text, letters)));
-  return z.NEVER;
-});
+const aclEntry = z
+  .string()
+  .meta({ pattern: "^(u|user|g|group):[^:]+:[rw-]{1,3}$" })
+  .transform((text, context): AclEntry => {
+    const [, tag, qualifier = "", letters = ""] = ACL_ENTRY.exec(text) ?? [];
+    const permissions = letters.replaceAll("-", "");
+    if (tag !== undefined && NAME.test(qualifier) && /^(r|w|rw)$/.test(permissions)) {
+      return { tag: tag.startsWith("u") ? "user" : "group", qualifier, permissions };
+    }
+    context.addIssue(withHint(`must be an entry such as u:nginx:r, not ${show(text)}`, aclHint(text, letters)));
+    return z.NEVER;
+  });
 
 function aclHint(text: string, letters: string): string {
   if (text.startsWith("d")) return "default entries are for folders; they mean nothing on a file";

@@ -94,34 +94,38 @@ function refuseBytes(bytes: Uint8Array, text: string): void {
   }
 }
 
-const UNWANTED: Readonly<Record<string, string>> = {
-  alias: "aliases (*name) are not allowed",
-  anchor: "anchors (&name) are not allowed",
-  tag: "tags (!name) are not allowed",
-  "directive-line": "directives (%NAME) are not allowed",
+const UNWANTED: Readonly<Record<string, readonly [message: string, hint: string]>> = {
+  alias: ["aliases (*name) are not allowed", 'a text that begins with * needs quotes: "*.example.com"'],
+  anchor: ["anchors (&name) are not allowed", "a text that begins with & needs quotes"],
+  tag: ["tags (!name) are not allowed", "a text that begins with ! needs quotes"],
+  "directive-line": ["directives (%NAME) are not allowed", "remove it"],
 };
 
-/** Judges the tokens before anything is built from them, so that neither depth nor number can cost memory or time. */
+/** Judges the tokens before anything is built from them. */
 function refuseTokens(text: string): void {
   let offset = 0;
-  let depth = 0;
   let isScalarNext = false;
   for (const token of new Lexer().lex(text)) {
     const type = isScalarNext ? "scalar" : CST.tokenType(token);
     isScalarNext = token === CST.SCALAR;
     const unwanted = UNWANTED[type ?? ""];
-    if (unwanted !== undefined) {
-      throw new Refused(
-        offset,
-        unwanted,
-        type === "directive-line" ? "remove it" : "write the value itself, or quote it",
-      );
-    }
-    if (type === "flow-map-start" || type === "flow-seq-start") depth += 1;
-    if (type === "flow-map-end" || type === "flow-seq-end") depth -= 1;
-    if (depth > DEEPEST) throw new Refused(offset, `nested more than ${DEEPEST} deep`);
+    if (unwanted !== undefined) throw new Refused(offset, ...unwanted);
     // The lexer marks documents and scalars by characters that the text does not have.
     if (token !== CST.SCALAR && token !== CST.DOCUMENT && token !== CST.FLOW_END) offset += token.length;
+  }
+}
+
+/** The package builds nodes recursively and takes a stack overflow for an error of the text, so depth is judged before. */
+function refuseDepth(tokens: readonly CST.Token[]): void {
+  const open = tokens.map((token) => ({ token, depth: 0 }));
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const { token, depth } = next;
+    if (token.type === "document" && token.value !== undefined) open.push({ token: token.value, depth });
+    if (!CST.isCollection(token)) continue;
+    if (depth === DEEPEST) throw new Refused(token.offset, `nested more than ${DEEPEST} deep`);
+    for (const { key, value } of token.items) {
+      for (const inner of [key, value]) if (inner != null) open.push({ token: inner, depth: depth + 1 });
+    }
   }
 }
 
@@ -129,6 +133,8 @@ function refuseTokens(text: string): void {
 const withoutOctal = (tags: Tags): Tags => tags.filter((tag) => typeof tag === "string" || tag.format !== "OCT");
 
 function compose(text: string): Node {
+  const tokens = [...new Parser().parse(text)];
+  refuseDepth(tokens);
   // `uniqueKeys` is quadratic: 56 s for 256 KiB of flat keys. `readMap` finds doubles in linear time.
   const composer = new Composer({
     uniqueKeys: false,
@@ -137,7 +143,7 @@ function compose(text: string): Node {
     logLevel: "error",
     customTags: withoutOctal,
   });
-  const [document, second] = composer.compose(new Parser().parse(text), true, text.length);
+  const [document, second] = composer.compose(tokens, true, text.length);
   const error = document?.errors[0];
   if (error !== undefined) throw syntaxError(error.code, error.message, error.pos[0], text);
   if (second !== undefined)
@@ -147,20 +153,30 @@ function compose(text: string): Node {
   return root;
 }
 
-function syntaxError(code: string, message: string, offset: number, text: string): Refused {
-  if (code === "RESOURCE_EXHAUSTION") return new Refused(offset, `nested more than ${DEEPEST} deep`);
-  if (code === "NON_STRING_KEY")
-    return new Refused(offset, "a key must be plain text", "quote a value that starts with {");
-  const line = text.slice(text.lastIndexOf("\n", offset - 1) + 1).split("\n", 1)[0] ?? "";
-  const fact = /\$\{\w+\}/.exec(line)?.[0];
-  if (fact !== undefined) return new Refused(offset, `not valid YAML: ${lower(message)}`, `quote it: "${fact}"`);
-  if (code === "TAB_AS_INDENT") return new Refused(offset, "a tab indents this line", "indent with spaces");
-  return new Refused(offset, `not valid YAML: ${lower(message)}`);
-}
+/** What the YAML package says, where it can be said more plainly; the first that fits. */
+const PLAINLY: readonly (readonly [said: RegExp, message: string, hint: string | null])[] = [
+  [/^Tabs are not allowed/, "a tab indents this line", "indent with spaces"],
+  [/^Missing closing/, "a quote is not closed", null],
+  [/must be sufficiently indented and end with a \}/, "a { is not closed, or its lines are not indented", null],
+  [/must be sufficiently indented and end with a \]/, "a [ is not closed, or its lines are not indented", null],
+  [/^Implicit (map )?keys need to be/, 'a key has to be on one line, with ": " after it', null],
+  [/^Sequence item without|same column$|must be at the same/, "this line is not indented as its neighbours are", null],
+  [/^Nested mappings are not allowed/, 'a second ": " in one line', "quote the value"],
+  [/^Invalid escape sequence/, "an escape that YAML does not have", "use single quotes, or write \\\\ for one \\"],
+  [/^Plain value cannot start with/, "a value that begins with this character needs quotes", null],
+];
 
-function lower(message: string): string {
-  const [first = ""] = message.split("\n", 1);
-  return first.charAt(0).toLowerCase() + first.slice(1);
+function syntaxError(code: string, message: string, offset: number, text: string): Refused {
+  if (code === "NON_STRING_KEY") return new Refused(offset, "a key must be plain text");
+  const line = text.slice(text.lastIndexOf("\n", offset - 1) + 1).split("\n", 1)[0] ?? "";
+  // What follows a colon is a piece of the file, and that may be a secret in the wrong place.
+  const [first = ""] = message.split(/\n|(?<=\w): /, 1);
+  const [, said = first.charAt(0).toLowerCase() + first.slice(1), hint = null] =
+    PLAINLY.find(([pattern]) => pattern.test(first)) ?? [];
+  // In { } and [ ] the braces of a fact end it.
+  const found = /\$\{\w+\}/.exec(line);
+  const fact = found !== null && /[[{,]/.test(line.slice(0, found.index)) ? found[0] : undefined;
+  return new Refused(offset, `not valid YAML: ${said}`, fact === undefined ? hint : `quote it: "${fact}"`);
 }
 
 interface Place {
@@ -201,7 +217,6 @@ function readSource(root: Node, file: string, lines: LineCounter, facts: Facts):
 
 function readNode(node: unknown, path: Path, offset: number, reading: Reading): unknown {
   const key = formatKey(path);
-  if (path.length > DEEPEST) throw new Refused(offset, `nested more than ${DEEPEST} deep`, null, key);
   if (isMap(node)) return readMap(node.items, path, reading);
   if (isSeq(node)) {
     reading.items += node.items.length;
@@ -225,7 +240,7 @@ function readMap(pairs: readonly Pair[], path: Path, reading: Reading): Record<s
     reading.keys += 1;
     if (reading.keys > MOST_KEYS) throw new Refused(keyAt, `more than ${MOST_KEYS} keys`, null, key);
     if (name === "<<") throw new Refused(keyAt, "merge keys (<<) are not allowed", "write the keys themselves", key);
-    if (name in map) throw new Refused(keyAt, `${name || '""'} is given twice`, "keep one of them", key);
+    if (name in map) throw new Refused(keyAt, `${name.slice(0, 80) || '""'} is given twice`, "keep one of them", key);
     const valueAt = startOf(pair.value, keyAt);
     reading.places.set(key, { key: keyAt, value: valueAt });
     map[name] = readNode(pair.value, [...path, name], valueAt, reading);

@@ -5,7 +5,7 @@ import type { CertificateRequest, Desired, Output } from "../core/ports.ts";
 import { serviceSchema } from "../services/index.ts";
 import { type Name, parseName, sortNames } from "../x509/name.ts";
 import { type Complaint, judge, problemsOf } from "./complain.ts";
-import { expects, show, withHint } from "./describe.ts";
+import { expects, quoted, show, withHint } from "./describe.ts";
 import type { Facts } from "./facts.ts";
 import { argv, duration, writeDuration } from "./fields.ts";
 import { type Host, unknownIssuer } from "./host.ts";
@@ -18,19 +18,18 @@ const USAGES = ["server", "client"] as const;
 /** X.520 gives a common name 64 characters, and OpenSSL holds everybody to it. */
 const LONGEST_SUBJECT = 64;
 
-const name = z
-  .string({ error: expects("a name", (input) => `write "${String(input)}"`) })
-  .transform((text, context): Name => {
-    const parsed = parseName(text);
-    if (parsed !== undefined) return parsed;
-    const message = `must be a DNS name, IP address, URI or email address, not ${show(text)}`;
-    context.addIssue(withHint(message, nameHint(text)));
-    return z.NEVER;
-  });
+const name = z.string({ error: expects("a name", quoted) }).transform((text, context): Name => {
+  const parsed = parseName(text);
+  if (parsed !== undefined) return parsed;
+  const message = `must be a DNS name, IP address, URI or email address, not ${show(text)}`;
+  context.addIssue(withHint(message, nameHint(text)));
+  return z.NEVER;
+});
 
 function nameHint(text: string): string | undefined {
   if (text.endsWith(".")) return "leave the last dot out";
-  if (text.includes("*")) return 'a wildcard is the whole first label, before two more or one: "*.example.com"';
+  if (/^\*\.[^.*]+$/.test(text)) return 'a wildcard needs at least two labels after it: "*.example.com"';
+  if (text.includes("*")) return 'a wildcard is the whole first label: "*.example.com"';
   if (/^[^:/\s]+:\d+$/.test(text)) return "a port is no part of a name";
   if (/^[^:\s]+\/\d+$/.test(text)) return "a network cannot be in a certificate, only single addresses";
   if (/[\s,]/.test(text)) return "one entry is one name";
@@ -43,7 +42,9 @@ export const specSchema = z
     subject: z
       .string()
       .regex(/^\S(.*\S)?$/, { error: expects("a name without spaces around it") })
-      .max(LONGEST_SUBJECT)
+      .max(LONGEST_SUBJECT, {
+        error: `must have at most ${LONGEST_SUBJECT} characters, as a common name\nlist the long name in sans, and choose a shorter subject`,
+      })
       .meta({ description: "The certificate's common name.", examples: ["web.internal"] }),
     sans: z
       .array(name, {
