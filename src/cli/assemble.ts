@@ -1,0 +1,92 @@
+import { type Agent, createAgent } from "../agent/agent.ts";
+import { createApplier, type RecoveringApplier } from "../apply/applier.ts";
+import { AgentError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { Run } from "../base/run.ts";
+import type { Clock } from "../base/time.ts";
+import type { Desired } from "../core/ports.ts";
+import { createIssuer, type IssuerConfig } from "../issuers/index.ts";
+import { isListening, prove } from "../probes/index.ts";
+import { readFacts } from "../spec/facts.ts";
+import { openSpecFolder, type SpecFolder } from "../spec/folder.ts";
+import type { Host } from "../spec/host.ts";
+import { type Layout, layoutOf } from "../store/layout.ts";
+
+/** Where everything is: absolute paths. */
+export interface Places {
+  readonly config: string;
+  readonly specs: string;
+  readonly state: string;
+  readonly runtime: string;
+}
+
+/** The real world, as `main.ts` found it. */
+export interface Surroundings {
+  readonly clock: Clock;
+  readonly run: Run;
+  readonly log: Log;
+  /** The user that this process runs as. */
+  readonly uid: number;
+  readonly version: string;
+  /** systemd's folder of credentials; undefined where there is none. */
+  readonly credentialsDirectory: string | undefined;
+}
+
+export interface Assembled {
+  readonly agent: Agent;
+  readonly applier: RecoveringApplier;
+  readonly layout: Layout;
+}
+
+/** Puts both sides together in one process (`--apply direct`). Nothing is read but what was last in force. */
+export async function assemble(places: Places, surroundings: Surroundings): Promise<Assembled> {
+  const { clock, run, log, version, credentialsDirectory } = surroundings;
+  const layout = layoutOf(places.state, places.runtime);
+  const facts = await readFacts(run);
+  const open = (lastGoodFolder: string): Promise<SpecFolder> =>
+    openSpecFolder({
+      folder: places.specs,
+      hostFile: places.config,
+      lastGoodFolder,
+      trust: { users: [...new Set([0, surroundings.uid])] },
+      facts,
+    });
+  const newIssuer = (name: string, config: IssuerConfig) =>
+    createIssuer(name, config, {
+      clock,
+      userAgent: `certagent/${version}`,
+      credentialsDirectory,
+      cacheFolder: layout.agent.roots,
+    });
+
+  const rootSide = await open(layout.apply.specs);
+  let host: Host | undefined;
+  const applier = await createApplier({
+    layout,
+    system: { clock, run },
+    log,
+    specs: async (owners) => {
+      const reading = await rootSide.read({ owners });
+      host = reading.host;
+      return new Map([...reading.specs].flatMap(([name, { desired }]) => (desired ? [[name, desired] as const] : [])));
+    },
+    roots: async ({ request: { issuer: name } }: Desired, signal) => {
+      const config = host?.issuers.get(name);
+      if (config !== undefined) return newIssuer(name, config).roots(signal);
+      throw new AgentError("SPEC_INVALID", `Cannot use issuer "${name}": the host configuration does not have it`);
+    },
+    reachable: (address, timeout, signal) =>
+      isListening({ address, timeout, starttls: "tls", serverName: null }, signal),
+  });
+  const agentSide = await open(layout.agent.specs);
+  const agent = createAgent({ clock, log, layout, applier, prove, specs: agentSide, createIssuer: newIssuer });
+  return { agent, applier, layout };
+}
+
+/** The places under folders of one's own, for people who have no root. */
+export const DEFAULT_PLACES: Places = {
+  config: "/etc/certagent/certagent.yaml",
+  specs: "/etc/certagent.d",
+  state: "/var/lib/certagent",
+  runtime: "/run/certagent",
+};
