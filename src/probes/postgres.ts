@@ -36,7 +36,7 @@ function readByte(raw: Socket, signal: AbortSignal): Promise<number | undefined>
     };
     const giveUp = (): void => settle();
     const look = (): void => {
-      const bytes: Buffer | null = raw.read(1);
+      const bytes = raw.read(1) as Buffer | null;
       if (bytes !== null) settle(bytes[0]);
     };
     raw.on("readable", look).once("close", giveUp).once("end", giveUp);

@@ -60,11 +60,11 @@ async function look(probe: Probe, target: ProbeTarget, fingerprint: string, sign
 }
 
 function otherLeaf({ address, serverName }: ProbeTarget, leaf: Certificate): AgentError {
-  const who = `"${leaf.subject || leaf.names[0]?.value || leaf.subjectName}"`;
+  const who = [leaf.subject, leaf.names[0]?.value, leaf.subjectName].find((name) => name !== undefined && name !== "");
   const asked = serverName === null ? "" : ` for ${serverName}`;
   return new AgentError(
     "SERVICE_STALE",
-    `Cannot see the certificate at ${addressText(address)}: another one is served there${asked}: ${who}, ` +
+    `Cannot see the certificate at ${addressText(address)}: another one is served there${asked}: "${who ?? ""}", ` +
       `serial ${leaf.serial}, until ${formatInstant(leaf.notAfter)}`,
   );
 }

@@ -36,7 +36,7 @@ export async function execute(
 }
 
 /** How a command has ended, with its last words: `exited with 1: nginx: [emerg] …`. */
-export function ending(result: RunResult, timeout: Milliseconds): string {
+function ending(result: RunResult, timeout: Milliseconds): string {
   const words = lastWords(result.output);
   const how = result.timedOut
     ? `had not ended after ${formatDuration(timeout)} and was stopped`

@@ -123,6 +123,14 @@ test("the default probe of PostgreSQL is where the cluster listens that has our 
   );
 });
 
+test("the default probe of PostgreSQL is where it runs, whatever its configuration says since", async () => {
+  await appendFile(postgres.config, "port = '1'\n");
+
+  const found = await clusterAddress(outputsAt(postgres.files), [postgres.config]);
+
+  expect(found).toEqual({ host: "127.0.0.1", port: postgres.port });
+});
+
 test("PostgreSQL with TLS switched off is told from one that is down", async () => {
   await appendFile(postgres.config, "ssl = 'off'\n");
   await run(postgres.reload, { timeout: MINUTE });

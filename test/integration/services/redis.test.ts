@@ -150,7 +150,10 @@ test("a wrong password, none, and too few rights are told apart, and no password
 test("no password is sent to a server that this issuer did not certify, or not for these names", async () => {
   const stranger = await (await makePki("Other")).issue();
   const neighbour = await pki.issue({ names: ["neighbour.internal"] });
+  const mole = await pki.issue({ keyUsages: null });
+  const forged = await pki.issue({ issuer: { certificate: mole.leaf, key: mole.key } });
   for (const [pair, words] of [
+    [forged, "does not lead to this issuer's roots"],
     [stranger, "does not lead to this issuer's roots"],
     [neighbour, "has none of this spec's names"],
   ] as const) {

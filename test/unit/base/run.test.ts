@@ -91,6 +91,18 @@ test("run() keeps head and tail of a flood, and no file of it", async () => {
   expect(readdirSync(tmpdir()).filter((name) => name.startsWith(".certagent-output"))).toEqual(before);
 });
 
+test("run() keeps short what a flood goes to while the program still runs", async () => {
+  const script = `
+    written=0; size=0
+    while [ "$size" -eq "$written" ]; do
+      head -c 1000000 /dev/zero; written=$((written + 1000000)); sleep 0.02
+      size=$(stat --dereference --format %s /proc/self/fd/2)
+    done`;
+
+  // It ends when what it has written is longer than what stands there.
+  expect(await run(shell(script), { timeout })).toMatchObject({ exitCode: 0, timedOut: false });
+});
+
 test("run() keeps as much output as it is asked for", async () => {
   const script = shell('head -c 200000 /dev/zero | tr "\\0" x');
 
