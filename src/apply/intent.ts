@@ -5,8 +5,8 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
-import { writeAtomically } from "../base/atomic-file.ts";
-import { isMissing, rethrow } from "../base/file-error.ts";
+import { publishLeftover, writeAtomically } from "../base/atomic-file.ts";
+import { isMissing } from "../base/file-error.ts";
 import { type Folder, removeDurably } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
 import { readState } from "../store/state-file.ts";
@@ -62,7 +62,7 @@ async function finishFile(
 ): Promise<boolean> {
   const name = basename(path);
   if ((await digestAt(host, folder, temporary)) === sha256) {
-    await host.files.rename(folder.at(temporary), folder.at(name)).catch(rethrow("write", path));
+    await publishLeftover(folder, temporary, name, host.files);
     return true;
   }
   return (await digestAt(host, folder, name)) === sha256;

@@ -47,6 +47,11 @@ function temporaryName(): string {
   return `.certagent-${randomBytes(8).toString("hex")}`;
 }
 
+/** Finishes what a process that was killed had staged: gives the temporary file its name. The folder must be synced. */
+export async function publishLeftover(folder: Folder, temporary: string, name: string, files: Files): Promise<void> {
+  await files.rename(folder.at(temporary), folder.at(name)).catch(rethrow("write", join(folder.path, name)));
+}
+
 /** Gives a prepared folder its final name, durably. Its contents must be durable already; nothing may have the name. */
 export async function publishFolder(temporary: string, final: string, files: Files = nodeFiles): Promise<void> {
   await using parent = await openFolder(dirname(final), files);
