@@ -1,6 +1,6 @@
 import { X509Certificate as NodeCertificate } from "node:crypto";
 import { X509Certificate } from "@peculiar/x509";
-import { type Instant, MINUTE } from "../base/time.ts";
+import { type Instant, MINUTE, SECOND } from "../base/time.ts";
 import { allowsUsage, type Certificate, issued, parseCertificate } from "../x509/certificate.ts";
 import { PROVISIONER_EXTENSION, provisionerName } from "./extension.ts";
 import { Rejection, unauthorized } from "./rejection.ts";
@@ -64,7 +64,7 @@ function holds({ roots }: CaState, chain: readonly Certificate[], at: Instant): 
 /** The checks that every renewal passes, and the dates of the new leaf: the old length, dated back. */
 export function authorizeRenewal(state: CaState, leaf: Certificate): Validity {
   const { policy } = state;
-  const now = state.now();
+  const now = Math.floor(state.now() / SECOND) * SECOND; // step-ca counts in whole seconds here
   if (policy.revoked.has(leaf.serial)) throw unauthorized("certificate has been revoked");
   if (provisionerOf(state, leaf) === undefined) throw unauthorized("provisioner not found");
   if (policy.disableRenewal) throw unauthorized("renew is disabled for provisioner");

@@ -149,5 +149,7 @@ function retryAt({ headers }: Answer, { now, skew }: RejectionContext): Instant 
 /** `this host's clock is 5 min ahead of the CA's`, or undefined where the difference does no harm. */
 export function clockComplaint(skew: Milliseconds): string | undefined {
   if (Math.abs(skew) <= MOST_SKEW) return undefined;
-  return `this host's clock is ${formatDuration(skew)} ${skew > 0 ? "behind" : "ahead of"} the CA's`;
+  // The CA's clock is known to within a second: no seconds are shown.
+  const difference = formatDuration(Math.round(skew / MINUTE) * MINUTE);
+  return `this host's clock is ${difference} ${skew > 0 ? "behind" : "ahead of"} the CA's`;
 }
