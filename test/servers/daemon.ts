@@ -19,8 +19,8 @@ export async function startDaemon(
   ready: () => Promise<boolean>,
   signal: NodeJS.Signals = "SIGTERM",
 ): Promise<Daemon> {
-  const [program, ...words] = argv;
-  const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"] });
+  // A test that is ended by force must not leave servers behind.
+  const child = spawn("/usr/bin/setpriv", ["--pdeathsig=TERM", ...argv], { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (log += chunk.toString()));
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));

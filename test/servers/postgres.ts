@@ -80,7 +80,7 @@ export async function startPostgres(pair: PairText): Promise<Postgres> {
 function asPostgres([program, ...words]: readonly [string, ...string[]]): [string, ...string[]] {
   const argv: [string, ...string[]] = [join(PROGRAMS, program), ...words];
   if (process.getuid?.() !== 0) return argv;
-  return ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", ...argv];
+  return ["/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig=TERM", ...argv];
 }
 
 async function giveToPostgres(folder: string): Promise<number> {
