@@ -17,6 +17,8 @@ export interface Complaint {
   readonly aboutKey?: boolean | undefined;
   /** What cannot be judged because of this complaint: others at or below this path are left out. */
   readonly covers?: Path | undefined;
+  /** Whether it is about how several keys go together. */
+  readonly isJoint?: boolean | undefined;
   /** Nobody's slip: the contract has it, and this version does not yet. */
   readonly isLater?: boolean | undefined;
 }
@@ -36,9 +38,9 @@ export function judge<Schema extends z.ZodType>(
 
 /** Complaints with their places, in the order of the file, without those that follow from others. */
 export function problemsOf(source: Source, complaints: readonly Complaint[]): readonly Problem[] {
-  const covers = complaints.flatMap(({ covers: path }) => (path === undefined ? [] : [path]));
+  const causes = complaints.filter(({ covers, aboutKey }) => covers !== undefined || aboutKey);
   const problems = complaints
-    .filter(({ path, covers: own }) => own !== undefined || !covers.some((cover) => startsWith(path, cover)))
+    .filter((complaint) => !causes.some((cause) => explains(cause, complaint)))
     .map((complaint) => problemOf(source, complaint));
   const sorted = problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
   const hidden = sorted.length - MOST_PROBLEMS;
@@ -51,6 +53,12 @@ export function problemsOf(source: Source, complaints: readonly Complaint[]): re
 function problemOf(source: Source, { path, message, hint, aboutKey = false }: Complaint): Problem {
   const { line, column } = aboutKey ? source.keyAt(path) : source.valueAt(path);
   return { file: source.file, line, column, key: formatKey(path), message, hint: hint ?? null };
+}
+
+/** What stands beside an unknown key lacks what was meant by it. */
+function explains(cause: Complaint, { path, covers, isJoint }: Complaint): boolean {
+  if (cause.covers !== undefined && covers === undefined && startsWith(path, cause.covers)) return true;
+  return isJoint === true && cause.aboutKey === true && path.length < cause.path.length && startsWith(cause.path, path);
 }
 
 function startsWith(path: Path, start: Path): boolean {
@@ -72,7 +80,8 @@ function complaintsOf(issue: Issue, data: unknown): Complaint[] {
   if (mayBeSecret(issue.path) && typeof value === "string") {
     return [{ path: issue.path, message: message.replaceAll(show(value), "what stands there"), hint: undefined }];
   }
-  return [{ path: issue.path, message, hint: hintOf(issue) ?? hint, aboutKey: issue.code === "invalid_key" }];
+  const about = { aboutKey: issue.code === "invalid_key", isJoint: issue.code === "custom" };
+  return [{ path: issue.path, message, hint: hintOf(issue) ?? hint, ...about }];
 }
 
 /**

@@ -16,8 +16,8 @@ const HOST_NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z
  * This host's facts, once for a process. The domain is the resolver's (`hostname -f`, so `/etc/hosts` or DNS), asked for
  * five seconds at most and not at all where the kernel's name has one already. Never throws.
  */
-export async function readFacts(run: Run): Promise<Facts> {
-  const own = hostNameOf(hostname());
+export async function readFacts(run: Run, kernelName: string = hostname()): Promise<Facts> {
+  const own = hostNameOf(kernelName);
   if (own === null) return { fqdn: null, hostname: null };
   const [short = own] = own.split(".", 1);
   if (own.includes(".")) return { fqdn: own, hostname: short };

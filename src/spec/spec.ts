@@ -173,6 +173,9 @@ function issuerComplaints(data: unknown, host: Host | undefined): readonly Compl
   const reason = host.unusable.get(issuer);
   if (reason !== undefined)
     return [{ path, message: `issuer ${issuer} cannot be used: ${reason}`, hint: `see ${host.file}` }];
+  if (own === undefined) {
+    return [{ path, message: `the default issuer ${show(issuer)} does not exist`, hint: `see ${host.file}` }];
+  }
   return [{ path, ...unknownIssuer(issuer, known) }];
 }
 

@@ -1,0 +1,189 @@
+import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { type Run, run } from "../../../src/base/run.ts";
+import { check } from "../../../src/spec/check.ts";
+import { FACTS, HOST, specText, TRUST, type World, worldIn } from "./world.ts";
+
+function judge(world: World, paths: readonly string[] = []) {
+  const { folder, hostFile } = world;
+  return check({ paths, folder, hostFile, trust: TRUST, facts: FACTS, run });
+}
+
+test("check of a good host counts every file that was read, the host configuration too", async () => {
+  await using world = await worldIn();
+  await world.write("web", specText("web.internal", "/srv/web"));
+  await world.write("api", specText("api.internal", "/srv/api"));
+
+  expect(await judge(world)).toEqual({ ok: true, files: 3, problems: [], warnings: [] });
+});
+
+test("check names every problem of host configuration and specs, in the shape of the contract", async () => {
+  await using world = await worldIn();
+  await writeFile(world.hostFile, HOST.replace("default_issuer: internal", "default_issuer: intern"));
+  const text = specText("web.internal", "/srv/web").replace("key,", "key, mode: 0640,");
+  await world.write("web", `${text}issuer: internal\n`);
+
+  const { ok, files, problems } = await judge(world);
+
+  expect({ ok, files }).toEqual({ ok: false, files: 2 });
+  expect(problems).toEqual([
+    {
+      file: world.file("web"),
+      line: 4,
+      column: 26,
+      key: "outputs[1].mode",
+      message: "mode must be a string of octal digits, not the number 640",
+      hint: 'write mode: "0640"; YAML reads 0640 without quotes as a decimal number',
+    },
+    {
+      file: world.hostFile,
+      line: 7,
+      column: 17,
+      key: "default_issuer",
+      message: 'there is no issuer "intern"',
+      hint: "did you mean internal?",
+    },
+  ]);
+});
+
+test("check of a live folder refuses two specs that want one file", async () => {
+  await using world = await worldIn();
+  await world.write("one", specText("one.internal", "/srv/web"));
+  await world.write("two", specText("two.internal", "/srv/web"));
+
+  const { ok, problems } = await judge(world);
+
+  expect(ok).toBe(false);
+  expect(problems.map(({ message }) => message)).toEqual([
+    "/srv/web.crt is wanted by spec two too",
+    "/srv/web.crt is wanted by spec one too",
+  ]);
+});
+
+test("check of a live folder refuses a file that others may write, by whatever path it is named", async () => {
+  await using world = await worldIn();
+  await world.write("web", specText("web.internal", "/srv/web"));
+  await chmod(world.file("web"), 0o664);
+  await symlink(world.folder, join(world.base, "alias"));
+
+  for (const paths of [[], [world.file("web")], [join(world.base, "alias")]]) {
+    const { ok, problems } = await judge(world, paths);
+
+    expect(ok).toBe(false);
+    expect(problems).toEqual([
+      expect.objectContaining({ message: expect.stringContaining("can be written by its group") }),
+    ]);
+  }
+});
+
+test("check away from the live folder judges content, and only warns about modes and shared files", async () => {
+  await using world = await worldIn();
+  const copy = join(world.base, "repository");
+  await mkdir(copy);
+  await writeFile(
+    join(copy, "certagent.yaml"),
+    HOST.replaceAll("internal:\n", "other:\n").replace(": internal", ": other"),
+  );
+  await writeFile(join(copy, "one.yaml"), `issuer: other\n${specText("one.internal", "/srv/web")}`);
+  await writeFile(join(copy, "two.yaml"), specText("two.internal", "/srv/web"));
+  await chmod(join(copy, "one.yaml"), 0o664);
+
+  const { ok, files, problems, warnings } = await judge(world, [copy]);
+
+  expect(problems).toEqual([]);
+  expect({ ok, files }).toEqual({ ok: true, files: 3 });
+  expect(warnings.map(({ message }) => message)).toEqual([
+    `${copy}/one.yaml can be written by its group or an ACL`,
+    "/srv/web.crt is wanted by spec two too",
+    "/srv/web.crt is wanted by spec one too",
+  ]);
+});
+
+test("check judges specs that stand alone with the host's configuration, and counts it", async () => {
+  await using world = await worldIn();
+  await writeFile(join(world.base, "web.yaml"), `issuer: other\n${specText("web.internal", "/srv/web")}`);
+
+  const { files, problems } = await judge(world, [join(world.base, "web.yaml")]);
+
+  expect(files).toBe(2);
+  expect(problems.map(({ message }) => message)).toEqual(['there is no issuer "other"']);
+});
+
+test("check of specs where there is no host configuration says that issuers were not judged", async () => {
+  await using world = await worldIn();
+  await writeFile(join(world.base, "web.yaml"), `issuer: other\n${specText("web.internal", "/srv/web")}`);
+
+  const { ok, files, warnings } = await check({
+    paths: [join(world.base, "web.yaml")],
+    folder: world.folder,
+    hostFile: join(world.base, "missing.yaml"),
+    trust: TRUST,
+    facts: FACTS,
+    run,
+  });
+
+  expect({ ok, files }).toEqual({ ok: true, files: 1 });
+  expect(warnings.map(({ message }) => message)).toEqual([
+    "there is no host configuration, so issuers were not judged",
+  ]);
+});
+
+test("check of a host configuration judges it as one, whatever its name", async () => {
+  await using world = await worldIn();
+  await writeFile(join(world.base, "production.yaml"), HOST.replace("url:", "ulr:"));
+
+  const { problems } = await judge(world, [join(world.base, "production.yaml")]);
+
+  expect(problems.map(({ key }) => key)).toEqual(["issuers.internal.ulr"]);
+});
+
+test("check of a path that is not there, and without a host configuration, are problems", async () => {
+  await using world = await worldIn();
+  const missing = join(world.base, "missing.yaml");
+
+  const given = await judge(world, [missing]);
+  const live = await check({ paths: [], folder: world.folder, hostFile: missing, trust: TRUST, facts: FACTS, run });
+
+  expect(given.problems.map(({ message }) => message)).toEqual([`Cannot read "${missing}": no such file or folder`]);
+  expect(live.problems.map(({ message }) => message)).toEqual([`Cannot read "${missing}": no such file or folder`]);
+});
+
+test("users and groups that this host does not have are warnings, and each is looked up once", async () => {
+  await using world = await worldIn();
+  const outputs = `outputs:
+  - { format: fullchain, path: /srv/web.crt, owner: nobody-like-that, group: root }
+  - { format: key, path: /srv/web.key, owner: nobody-like-that, group: 4711, mode: "0640", acl: ["g:no-such-group:r"] }
+`;
+  await world.write("web", `subject: web.internal\n${outputs}`);
+  const asked: string[] = [];
+  const counting: Run = (argv, options) => {
+    asked.push(argv.join(" "));
+    return run(argv, options);
+  };
+
+  const { folder, hostFile } = world;
+  const { ok, warnings } = await check({ paths: [], folder, hostFile, trust: TRUST, facts: FACTS, run: counting });
+
+  expect(ok).toBe(true);
+  expect(warnings.map(({ key, message }) => `${key}: ${message}`)).toEqual([
+    "outputs[0].owner: there is no user nobody-like-that on this host",
+    "outputs[1].owner: there is no user nobody-like-that on this host",
+    "outputs[1].acl[0]: there is no group no-such-group on this host",
+  ]);
+  expect(asked).toEqual(["getent passwd nobody-like-that", "getent group no-such-group"]);
+});
+
+test("a spec whose files no server can use is warned about", async () => {
+  await using world = await worldIn();
+  await world.write("key", "subject: key.internal\noutputs:\n  - { format: key, path: /srv/key.pem }\n");
+  await world.write("leaf", "subject: leaf.internal\noutputs:\n  - { format: fullchain, path: /srv/leaf.pem }\n");
+
+  const { ok, warnings } = await judge(world);
+
+  expect(ok).toBe(true);
+  expect(warnings.map(({ message, hint }) => `${message} (${hint})`)).toEqual([
+    "no output holds the certificate: no server can use the others (add { format: fullchain, path: … })",
+    "no output holds the private key: no server can use the others (add { format: key, path: … })",
+  ]);
+});
