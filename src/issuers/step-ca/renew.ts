@@ -33,8 +33,8 @@ async function overMtls(session: Session, { key, chain }: Pair, request: Call): 
   const [leaf] = chain;
   requireClientUsage(request.action, leaf);
   const left = leaf.notAfter - session.now();
-  if (left <= marginOf(leaf))
-    throw refused(request.action, `it ${left > 0 ? "expires" : "expired"} at ${formatInstant(leaf.notAfter)}`);
+  const ends = `it ${left > 0 ? "expires" : "expired"} at ${formatInstant(leaf.notAfter)}`;
+  if (left <= marginOf(leaf)) throw refused(request.action, ends);
   const call = { ...request, identity: { key, chain: await presentable(session, chain) } };
   const reply = await session.send(call);
   return renewed(session, call, leaf, reply);
@@ -49,13 +49,14 @@ function marginOf(leaf: Certificate): Milliseconds {
 export async function renewByBearer(session: Session, { key, chain }: Pair): Promise<Chain> {
   const action = "renew by bearer token";
   const [leaf] = chain;
+  if (session.renewedInVain) throw refused(action, "the CA would answer with the same");
   requireClientUsage(action, leaf);
   const shown = await presentable(session, chain);
-  const outlived = shown.slice(1).find(({ notAfter }) => notAfter < leaf.notAfter - MINUTE);
   // step-ca judges the chain at one minute before the leaf's end.
+  const outlived = shown.find(({ notAfter }) => notAfter < leaf.notAfter - MINUTE);
   if (leaf.notAfter - leaf.notBefore < MINUTE) throw refused(action, "it lives for less than a minute");
   if (outlived !== undefined)
-    throw refused(action, `its intermediate ends before it, at ${formatInstant(outlived.notAfter)}`);
+    throw refused(action, `its intermediate ends first, at ${formatInstant(outlived.notAfter)}`);
   const fill = async (origin: string) => {
     const token = await renewToken({ key, chain: shown }, origin, session.now());
     return { headers: { authorization: `Bearer ${token}` } };
@@ -94,6 +95,7 @@ function renewed(session: Session, call: Call, old: Certificate, reply: Reply): 
   // A renewal keeps the length and is dated back by a minute: what lived for that long comes back expired.
   const length = leaf.notAfter - leaf.notBefore;
   if (leaf.notAfter - session.now() >= length / 2) return chain;
+  session.renewedInVain = true;
   const fact = `the CA answers with one that ends at ${formatInstant(leaf.notAfter)}, of a lifetime of ${formatDuration(length)}`;
   throw refused(action, fact, "ask for a lifetime of at least twice the CA's backdate (1 minute by default)");
 }

@@ -46,6 +46,8 @@ export interface Session {
   /** Sends, and returns the JSON of a success; everything else becomes the `AgentError` of {@link errorOf}. */
   readonly ask: (call: Call) => Promise<unknown>;
   readonly errorOf: (call: Call, reply: Reply) => AgentError;
+  /** Set where the CA has renewed to a leaf that nobody can use: it would do so again through every other door. */
+  renewedInVain: boolean;
 }
 
 export function openSession(config: StepCaConfig, context: IssuerContext, roots: Roots, signal: AbortSignal): Session {
@@ -90,7 +92,7 @@ export function openSession(config: StepCaConfig, context: IssuerContext, roots:
     return jsonOf(call, reply);
   };
 
-  return { signal, roots: anchors, skew: () => skew, now, send, ask, errorOf };
+  return { signal, roots: anchors, skew: () => skew, now, send, ask, errorOf, renewedInVain: false };
 }
 
 /** A `Date` header has whole seconds: the difference is known to within one. */

@@ -24,6 +24,7 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   EAI_AGAIN: { fact: "the host name cannot be resolved at the moment", hint: "does the resolver of this host work?" },
   EACCES: { fact: "this host does not let certagent connect", hint: "a firewall or IPAddressDeny= of the unit" },
   UND_ERR_SOCKET: { fact: "the connection was closed before the answer was complete" },
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { fact: "the connection was closed before the answer was complete" },
   UND_ERR_HEADERS_TIMEOUT: { fact: "no answer within the deadline" },
   UND_ERR_BODY_TIMEOUT: { fact: "the answer did not end within the deadline" },
   TIMEOUT: { fact: "no answer within the deadline", hint: "the host answers packets, but is step-ca alive there?" },

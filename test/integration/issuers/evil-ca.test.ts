@@ -1,0 +1,357 @@
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { DAY, HOUR, SECOND, systemClock } from "../../../src/base/time.ts";
+import { judgeChain } from "../../../src/core/fit.ts";
+import type { Issuer, Order } from "../../../src/core/ports.ts";
+import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
+import type { Faults } from "../../../src/devca/faults.ts";
+import { failure, issuerOf, never, orderFor, renewalOf, secretFile } from "./desk.ts";
+
+let ca: DevCa;
+let folder: AsyncDisposable & { readonly path: string };
+let secret: AsyncDisposable & { readonly file: string };
+let issuer: Issuer;
+let renewal: Order;
+
+beforeAll(async () => {
+  ca = await startDevCa();
+  folder = await mkdtempDisposable(join(tmpdir(), "certagent-evil-"));
+  const rootFile = join(folder.path, "root.crt");
+  await writeFile(rootFile, ca.root.pem);
+  secret = await secretFile(ca.provisioner.jwk);
+  issuer = issuerOf({ ...ca, url: ca.url, rootFile }, { key: { file: secret.file } }, { timeout: "1s" });
+  const order = await orderFor("web.internal", "10.0.0.1");
+  renewal = renewalOf(order, await issuer.issue(order, never));
+});
+beforeEach(() => {
+  ca.faults = {};
+});
+afterAll(async () => {
+  await ca.stop();
+  await folder[Symbol.asyncDispose]();
+  await secret[Symbol.asyncDispose]();
+});
+
+/** What the agent does with an answer: have it issued, then judge it. */
+async function issueAndJudge(order: Order): Promise<void> {
+  const { chain, roots } = await issuer.issue(order, never);
+  const { request, key, current } = order;
+  judgeChain({ request, key, chain, roots, previous: current?.chain[0], now: systemClock.now() });
+}
+
+interface Row {
+  readonly name: string;
+  readonly faults: Faults;
+  readonly code: string;
+  readonly message: RegExp;
+  /** How many requests one attempt may cost. */
+  readonly requests: number;
+}
+
+const transport: readonly Row[] = [
+  {
+    name: "refuses connections",
+    faults: { transport: "down" },
+    code: "ISSUER_UNREACHABLE",
+    message: /reset|closed/,
+    requests: 0,
+  },
+  {
+    name: "never answers",
+    faults: { transport: "silent" },
+    code: "ISSUER_UNREACHABLE",
+    message: /no answer within the deadline/,
+    requests: 1,
+  },
+  {
+    name: "is slow",
+    faults: { slow: 3 * SECOND },
+    code: "ISSUER_UNREACHABLE",
+    message: /no answer within the deadline/,
+    requests: 1,
+  },
+  {
+    name: "drops the connection in mid-answer",
+    faults: { transport: "reset" },
+    code: "ISSUER_UNREACHABLE",
+    message: /connection was (closed|reset)/,
+    requests: 1,
+  },
+  {
+    name: "loses its answers",
+    faults: { transport: "lost" },
+    code: "ISSUER_UNREACHABLE",
+    message: /connection was (closed|reset)/,
+    requests: 2,
+  },
+  {
+    name: "answers without an end",
+    faults: { transport: "huge" },
+    code: "ISSUER_UNREACHABLE",
+    message: /the answer is longer than 256 KiB/,
+    requests: 1,
+  },
+  {
+    name: "drips its answer",
+    faults: { transport: "drip" },
+    code: "ISSUER_UNREACHABLE",
+    message: /no answer within the deadline/,
+    requests: 1,
+  },
+  {
+    name: "answers garbage",
+    faults: { transport: "garbage" },
+    code: "CHAIN_UNUSABLE",
+    message: /the answer is no usable JSON/,
+    requests: 1,
+  },
+  {
+    name: "answers half",
+    faults: { transport: "truncated" },
+    code: "CHAIN_UNUSABLE",
+    message: /the answer is no usable JSON/,
+    requests: 1,
+  },
+];
+
+const answers: readonly Row[] = [
+  {
+    name: "fails inside",
+    faults: { answer: { status: 500 } },
+    code: "ISSUER_UNREACHABLE",
+    message: /HTTP 500, without a reason/,
+    requests: 1,
+  },
+  {
+    name: "is behind a broken proxy",
+    faults: { answer: { status: 502, body: "<html>bad gateway" } },
+    code: "ISSUER_UNREACHABLE",
+    message: /HTTP 502, without a reason/,
+    requests: 1,
+  },
+  {
+    name: "redirects",
+    faults: { answer: { status: 301, headers: { location: "https://evil.example/" } } },
+    code: "ISSUER_REJECTED",
+    message: /HTTP 301/,
+    requests: 3,
+  },
+  {
+    name: "is no CA",
+    faults: { answer: { status: 404, body: "{}" } },
+    code: "ISSUER_REJECTED",
+    message: /HTTP 404/,
+    requests: 3,
+  },
+  {
+    name: "answers something else",
+    faults: { answer: { status: 201, body: "[1]" } },
+    code: "CHAIN_UNUSABLE",
+    message: /the answer holds no chain/,
+    requests: 1,
+  },
+  {
+    name: "answers null",
+    faults: { answer: { status: 201, body: "null" } },
+    code: "CHAIN_UNUSABLE",
+    message: /the answer holds no chain/,
+    requests: 1,
+  },
+  {
+    name: "answers an empty chain",
+    faults: { answer: { status: 201, body: `{"certChain":[]}` } },
+    code: "CHAIN_UNUSABLE",
+    message: /there is none/,
+    requests: 1,
+  },
+  {
+    name: "names a key twice",
+    faults: { answer: { status: 201, body: `{"crt":"","crt":""}` } },
+    code: "CHAIN_UNUSABLE",
+    message: /no usable JSON/,
+    requests: 1,
+  },
+  {
+    name: "means __proto__",
+    faults: { answer: { status: 201, body: `{"__proto__":{"crt":"x"}}` } },
+    code: "CHAIN_UNUSABLE",
+    message: /no usable JSON/,
+    requests: 1,
+  },
+  {
+    name: "nests without an end",
+    faults: { answer: { status: 201, body: "[".repeat(20_000) + "]".repeat(20_000) } },
+    code: "CHAIN_UNUSABLE",
+    message: /no usable JSON/,
+    requests: 1,
+  },
+  {
+    name: "sends ten thousand blocks",
+    faults: {
+      answer: {
+        status: 201,
+        body: JSON.stringify({ crt: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".repeat(2_000) }),
+      },
+    },
+    code: "CHAIN_UNUSABLE",
+    message: /Cannot read/,
+    requests: 1,
+  },
+];
+
+const leaves: readonly Row[] = [
+  { name: "certifies another key", faults: { leaf: "wrong-key" }, code: "CHAIN_UNUSABLE", message: /key/, requests: 1 },
+  {
+    name: "leaves a name out",
+    faults: { leaf: "missing-name" },
+    code: "CHAIN_UNUSABLE",
+    message: /web\.internal/,
+    requests: 1,
+  },
+  {
+    name: "adds a name",
+    faults: { leaf: "added-name" },
+    code: "CHAIN_UNUSABLE",
+    message: /evil\.example/,
+    requests: 1,
+  },
+  {
+    name: "gives a leaf of tomorrow",
+    faults: { leaf: "not-yet-valid" },
+    code: "CHAIN_UNUSABLE",
+    message: /not valid|begins|valid from/,
+    requests: 1,
+  },
+  {
+    name: "makes the leaf a CA",
+    faults: { leaf: "authority" },
+    code: "CHAIN_UNUSABLE",
+    message: /authority|CA/,
+    requests: 1,
+  },
+  {
+    name: "certifies for another use",
+    faults: { leaf: "wrong-usage" },
+    code: "CHAIN_UNUSABLE",
+    message: /usage|used|server/,
+    requests: 1,
+  },
+  {
+    name: "gives the same leaf again",
+    faults: { leaf: "same-again" },
+    code: "CHAIN_UNUSABLE",
+    message: /Cannot use/,
+    requests: 1,
+  },
+  {
+    name: "gives the leaf alone",
+    faults: { chain: "leaf-only" },
+    code: "CHAIN_UNUSABLE",
+    message: /alone|intermediate/,
+    requests: 1,
+  },
+  {
+    name: "gives an unrelated intermediate",
+    faults: { chain: "unrelated" },
+    code: "CHAIN_UNUSABLE",
+    message: /Cannot use/,
+    requests: 1,
+  },
+  {
+    name: "sends a private key along",
+    faults: { chain: "with-key" },
+    code: "CHAIN_UNUSABLE",
+    message: /PRIVATE KEY|holds/,
+    requests: 1,
+  },
+];
+
+describe.each([...transport, ...answers, ...leaves])("a CA that $name", ({ faults, code, message, requests }) => {
+  test("is refused with its code, at no more requests than it takes", async () => {
+    ca.faults = faults;
+    const asked = ca.requests.length;
+
+    const error = await failure(issueAndJudge(renewal));
+
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(message);
+    expect(error.message).not.toMatch(/PRIVATE KEY-----/);
+    expect(ca.requests.length - asked).toBeLessThanOrEqual(requests);
+  });
+});
+
+test("a renewal that comes back expired is minted, once, and that answer is judged", async () => {
+  ca.faults = { leaf: "expired" };
+  const asked = ca.requests.length;
+
+  const error = await failure(issueAndJudge(renewal));
+
+  expect(error.code).toBe("CHAIN_UNUSABLE");
+  expect(ca.requests.slice(asked).map(({ path }) => path)).toEqual(["/renew", "/sign"]);
+});
+
+test("a chain in the wrong order, or with the root, is put right", async () => {
+  ca.faults = { chain: "shuffled" };
+  await issueAndJudge(renewal);
+  ca.faults = { chain: "with-root" };
+  await issueAndJudge(renewal);
+});
+
+describe.each([429, 503])("a CA that answers %d", (status) => {
+  test.each([
+    ["120", 120 * SECOND],
+    ["0", 0],
+    ["-1", 0],
+    ["1000000000", DAY],
+    [new Date(systemClock.now() + HOUR).toUTCString(), HOUR],
+    ["Thu, 01 Jan 1970 00:00:00 GMT", 0],
+    ["99999999999999999999", DAY],
+  ])("with Retry-After: %s is asked again then, within a day", async (retryAfter, wait) => {
+    ca.faults = { answer: { status, headers: { "retry-after": retryAfter } } };
+    const asked = ca.requests.length;
+
+    const error = await failure(issuer.issue(renewal, never));
+
+    expect(error.code).toBe("ISSUER_BUSY");
+    expect(Math.abs((error.retryAt ?? 0) - systemClock.now() - wait)).toBeLessThan(20 * SECOND);
+    expect(ca.requests.length - asked).toBe(1);
+  });
+
+  test.each(["soon", "", "1e3", "0x10"])("with Retry-After: %j does not say when", async (retryAfter) => {
+    ca.faults = { answer: { status, headers: { "retry-after": retryAfter } } };
+
+    const error = await failure(issuer.issue(renewal, never));
+
+    expect(error.code).toBe("ISSUER_BUSY");
+    expect(error.retryAt).toBeUndefined();
+  });
+});
+
+test("text of a CA can neither forge a line of the journal nor colour a terminal nor turn what follows it", async () => {
+  const text = `x\n<3>FORGED \u001b[31mred \u202eleft \u0000 ${"long ".repeat(500)}`;
+  ca.faults = { answer: { status: 403, body: JSON.stringify({ status: 403, message: text }) } };
+
+  const error = await failure(issuer.issue({ ...renewal, current: undefined }, never));
+
+  expect(error.message).toContain(String.raw`"x\n<3>FORGED \x1b[31mred \u202eleft \x00 long long`);
+  expect(error.message).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+  expect(error.message.length).toBeLessThan(700);
+});
+
+test("a root that does not have the fingerprint is not believed, and nothing else is asked", async () => {
+  const other = await startDevCa();
+  const body = JSON.stringify({ ca: other.root.pem });
+  await other.stop();
+  ca.faults = { answer: { status: 200, body } };
+  const root = { fingerprint: ca.root.fingerprint };
+  const bootstrapping = issuerOf({ ...ca, url: ca.url, rootFile: "" }, { key: { file: secret.file } }, { root });
+  const asked = ca.requests.length;
+
+  const error = await failure(bootstrapping.issue({ ...renewal, current: undefined }, never));
+
+  expect(error.code).toBe("ISSUER_REJECTED");
+  expect(error.message).toContain(`it gave one with ${other.root.fingerprint}`);
+  expect(ca.requests.slice(asked).map(({ path }) => path)).toEqual([`/root/${ca.root.fingerprint}`]);
+});
