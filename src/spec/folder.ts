@@ -39,6 +39,8 @@ export interface SpecFolder {
   read(context: { readonly owners: ReadonlyMap<string, string> }): Promise<Specs>;
 }
 
+const AT_ONE_TIME = 8;
+
 /** The last good host configuration has this name, beside the folder of the last good specs. */
 const HOST = "certagent";
 
@@ -164,12 +166,20 @@ export function isMisnamed(file: string): boolean {
 }
 
 async function readSpecs(state: State, names: readonly string[]): Promise<ReadonlyMap<string, ReadSpec>> {
-  const specs = new Map<string, ReadSpec>();
-  for (const name of names) {
-    const spec = await readSpec(state, name);
-    if (spec !== undefined) specs.set(name, spec);
+  const read = await inBatches(names, async (name) => ({ name, spec: await readSpec(state, name) }));
+  return new Map(read.flatMap(({ name, spec }) => (spec === undefined ? [] : [[name, spec]])));
+}
+
+/** A few files at one time, so that the disk and the parser work side by side. */
+async function inBatches<Item, Result>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  for (let at = 0; at < items.length; at += AT_ONE_TIME) {
+    results.push(...(await Promise.all(items.slice(at, at + AT_ONE_TIME).map(work))));
   }
-  return specs;
+  return results;
 }
 
 /** Undefined where the file is gone meanwhile. */
@@ -220,15 +230,14 @@ async function lastGoodOf({ options, lastGood, host: { host } }: State, name: st
 
 /** Keeps the texts of what is in force, so that they survive a broken edit and a restart. */
 async function keepTexts({ lastGood, specs }: State, entries: ReadonlyMap<string, SpecEntry>): Promise<Problem[]> {
-  const problems: Problem[] = [];
-  for (const [name, read] of specs) {
+  const kept = await inBatches([...specs], async ([name, read]) => {
     const entry = entries.get(name);
-    if (read.bytes === undefined || entry?.desired === undefined || entry.usingLastGood) continue;
-    const unkept = await keep(lastGood, name, read.bytes);
-    if (unkept.length === 0) read.bytes = undefined;
-    problems.push(...unkept);
-  }
-  return problems;
+    if (read.bytes === undefined || entry?.desired === undefined || entry.usingLastGood) return [];
+    const problems = await keep(lastGood, name, read.bytes);
+    if (problems.length === 0) read.bytes = undefined;
+    return problems;
+  });
+  return kept.flat();
 }
 
 /** A disk that is full costs the copy, not the spec. */

@@ -69,7 +69,10 @@ function aclHint(text: string, letters: string): string {
 const formatNames = FORMATS.map(({ name }) => name);
 
 const fields = z.strictObject({
-  format: z.enum(formatNames).meta({ description: "What the file holds." }),
+  format: z.enum(formatNames).meta({
+    description:
+      "What the file holds: `certificate` the leaf, `chain` the intermediates, `fullchain` the leaf and then those, `key` the private key (PKCS#8), `combined` key and then fullchain, `roots` the issuer's trust anchors.",
+  }),
   path: writablePath.meta({ description: "Where it goes: an absolute path." }),
   owner: account
     .optional()

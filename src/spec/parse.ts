@@ -74,8 +74,9 @@ export function parseYaml(bytes: Uint8Array, file: string, facts: Facts): ParseR
   for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) lines.addNewLine(at + 1);
   try {
     refuseBytes(bytes, text);
-    refuseTokens(text);
-    return { source: readSource(compose(text), file, lines, facts) };
+    const tokens = tokensOf(text);
+    refuseDepth(tokens);
+    return { source: readSource(compose(tokens, text), file, lines, facts) };
   } catch (thrown) {
     if (!(thrown instanceof Refused)) throw thrown;
     const { line, col } = lines.linePos(thrown.offset);
@@ -101,18 +102,21 @@ const UNWANTED: Readonly<Record<string, readonly [message: string, hint: string]
   "directive-line": ["directives (%NAME) are not allowed", "remove it"],
 };
 
-/** Judges the tokens before anything is built from them. */
-function refuseTokens(text: string): void {
+/** The concrete syntax; refuses what must not be in it before anything is built of it. */
+function tokensOf(text: string): readonly CST.Token[] {
+  const parser = new Parser();
+  const tokens: CST.Token[] = [];
   let offset = 0;
   let isScalarNext = false;
-  for (const token of new Lexer().lex(text)) {
-    const type = isScalarNext ? "scalar" : CST.tokenType(token);
-    isScalarNext = token === CST.SCALAR;
-    const unwanted = UNWANTED[type ?? ""];
+  for (const lexeme of new Lexer().lex(text)) {
+    const unwanted = isScalarNext ? undefined : UNWANTED[CST.tokenType(lexeme) ?? ""];
     if (unwanted !== undefined) throw new Refused(offset, ...unwanted);
+    isScalarNext = lexeme === CST.SCALAR;
     // The lexer marks documents and scalars by characters that the text does not have.
-    if (token !== CST.SCALAR && token !== CST.DOCUMENT && token !== CST.FLOW_END) offset += token.length;
+    if (lexeme !== CST.SCALAR && lexeme !== CST.DOCUMENT && lexeme !== CST.FLOW_END) offset += lexeme.length;
+    tokens.push(...parser.next(lexeme));
   }
+  return [...tokens, ...parser.end()];
 }
 
 /** The package builds nodes recursively and takes a stack overflow for an error of the text, so depth is judged before. */
@@ -132,9 +136,7 @@ function refuseDepth(tokens: readonly CST.Token[]): void {
 /** `0o640` stays text: only a mode looks like that, and modes are strings. */
 const withoutOctal = (tags: Tags): Tags => tags.filter((tag) => typeof tag === "string" || tag.format !== "OCT");
 
-function compose(text: string): Node {
-  const tokens = [...new Parser().parse(text)];
-  refuseDepth(tokens);
+function compose(tokens: readonly CST.Token[], text: string): Node {
   // `uniqueKeys` is quadratic: 56 s for 256 KiB of flat keys. `readMap` finds doubles in linear time.
   const composer = new Composer({
     uniqueKeys: false,

@@ -96,8 +96,9 @@ export async function readTrusted(file: string, trust: Trust, folder?: "folder w
     const inFolder = folder === undefined ? await distrustOfFolder(dirname(file), trust) : undefined;
     const { bytes, stat } = await readRegular(file, LARGEST_FILE);
     const distrust = inFolder ?? distrustOfFile(file, stat, trust);
+    // A copy of its own size: what was read stands at the head of a far larger buffer.
     return distrust === undefined
-      ? { bytes }
+      ? { bytes: Buffer.from(bytes) }
       : { problem: fileProblem(file, distrust.message, distrust.hint), isMissing: false };
   } catch (error) {
     const { message, hint } = failureOf(fileError("read", file, error, "SPEC_INVALID"));

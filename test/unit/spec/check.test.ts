@@ -187,3 +187,18 @@ test("a spec whose files no server can use is warned about", async () => {
     "no output holds the private key: no server can use the others (add { format: key, path: … })",
   ]);
 });
+
+test("the samples in config/ are accepted, and say nothing that looks like a slip", async () => {
+  await using world = await worldIn();
+  const none: Run = () => Promise.reject(new Error("not asked"));
+
+  const { folder, hostFile } = world;
+  const paths = ["config/certagent.yaml", "config/specs"];
+  const result = await check({ paths, folder, hostFile, trust: TRUST, facts: FACTS, run: none });
+
+  expect(result.problems).toEqual([]);
+  expect(result.files).toBeGreaterThan(6);
+  expect(result.warnings.filter(({ message }) => !/^there is no (user|group)|can be written/.test(message))).toEqual(
+    [],
+  );
+});
