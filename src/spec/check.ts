@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { lookUpGroup, lookUpUser } from "../base/accounts.ts";
@@ -6,6 +5,7 @@ import { failureOf } from "../base/errors.ts";
 import { fileError } from "../base/file-error.ts";
 import { readRegular } from "../base/read-file.ts";
 import type { Run } from "../base/run.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Facts } from "./facts.ts";
 import { isMisnamed, MISNAMED, specNameOf } from "./folder.ts";
@@ -121,16 +121,16 @@ async function isLive({ options }: Report, path: string): Promise<boolean> {
 }
 
 async function load(report: Report, file: string): Promise<readonly Loaded[]> {
-  report.files += 1;
   try {
     const live = await isLive(report, file);
     const { bytes, stat: found } = await readRegular(live ? file : await realpath(file), LARGEST_FILE);
+    report.files += 1;
     const distrust = distrustOfFile(file, found, report.options.trust);
     const complaints = live ? report.problems : report.warnings;
     if (distrust !== undefined) complaints.push(fileProblem(file, distrust.message, distrust.hint));
     const parsed = parseYaml(bytes, file, report.options.facts);
     if ("source" in parsed) {
-      return [{ source: parsed.source, digest: createHash("sha256").update(bytes).digest("hex") }];
+      return [{ source: parsed.source, digest: sha256(bytes) }];
     }
     report.problems.push(...parsed.problems);
   } catch (error) {

@@ -77,7 +77,7 @@ function complaintsOf(issue: Issue, data: unknown): Complaint[] {
   // One wording for all families' kinds, whatever a union says itself.
   const said = issue.code === "invalid_union" && kinds !== undefined ? oneOf(kinds, value) : issue.message;
   const { message, hint } = inWords(said, issue.path, value);
-  if (mayBeSecret(issue.path) && typeof value === "string") {
+  if (mayBeSecret(issue.path) && (typeof value === "string" || typeof value === "number")) {
     return [{ path: issue.path, message: message.replaceAll(show(value), "what stands there"), hint: undefined }];
   }
   const about = { aboutKey: issue.code === "invalid_key", isJoint: issue.code === "custom" };
@@ -103,6 +103,7 @@ function unknownKey(issue: Issue, key: string): Complaint {
   if (later !== undefined) return { path, message: later, aboutKey: true, covers: path, isLater: true };
   const known = issue.message.split("\n");
   const near = nearest(key, known);
+  if (near === undefined && mayBeSecret(issue.path)) return { path: issue.path, message: "there is an unknown key" };
   const hint = near === undefined ? `known here: ${known.join(", ")}` : `did you mean ${near}?`;
   // What was meant is then missing too, and one complaint about it is enough.
   const isMissing = near !== undefined && valueAt(issue.input, [near]) === undefined;

@@ -137,12 +137,7 @@ async function listFolder({ folder, trust }: SpecFolderOptions): Promise<{ names
     if (distrust !== undefined) return { problems: [fileProblem(folder, distrust.message, distrust.hint)] };
     const files = (await readdir(folder)).toSorted();
     const names = files.flatMap((file) => specNameOf(file) ?? []);
-    const misnamed = files.filter(isMisnamed).map((file) => {
-      return fileProblem(
-        join(folder, file),
-        "is not read: the name of a spec is letters, digits and ._- and ends in .yaml",
-      );
-    });
+    const misnamed = files.filter(isMisnamed).map((file) => fileProblem(join(folder, file), MISNAMED));
     return { names, problems: misnamed };
   } catch (error) {
     const { message, hint } = failureOf(fileError("read", folder, error, "SPEC_INVALID"));
@@ -188,7 +183,8 @@ async function readSpec({ options, host: { host }, specs }: State, name: string)
   const file = join(folder, `${name}.yaml`);
   const before = specs.get(name);
   const identity = await identityOf(file);
-  if (before !== undefined && identity === before.identity && host?.digest === before.hostDigest) return before;
+  const isSame = identity !== undefined && identity === before?.identity && host?.digest === before.hostDigest;
+  if (isSame) return before;
   const read = await readTrusted(file, trust, "folder was judged");
   const about = { hostDigest: host?.digest, bytes: undefined, current: undefined, places: [] };
   if ("problem" in read)

@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { z } from "zod";
 import { nearest } from "../base/nearest.ts";
+import { sha256 } from "../core/hash.ts";
 import { type IssuerConfig, issuerSchema } from "../issuers/index.ts";
 import { type Complaint, judge, problemsOf } from "./complain.ts";
 import { expects, show, withHint } from "./describe.ts";
@@ -71,7 +71,7 @@ export interface HostResult {
 export function parseHost(bytes: Uint8Array, file: string, facts: Facts): HostResult {
   const parsed = parseYaml(bytes, file, facts);
   if (!("source" in parsed)) return { host: undefined, problems: parsed.problems, isSound: false };
-  return hostFrom(parsed.source, createHash("sha256").update(bytes).digest("hex"));
+  return hostFrom(parsed.source, sha256(bytes));
 }
 
 /** The same of a source that is parsed already. */
@@ -122,8 +122,23 @@ function complaintsAbout(host: Host): readonly Complaint[] {
   const known = [...host.issuers.keys(), ...host.unusable.keys()];
   if (known.length === 0) return [{ path: ["issuers"], message: "issuers must not be empty" }];
   const { defaultIssuer } = host;
-  if (defaultIssuer === null || known.includes(defaultIssuer)) return [];
-  return [{ path: ["default_issuer"], ...unknownIssuer(defaultIssuer, known) }];
+  const complaints = fingerprintComplaints(host.issuers);
+  if (defaultIssuer === null || known.includes(defaultIssuer)) return complaints;
+  return [...complaints, { path: ["default_issuer"], ...unknownIssuer(defaultIssuer, known) }];
+}
+
+/** One file cannot have two fingerprints: whichever is wrong, one of the two issuers would trust it. */
+function fingerprintComplaints(issuers: Host["issuers"]): readonly Complaint[] {
+  const first = new Map<string, { name: string; fingerprint: string }>();
+  return [...issuers].flatMap(([name, { root }]) => {
+    const { file, fingerprint } = root;
+    if (file === undefined || fingerprint === undefined) return [];
+    const other = first.get(file);
+    if (other === undefined) first.set(file, { name, fingerprint });
+    if (other === undefined || other.fingerprint === fingerprint) return [];
+    const path = ["issuers", name, "root", "fingerprint"];
+    return [{ path, message: `fingerprint is not that of issuer ${other.name} for the same file, ${file}` }];
+  });
 }
 
 /** The complaint about an issuer that is not in the host configuration. */

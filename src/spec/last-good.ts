@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeAtomically } from "../base/atomic-file.ts";
 import { removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
+import { sha256 } from "../core/hash.ts";
 import { LARGEST_FILE } from "./parse.ts";
 
 /** The texts that were last in force, durable, so that a broken edit costs nothing across restarts either. */
@@ -31,7 +31,7 @@ export async function openLastGood(folder: string): Promise<LastGood> {
     if (!digests.has(name)) return undefined;
     try {
       const bytes = await readBounded(fileOf(name), LARGEST_FILE);
-      digests.set(name, digestOf(bytes));
+      digests.set(name, sha256(bytes));
       return bytes;
     } catch {
       return undefined;
@@ -43,7 +43,7 @@ export async function openLastGood(folder: string): Promise<LastGood> {
     load,
     save: async (name, bytes) => {
       if (digests.has(name) && digests.get(name) === undefined) await load(name);
-      const digest = digestOf(bytes);
+      const digest = sha256(bytes);
       if (digests.get(name) === digest) return;
       await writeAtomically(fileOf(name), bytes, { mode: 0o600 });
       digests.set(name, digest);
@@ -53,8 +53,4 @@ export async function openLastGood(folder: string): Promise<LastGood> {
       digests.delete(name);
     },
   };
-}
-
-function digestOf(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
 }

@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { Milliseconds } from "../base/time.ts";
+import { sha256 } from "../core/hash.ts";
 import type { CertificateRequest, Desired, Output } from "../core/ports.ts";
 import { serviceSchema } from "../services/index.ts";
 import { type Name, parseName, sortNames } from "../x509/name.ts";
@@ -128,7 +128,7 @@ export function parseSpec(
 ): SpecResult {
   const parsed = parseYaml(bytes, file, facts);
   if (!("source" in parsed)) return { desired: undefined, problems: parsed.problems, warnings: [], places: [] };
-  const digest = createHash("sha256").update(bytes).digest("hex");
+  const digest = sha256(bytes);
   return specFrom(parsed.source, { name: specName, digest, host });
 }
 

@@ -150,13 +150,22 @@ test("a secret that was written where only its place belongs is never repeated",
     "key: hunter2",
     "password: { file: hunter2 }",
     "password: [hunter2]",
+    "password: { hunter2 }",
+    'password: "hunter2',
+    "password: @hunter2",
+    "password: { file: [hunter2] }",
+    "password: { file: /x, credential: hunter2 hunter2 }",
   ];
 
   for (const slip of slips) {
-    const { problems } = parseHost(Buffer.from(provisioner(slip)), "certagent.yaml", facts);
+    for (const secret of ["hunter2", "31337"]) {
+      const text = provisioner(slip.replaceAll("hunter2", secret));
 
-    expect(problems).not.toEqual([]);
-    expect(JSON.stringify(problems)).not.toContain("hunter2");
+      const { problems } = parseHost(Buffer.from(text), "certagent.yaml", facts);
+
+      expect(problems).not.toEqual([]);
+      expect(JSON.stringify(problems)).not.toContain(secret);
+    }
   }
 });
 

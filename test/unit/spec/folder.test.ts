@@ -35,6 +35,23 @@ test("a broken edit leaves the last good version in force and says where it is b
   expect(mended?.desired?.request.subject).toBe("web2.internal");
 });
 
+test("a file that an editor has written half is read again when it is whole", async () => {
+  await using world = await worldIn();
+  const old = specText("web.internal", "/srv/web");
+  const edited = specText("new.internal", "/srv/web");
+  await world.write("web", old);
+  await world.read();
+
+  const seen: unknown[] = [];
+  for (const length of [0, 10, 40, edited.length - 5, edited.length]) {
+    await world.write("web", edited.slice(0, length));
+    const entry = (await world.read()).specs.get("web");
+    seen.push(`${entry?.desired?.request.subject} ${entry?.usingLastGood}`);
+  }
+
+  expect(seen).toEqual([...Array.from({ length: 4 }, () => "web.internal true"), "new.internal false"]);
+});
+
 test("the last good version is in force after a restart too", async () => {
   await using world = await worldIn();
   await world.write("web", specText("web.internal", "/srv/web"));
