@@ -1,0 +1,17 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { remoteText } from "../../../../src/issuers/step-ca/remote-text.ts";
+
+test("what could forge a line, colour a terminal or turn text around is shown by its number", () => {
+  expect(remoteText("a\nb\r\t\u001b[31m\u202e\u200b\u2028\ufeffz")).toBe(
+    String.raw`a\nb\x0d\x09\x1b[31m\u202e\u200b\u2028\ufeffz`,
+  );
+});
+
+test("whatever is said, it is one line of at most 512 characters without control characters", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 2000 }), (text) => {
+      expect(remoteText(text)).toMatch(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]{0,512}$/u);
+    }),
+  );
+});

@@ -1,0 +1,191 @@
+import { mkdtempDisposable, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { HOUR, type Instant, MINUTE, systemClock } from "../../../../src/base/time.ts";
+import type { SecretKind } from "../../../../src/issuers/step-ca/config.ts";
+import { createVault, type Vault } from "../../../../src/issuers/step-ca/vault.ts";
+
+let folder: AsyncDisposable & { readonly path: string };
+let file: string;
+let now: Instant;
+
+beforeEach(async () => {
+  folder = await mkdtempDisposable(join(tmpdir(), "certagent-vault-"));
+  file = join(folder.path, "secret");
+  now = systemClock.now();
+});
+afterEach(() => folder[Symbol.asyncDispose]());
+
+function vaultOf(kind: SecretKind, deleteAfterUse: boolean, forgotten = (): void => {}): Vault {
+  const context = { clock: { ...systemClock, now: () => now }, userAgent: "certagent/test" };
+  return createVault(kind, { file, deleteAfterUse }, context, forgotten);
+}
+
+async function texts(vault: Vault): Promise<readonly string[]> {
+  return (await vault.secrets()).map(({ bytes }) => bytes.toString());
+}
+
+/** One attempt with the first secret there is, which ends as `attempt` does. */
+async function useFirst(vault: Vault, attempt: (spoil: () => void) => Promise<void> = async () => {}): Promise<void> {
+  const [secret] = await vault.secrets();
+  if (secret === undefined) throw new Error("there is no secret");
+  await vault.use(secret, () => {}, attempt);
+}
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+test.each<[SecretKind, string, string]>([
+  ["password", "pass word \n", "pass word "],
+  ["password", "two\n\n", "two\n"],
+  ["password", "dos\r\n", "dos"],
+  ["password", "none", "none"],
+  ["token", "a.b.c \r\n\n", "a.b.c"],
+  ["key", "{}\n", "{}"],
+])("of a %s file that holds %j the secret is %j", async (kind, written, secret) => {
+  await writeFile(file, written);
+
+  expect(await texts(vaultOf(kind, false))).toEqual([secret]);
+});
+
+test("a file that appears later is found, and one that is not to be deleted stays", async () => {
+  const vault = vaultOf("password", false);
+  const before = await texts(vault);
+  await writeFile(file, "x");
+
+  await useFirst(vault);
+
+  expect(before).toEqual([]);
+  expect(await exists(file)).toBe(true);
+  expect(await texts(vault)).toEqual(["x"]);
+});
+
+test("an empty file is said to be empty", async () => {
+  await writeFile(file, "\n");
+
+  await expect(vaultOf("password", false).secrets()).rejects.toMatchObject({
+    code: "CREDENTIAL_MISSING",
+    message: `Cannot use "${file}": it is empty`,
+  });
+});
+
+test("a folder in its place is named, with the code of a missing credential", async () => {
+  file = folder.path;
+
+  await expect(vaultOf("password", false).secrets()).rejects.toMatchObject({ code: "CREDENTIAL_MISSING" });
+});
+
+describe("a secret that is deleted after use", () => {
+  test.each([
+    ["succeeded", async () => {}],
+    ["failed", () => Promise.reject(new Error("unreachable"))],
+  ])("is gone from the disk when the attempt has %s, and is kept in memory", async (_, attempt) => {
+    await writeFile(file, "secret");
+    const vault = vaultOf("password", true);
+
+    await useFirst(vault, attempt).catch(() => {});
+
+    expect(await exists(file)).toBe(false);
+    expect(await texts(vault)).toEqual(["secret"]);
+    vault.clear();
+    expect(await texts(vault)).toEqual([]);
+  });
+
+  test("is still on the disk while the attempt goes on", async () => {
+    await writeFile(file, "secret");
+    let seen = false;
+
+    await useFirst(vaultOf("password", true), async () => {
+      seen = await exists(file);
+    });
+
+    expect(seen).toBe(true);
+  });
+
+  test("is not kept where the attempt spoilt it", async () => {
+    await writeFile(file, "token");
+    const vault = vaultOf("token", true);
+
+    await useFirst(vault, async (spoil) => spoil());
+
+    expect(await texts(vault)).toEqual([]);
+  });
+
+  test.each([HOUR, -HOUR])("is forgotten when the clock has moved by %d ms", async (span) => {
+    await writeFile(file, "secret");
+    let forgotten = 0;
+    const vault = vaultOf("password", true, () => forgotten++);
+    await useFirst(vault);
+    now += span - Math.sign(span) * MINUTE;
+    const before = await texts(vault);
+
+    now += Math.sign(span) * MINUTE;
+
+    expect(before).toEqual(["secret"]);
+    expect(await texts(vault)).toEqual([]);
+    expect(forgotten).toBe(1);
+  });
+
+  test("gives way to a newer one, where it is a password", async () => {
+    const vault = vaultOf("password", true);
+    await writeFile(file, "old");
+    await useFirst(vault);
+    await writeFile(file, "new");
+
+    await useFirst(vault);
+
+    expect(await texts(vault)).toEqual(["new"]);
+  });
+
+  test("stands beside others, where it is a token, the newest first", async () => {
+    const vault = vaultOf("token", true);
+    for (const token of ["one", "two"]) {
+      await writeFile(file, token);
+      await useFirst(vault);
+    }
+    await writeFile(file, "three");
+
+    expect(await texts(vault)).toEqual(["three", "two", "one"]);
+  });
+
+  test("is not deleted in the place of one that was put there meanwhile", async () => {
+    await writeFile(file, "old");
+
+    await useFirst(vaultOf("token", true), () => writeFile(file, "new"));
+
+    expect(await readFile(file, "utf8")).toBe("new");
+  });
+
+  test("is refused where it is a link, since the secret would stay where that leads", async () => {
+    const target = join(folder.path, "target");
+    await writeFile(target, "secret");
+    await symlink(target, file);
+
+    await expect(vaultOf("password", true).secrets()).rejects.toMatchObject({
+      code: "CREDENTIAL_MISSING",
+      message: `Cannot read "${file}": it is a symbolic link`,
+    });
+    expect(await texts(vaultOf("password", false))).toEqual(["secret"]);
+  });
+});
+
+test("every attempt has a copy of its own, which is wiped when it has ended", async () => {
+  await writeFile(file, "secret");
+  const vault = vaultOf("password", true);
+  const [first] = await vault.secrets();
+  const [second] = await vault.secrets();
+  if (first === undefined || second === undefined) throw new Error("there is no secret");
+
+  await vault.use(
+    first,
+    () => {},
+    async () => {},
+  );
+
+  expect(first.bytes.every((byte) => byte === 0)).toBe(true);
+  expect(second.bytes.toString()).toBe("secret");
+});
