@@ -7,7 +7,7 @@ import { makeOwnFolders } from "./folders.ts";
 import type { Host } from "./host.ts";
 import { finishIntent, removeIntent } from "./intent.ts";
 import type { Records } from "./record.ts";
-import { sweep } from "./sweep.ts";
+import { sweep, sweepOwn } from "./sweep.ts";
 import { isTrue, targetsOf } from "./target.ts";
 
 /**
@@ -30,6 +30,7 @@ export async function recover(
       host.log.warning("cannot finish a change that was cut off", { certificate: name, error: message, hint });
     }
   }
+  await sweepOwn(host);
   for (const desired of specs.values()) await sweep(host, desired).catch(() => {});
 }
 
