@@ -1,5 +1,7 @@
 /** Runs programs: the only place that starts a process. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { AgentError } from "./errors.ts";
 import { errnoOf } from "./file-error.ts";
 import { openOutput } from "./run-output.ts";
@@ -41,16 +43,35 @@ const OUTPUT_LIMIT = 64 * 1024;
 const GRACE: Milliseconds = 5 * SECOND;
 const STEP: Milliseconds = 20;
 
-interface Ending {
+/** How a program ended: by itself, or by a signal. */
+export interface Ending {
   readonly exitCode: number | null;
   readonly signal: string | null;
+}
+
+/** A program that runs beside this process, and is spoken with in lines. */
+export interface Program {
+  readonly pid: number;
+  readonly ended: Promise<Ending>;
+  /** A line for its standard input; lost where nobody reads it any more. */
+  tell(line: string): void;
+  /** Nothing happens where it has ended. */
+  signal(name: NodeJS.Signals): void;
 }
 
 export const run: Run = async (argv, options) => {
   const stopping = (): boolean => options.signal?.aborted ?? false;
   if (stopping()) throw leftBehind(argv, "start");
   await using output = await openOutput(options.outputLimit ?? OUTPUT_LIMIT);
-  const { child, ended } = await start(argv, options, output.descriptor);
+  const { env, descriptor } = options;
+  // Not a pipe: a program must outlive its reader, and a daemon that it leaves behind must not keep us waiting.
+  const out = output.descriptor;
+  const { child, ended } = await start(argv, env, [
+    "ignore",
+    out,
+    out,
+    ...(descriptor === undefined ? [] : [descriptor]),
+  ]);
   const deadline = withDeadline(options.timeout, options.signal);
   const ending = await Promise.race([ended, aborted(deadline)]);
   if (ending !== undefined) return { ...ending, timedOut: false, output: await output.text() };
@@ -62,20 +83,40 @@ export const run: Run = async (argv, options) => {
   return { ...killed, timedOut: true, output: await output.text() };
 };
 
+/**
+ * Starts a program like {@link run}, and does not wait for it. `onLine` hears what it writes, standard output and error
+ * told apart. Its standard input ends when this process does, however that ends.
+ */
+export async function startProgram(
+  argv: readonly string[],
+  onLine: (line: string, from: "output" | "error") => void,
+): Promise<Program> {
+  const { child, ended } = await start(argv, {}, ["pipe", "pipe", "pipe"]);
+  const { pid, stdin } = child;
+  if (pid === undefined || stdin === null) throw new TypeError("a program that was started has a process and an input");
+  stdin.on("error", () => undefined); // it has ended, which `ended` tells
+  eachLine(child.stdout, (line) => onLine(line, "output"));
+  eachLine(child.stderr, (line) => onLine(line, "error"));
+  return {
+    pid,
+    ended,
+    tell: (line) => void stdin.write(`${line}\n`),
+    signal: (name) => void child.kill(name),
+  };
+}
+
+function eachLine(stream: Readable | null, onLine: (line: string) => void): void {
+  if (stream !== null) createInterface({ input: stream }).on("line", onLine);
+}
+
 /** Starts a program as the leader of a new process group, with nothing of ours but what it is given. */
 async function start(
   argv: readonly string[],
-  { env, descriptor }: RunOptions,
-  output: number,
+  env: Readonly<Record<string, string>> | undefined,
+  stdio: StdioOptions,
 ): Promise<{ child: ChildProcess; ended: Promise<Ending> }> {
   const [program = "", ...rest] = argv;
-  const child = spawn(program, rest, {
-    cwd: "/",
-    env: { ...ENVIRONMENT, ...env },
-    detached: true,
-    // Not a pipe: a program must outlive its reader, and a daemon that it leaves behind must not keep us waiting.
-    stdio: ["ignore", output, output, ...(descriptor === undefined ? [] : [descriptor])],
-  });
+  const child = spawn(program, rest, { cwd: "/", env: { ...ENVIRONMENT, ...env }, detached: true, stdio });
   const started = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<Ending>();
   child.once("spawn", started.resolve);

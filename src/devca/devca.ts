@@ -1,7 +1,7 @@
 /**
  * A CA that speaks step-ca's HTTP, in the process that starts it: for `certagent demo`, and for tests that need a CA to
- * fail in a way that a real one would not. It keeps nothing on disk. Whatever tests prove of its right answers, the same
- * suite proves of the real step-ca.
+ * fail in a way that a real one would not. It keeps nothing on disk but its identity, where it is told to. Whatever tests
+ * prove of its right answers, the same suite proves of the real step-ca.
  */
 import { once } from "node:events";
 import type { Server } from "node:https";
@@ -9,9 +9,10 @@ import type { AddressInfo } from "node:net";
 import { type Clock, systemClock } from "../base/time.ts";
 import type { Certificate } from "../x509/certificate.ts";
 import type { Faults } from "./faults.ts";
+import { keptIdentity } from "./kept.ts";
 import type { Claims } from "./provisioner.ts";
 import { createCaServer, type RequestRecord } from "./server.ts";
-import { makeState, type Policy } from "./state.ts";
+import { type Identity, makeIdentity, makeState, type Policy } from "./state.ts";
 
 export interface DevCaOptions {
   /** 0, the default, is any that is free; a restart keeps it. */
@@ -19,6 +20,10 @@ export interface DevCaOptions {
   /** Names and addresses in its TLS certificate; the first is the host of its URL. */
   readonly names?: readonly [string, ...string[]];
   readonly provisioner?: { readonly name: string; readonly password: string };
+  /** A file in which root, intermediate and provisioner outlive the process; made where there is none. */
+  readonly keptIn?: string;
+  /** Hears of every request when it was answered, and before the answer leaves. */
+  readonly onRequest?: (request: RequestRecord) => void;
   readonly policy?: Partial<Policy>;
   readonly clock?: Clock;
 }
@@ -51,9 +56,11 @@ const LOCAL = ["127.0.0.1", "localhost", "::1"] as const;
 
 /** Makes a CA with its own root, and starts it on 127.0.0.1. */
 export async function startDevCa(options: DevCaOptions = {}): Promise<DevCa> {
-  const { clock = systemClock, names = LOCAL, policy = {} } = options;
+  const { clock = systemClock, names = LOCAL, policy = {}, keptIn, onRequest } = options;
   const provisioner = options.provisioner ?? { name: "certagent", password: "password" };
-  const state = await makeState({ clock, names, provisioner, policy });
+  const make = (): Promise<Identity> => makeIdentity(provisioner, clock.now());
+  const identity = keptIn === undefined ? await make() : await keptIdentity(keptIn, make);
+  const state = await makeState({ clock, names, identity, policy });
   const requests: RequestRecord[] = [];
   let port = options.port ?? 0;
   let server: Server | undefined;
@@ -61,7 +68,10 @@ export async function startDevCa(options: DevCaOptions = {}): Promise<DevCa> {
   const start = async (): Promise<void> => {
     if (server !== undefined) return;
     state.startedAt = state.now();
-    const opened = await createCaServer(state, (request) => requests.push(request));
+    const opened = await createCaServer(state, (request) => {
+      requests.push(request);
+      onRequest?.(request);
+    });
     opened.listen(port, "127.0.0.1");
     await once(opened, "listening");
     port = (opened.address() as AddressInfo).port;

@@ -1,4 +1,12 @@
-import { createHash, generateKeyPairSync, type KeyObject, randomBytes } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  type webcrypto,
+} from "node:crypto";
 import { CompactEncrypt, CompactSign } from "jose";
 import { type Instant, MINUTE, SECOND } from "../base/time.ts";
 
@@ -23,9 +31,16 @@ export interface Provisioner {
   token(origin: string, subject: string, names: readonly string[], now: Instant, claims?: Claims): Promise<string>;
 }
 
-/** `rounds`: of PBKDF2, over the password. */
-export async function makeProvisioner(name: string, password: string, rounds = ROUNDS): Promise<Provisioner> {
-  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+/** `rounds`: of PBKDF2, over the password. `kept`: the private JWK of one that was made earlier. */
+export async function makeProvisioner(
+  name: string,
+  password: string,
+  rounds = ROUNDS,
+  kept?: string,
+): Promise<Provisioner> {
+  const privateKey =
+    kept === undefined ? newKey() : createPrivateKey({ key: JSON.parse(kept) as webcrypto.JsonWebKey, format: "jwk" });
+  const publicKey = createPublicKey(privateKey);
   const { crv, kty, x, y } = publicKey.export({ format: "jwk" });
   // RFC 7638: the members in this order.
   const kid = createHash("sha256").update(JSON.stringify({ crv, kty, x, y })).digest("base64url");
@@ -50,4 +65,8 @@ export async function makeProvisioner(name: string, password: string, rounds = R
     return await new CompactSign(payload).setProtectedHeader({ alg: "ES256", kid, typ: "JWT" }).sign(privateKey);
   };
   return { name, password, jwk, kid, publicJwk, encryptedKey, publicKey, token };
+}
+
+function newKey(): KeyObject {
+  return generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
 }

@@ -15,6 +15,13 @@ export interface Policy extends Limits {
   readonly clockOffset: Milliseconds;
 }
 
+/** What makes it the same CA after a restart; a secret. */
+export interface Identity {
+  readonly root: Authority;
+  readonly intermediate: Authority;
+  readonly provisioner: Provisioner;
+}
+
 /** Everything that requests are answered from. */
 export interface CaState {
   readonly roots: readonly [Authority, ...Authority[]];
@@ -39,7 +46,7 @@ export interface CaState {
 export interface CaOptions {
   readonly clock: Clock;
   readonly names: readonly string[];
-  readonly provisioner: { readonly name: string; readonly password: string };
+  readonly identity: Identity;
   readonly policy: Partial<Policy>;
 }
 
@@ -54,22 +61,25 @@ const POLICY: Policy = {
   clockOffset: 0,
 };
 
-export async function makeState({
-  clock,
-  names,
-  provisioner: { name, password },
-  policy,
-}: CaOptions): Promise<CaState> {
-  const root = await makeRoot("certagent development root", clock.now());
-  const intermediate = await makeIntermediate("certagent development intermediate", root, clock.now());
-  const provisioner = await makeProvisioner(name, password);
+/** A CA of its own, with one provisioner. */
+export async function makeIdentity(
+  { name, password }: { readonly name: string; readonly password: string },
+  now: Instant,
+): Promise<Identity> {
+  const root = await makeRoot("certagent development root", now);
+  const intermediate = await makeIntermediate("certagent development intermediate", root, now);
+  return { root, intermediate, provisioner: await makeProvisioner(name, password) };
+}
+
+export async function makeState({ clock, names, identity, policy }: CaOptions): Promise<CaState> {
+  const { root, intermediate, provisioner } = identity;
   const state: CaState = {
     roots: [root],
     intermediate,
     stranger: await makeRoot("somebody else", clock.now()),
     names,
     provisioner,
-    provisioners: new Map([[name, provisioner]]),
+    provisioners: new Map([[provisioner.name, provisioner]]),
     policy: { ...POLICY, ...policy },
     faults: {},
     startedAt: clock.now(),
