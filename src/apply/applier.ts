@@ -29,6 +29,8 @@ export interface ApplierOptions {
   readonly roots: (desired: Desired, signal: AbortSignal) => Promise<readonly Certificate[]>;
   readonly reachable: Reachable;
   readonly files?: Files | undefined;
+  /** Only observes: what a killed process left is not finished, which is the daemon's to do. */
+  readonly readOnly?: boolean;
 }
 
 /** The root side's port, and what it does at start. */
@@ -61,6 +63,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
 
   let recovered: Promise<void> | undefined;
   const ready = async (): Promise<void> => {
+    if (options.readOnly) return;
     recovered ??= readSpecs().then(async (all) => await recover(host, all, records, generationsOf));
     await recovered.catch((error: unknown) => {
       recovered = undefined; // a full disk may have room the next time

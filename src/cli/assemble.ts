@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { type Agent, createAgent } from "../agent/agent.ts";
 import { createApplier, type RecoveringApplier } from "../apply/applier.ts";
 import { AgentError } from "../base/errors.ts";
@@ -7,10 +8,10 @@ import type { Clock } from "../base/time.ts";
 import type { Desired } from "../core/ports.ts";
 import { createIssuer, type IssuerConfig } from "../issuers/index.ts";
 import { isListening, prove } from "../probes/index.ts";
-import { readFacts } from "../spec/facts.ts";
 import { openSpecFolder, type SpecFolder } from "../spec/folder.ts";
 import type { Host } from "../spec/host.ts";
 import { type Layout, layoutOf } from "../store/layout.ts";
+import { steadyFacts } from "./host-facts.ts";
 
 /** Where everything is: absolute paths. */
 export interface Places {
@@ -38,11 +39,18 @@ export interface Assembled {
   readonly layout: Layout;
 }
 
-/** Puts both sides together in one process (`--apply direct`). Nothing is read but what was last in force. */
-export async function assemble(places: Places, surroundings: Surroundings): Promise<Assembled> {
+/**
+ * Puts both sides together in one process (`--apply direct`). Nothing is read yet but what was last in force. `readOnly`:
+ * for a look beside a daemon, which changes nothing.
+ */
+export async function assemble(
+  places: Places,
+  surroundings: Surroundings,
+  { readOnly = false } = {},
+): Promise<Assembled> {
   const { clock, run, log, version, credentialsDirectory } = surroundings;
   const layout = layoutOf(places.state, places.runtime);
-  const facts = await readFacts(run);
+  const facts = await steadyFacts(run, join(layout.agent.folder, "host-facts.json"), { readOnly });
   const open = (lastGoodFolder: string): Promise<SpecFolder> =>
     openSpecFolder({
       folder: places.specs,
@@ -50,6 +58,7 @@ export async function assemble(places: Places, surroundings: Surroundings): Prom
       lastGoodFolder,
       trust: { users: [...new Set([0, surroundings.uid])] },
       facts,
+      readOnly,
     });
   const newIssuer = (name: string, config: IssuerConfig) =>
     createIssuer(name, config, {
@@ -65,6 +74,7 @@ export async function assemble(places: Places, surroundings: Surroundings): Prom
     layout,
     system: { clock, run },
     log,
+    readOnly,
     specs: async (owners) => {
       const reading = await rootSide.read({ owners });
       host = reading.host;

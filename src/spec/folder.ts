@@ -20,6 +20,8 @@ export interface SpecFolderOptions {
   readonly lastGoodFolder: string;
   readonly trust: Trust;
   readonly facts: Facts;
+  /** Only looks: what is in force is not kept for later. */
+  readonly readOnly?: boolean;
 }
 
 export interface Specs {
@@ -48,8 +50,8 @@ const HOST = "certagent";
 export async function openSpecFolder(options: SpecFolderOptions): Promise<SpecFolder> {
   const state: State = {
     options,
-    lastGoodHost: await openLastGood(options.lastGoodFolder),
-    lastGood: await openLastGood(join(options.lastGoodFolder, "specs")),
+    lastGoodHost: await openLastGood(options.lastGoodFolder, options),
+    lastGood: await openLastGood(join(options.lastGoodFolder, "specs"), options),
     host: { identity: undefined, host: undefined, problems: [] },
     specs: new Map(),
   };

@@ -19,11 +19,11 @@ export interface LastGood {
   forget(name: string): Promise<void>;
 }
 
-/** Opens (and makes) a folder of texts. What cannot be read is as if it were not there. */
-export async function openLastGood(folder: string): Promise<LastGood> {
+/** Opens (and makes) a folder of texts; `readOnly` changes nothing in it. What cannot be read is as if it were not there. */
+export async function openLastGood(folder: string, { readOnly = false } = {}): Promise<LastGood> {
   const digests = new Map<string, string | undefined>();
   const fileOf = (name: string): string => join(folder, `${name}.yaml`);
-  await mkdir(folder, { recursive: true, mode: 0o700 }).catch(() => {}); // `save` says what is wrong with it
+  if (!readOnly) await mkdir(folder, { recursive: true, mode: 0o700 }).catch(() => {}); // `save` says what is wrong with it
   for (const file of await readdir(folder).catch(() => [])) {
     if (!file.startsWith(".") && file.endsWith(".yaml")) digests.set(file.slice(0, -".yaml".length), undefined);
   }
@@ -42,6 +42,7 @@ export async function openLastGood(folder: string): Promise<LastGood> {
     names: () => new Set(digests.keys()),
     load,
     save: async (name, bytes) => {
+      if (readOnly) return;
       if (digests.has(name) && digests.get(name) === undefined) await load(name);
       const digest = sha256(bytes);
       if (digests.get(name) === digest) return;
@@ -49,7 +50,7 @@ export async function openLastGood(folder: string): Promise<LastGood> {
       digests.set(name, digest);
     },
     forget: async (name) => {
-      await removeDurably(fileOf(name));
+      if (!readOnly) await removeDurably(fileOf(name));
       digests.delete(name);
     },
   };

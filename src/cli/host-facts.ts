@@ -1,0 +1,28 @@
+import { z } from "zod";
+import type { Run } from "../base/run.ts";
+import { type Facts, readFacts } from "../spec/facts.ts";
+import { readState, writeState } from "../store/state-file.ts";
+
+const schema = z.object({ schema: z.literal(1), hostname: z.string(), fqdn: z.string() });
+
+/**
+ * This host's facts, steady over restarts: where the resolver does not answer (a boot before the network is up), the
+ * domain that was known before stands for as long as the host keeps its name. A certificate for the bare name is
+ * nobody's wish. Remembered in the file at `path`, unless `readOnly`.
+ */
+export async function steadyFacts(
+  run: Run,
+  path: string,
+  { readOnly }: { readonly readOnly: boolean },
+): Promise<Facts> {
+  const facts = await readFacts(run);
+  const { hostname, fqdn } = facts;
+  if (hostname === null || fqdn === null) return facts;
+  const before = await readState(path, schema);
+  const isSame = before?.hostname === hostname;
+  if (fqdn === hostname) return isSame ? { hostname, fqdn: before.fqdn } : facts;
+  // A folder that cannot be written is told of by what needs it more.
+  const isKnown = isSame && before.fqdn === fqdn;
+  if (!readOnly && !isKnown) await writeState(path, { schema: 1, hostname, fqdn }).catch(() => undefined);
+  return facts;
+}

@@ -1,0 +1,45 @@
+import { access, readdir } from "node:fs/promises";
+import type { Agent } from "../agent/agent.ts";
+import { AgentError } from "../base/errors.ts";
+import { fileError, isMissing } from "../base/file-error.ts";
+import type { Fields, Log } from "../base/log.ts";
+import { assemble } from "./assemble.ts";
+import { type Invocation, placesOf, type World } from "./command.ts";
+import type { Print } from "./print.ts";
+import { surroundingsOf } from "./surroundings.ts";
+
+/**
+ * The agent's eyes without its daemon, for `status` and `plan` from what is on disk. Says that on standard error. Throws
+ * `STATE_UNUSABLE` where specs or state cannot be read.
+ */
+export async function offlineAgent(invocation: Invocation, world: World): Promise<Agent> {
+  const places = placesOf(invocation);
+  await requireSpecs(places.specs);
+  await access(`${places.state}/agent/.`).catch((error: unknown) => {
+    // Nothing was issued yet, which is an answer too.
+    if (!isMissing(error)) throw fileError("read", `${places.state}/agent`, error, "STATE_UNUSABLE");
+  });
+  world.print.note("no agent runs: this is told from what is on disk", "certagent run, or systemctl start certagent");
+  const log = logTo(world.print, invocation.value("log-level") === "debug");
+  return (await assemble(places, { ...surroundingsOf(world), log }, { readOnly: true })).agent;
+}
+
+/** Throws `STATE_UNUSABLE` where there is no folder of specs: an answer about none would look like a good one. */
+export async function requireSpecs(folder: string): Promise<void> {
+  await readdir(folder).catch((cause: unknown) => {
+    const error = fileError("read", folder, cause, "STATE_UNUSABLE");
+    if (!isMissing(cause) || !(error instanceof AgentError)) throw error;
+    throw new AgentError(error.code, error.message, { cause, hint: "make it, or name another with --specs" });
+  });
+}
+
+/** What the agent has to tell, as notes: this is a command for people, and no service. */
+function logTo(print: Print, everything: boolean): Log {
+  const note = (message: string, { reason, hint, ...fields }: Fields = {}): void => {
+    const facts = everything && Object.keys(fields).length > 0 ? ` ${JSON.stringify(fields)}` : "";
+    const because = typeof reason === "string" ? `: ${reason}` : "";
+    print.note(`${message}${because}${facts}`, typeof hint === "string" ? hint : null);
+  };
+  const quiet = everything ? note : () => undefined;
+  return { debug: quiet, info: quiet, warning: note, error: note };
+}
