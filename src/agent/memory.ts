@@ -1,6 +1,6 @@
 import { asAgentError, failureOf } from "../base/errors.ts";
 import { type Instant, MINUTE } from "../base/time.ts";
-import { type Facts, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
+import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
 import { lifetimeInForce, type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/plan.ts";
 import type { ApplyFacts, Desired } from "../core/ports.ts";
 import { retryAt } from "../core/retry.ts";
@@ -68,11 +68,14 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
 
 /** Looks at the state folder, the outputs and the services. */
 export async function observe(memory: Memory, signal: AbortSignal): Promise<void> {
-  const { world, name, cache, facts } = memory;
+  const { world, name, cache } = memory;
+  memory.facts = factsAt(memory.facts, world.clock.now());
   memory.newest = await cache.newest();
   memory.apply = (await world.applier.observe([name], signal)).get(name) ?? memory.apply;
   memory.deployed = memory.apply.deployed === null ? null : await cache.read(memory.apply.deployed);
-  const served = facts.proofs.find((proof) => proof?.proven === true && proof.generation !== memory.newest?.number);
+  const served = memory.facts.proofs.find(
+    (proof) => proof?.proven === true && proof.generation !== memory.newest?.number,
+  );
   const old = served?.generation == null ? null : await cache.read(served.generation);
   memory.servedUntil = old === null ? null : old.chainNotAfter;
 }

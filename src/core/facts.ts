@@ -66,6 +66,37 @@ export function factsOfSpec(facts: Facts, digest: string): Facts {
   return { ...facts, digest, issuances: [], failures: NO_FACTS.failures, proofs: [], repairs: [], paused: null };
 }
 
+/**
+ * Facts as they count at `now`. What lies in the future was written by a clock that was ahead: it counts as of now, and
+ * waits keep their length. Otherwise a host whose clock was wrong for a minute would wait for years once it is right.
+ */
+export function factsAt(facts: Facts, now: Instant): Facts {
+  const { issuances, failures, proofs, repairs } = facts;
+  const streaks = [failures.issue, failures.apply, failures.prove];
+  const newest = Math.max(
+    ...issuances,
+    ...[...streaks, ...proofs, ...repairs].flatMap((fact) => (fact === null ? [] : fact.at)),
+  );
+  if (newest <= now) return facts;
+  const back = <Fact extends { readonly at: Instant }>(fact: Fact): Fact => ({ ...fact, at: Math.min(fact.at, now) });
+  return {
+    ...facts,
+    issuances: issuances.map((at) => Math.min(at, now)),
+    failures: {
+      issue: streakAt(failures.issue, now),
+      apply: streakAt(failures.apply, now),
+      prove: streakAt(failures.prove, now),
+    },
+    proofs: proofs.map((proof) => proof && back(proof)),
+    repairs: repairs.map(back),
+  };
+}
+
+function streakAt(streak: Streak | null, now: Instant): Streak | null {
+  if (streak === null || streak.at <= now) return streak;
+  return { ...streak, since: Math.min(streak.since, now), at: now, tryAt: streak.tryAt - (streak.at - now) };
+}
+
 export function withIssuance(facts: Facts, at: Instant): Facts {
   return { ...facts, issuances: [...facts.issuances, at].slice(-REMEMBERED_ISSUANCES) };
 }
