@@ -1,7 +1,7 @@
 import { asAgentError } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP } from "../base/time.ts";
-import { factsOfSpec, NO_FACTS, type Step, type Streak } from "../core/facts.ts";
-import { type Plan, plan } from "../core/plan.ts";
+import { factsOfSpec, NO_FACTS, type Step, type Streak, withoutFailure } from "../core/facts.ts";
+import { type Plan, plan, stepsOver } from "../core/plan.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Managed } from "../core/status.ts";
 import { logFailure } from "./journal.ts";
@@ -89,8 +89,8 @@ async function comeToRest(memory: Memory, signal: AbortSignal): Promise<Instant 
   try {
     for (let turn = 0; turn < TURNS && !signal.aborted; turn++) {
       await observe(memory, signal);
-      const observed = observedOf(memory);
-      const next = plan(memory.desired, observed, world.clock.now());
+      forgetWhatIsOver(memory);
+      const next = plan(memory.desired, observedOf(memory), world.clock.now());
       world.log.debug("planned", { certificate: name, action: next.kind, because: next.because });
       if (next.kind === "wait") {
         await tidy(memory);
@@ -102,6 +102,13 @@ async function comeToRest(memory: Memory, signal: AbortSignal): Promise<Instant 
     if (!signal.aborted) logFailure(world.log, name, "apply", asAgentError(error), null);
   }
   return undefined;
+}
+
+/** A failure is told for as long as there is something to do again, no longer. */
+function forgetWhatIsOver(memory: Memory): void {
+  for (const step of stepsOver(memory.desired, observedOf(memory), memory.world.clock.now())) {
+    memory.facts = withoutFailure(memory.facts, step);
+  }
 }
 
 async function act(memory: Memory, next: Exclude<Plan, { kind: "wait" }>, signal: AbortSignal): Promise<void> {

@@ -117,6 +117,21 @@ export function plan(desired: Desired, observed: Observed, now: Instant): Plan {
     : { ...first, until: Math.min(until, first.until) };
 }
 
+/**
+ * The steps that there is nothing to do for any more: whatever failed in them is over, although they never succeeded (a
+ * clock was set right, a file was mended by hand, a wish was lost in a restart).
+ */
+export function stepsOver(desired: Desired, observed: Observed, now: Instant): readonly Step[] {
+  const { generation, apply } = observed;
+  if (generation === null) return [];
+  const isDeployed = apply.deployed === generation.number && apply.outputs.every(({ state }) => state === "current");
+  const waitsForReload = needsOf(desired, generation, observed, now).some(({ action }) => action === "apply");
+  return [
+    ...(reasonToIssue(desired, observed, now) === undefined ? (["issue"] as const) : []),
+    ...(isDeployed && !waitsForReload ? (["apply"] as const) : []),
+  ];
+}
+
 /** The instant at which a step may be tried again after its failures; undefined where nothing failed. */
 export function tryAt(facts: Facts, step: Step, now: Instant): Instant | undefined {
   const streak = facts.failures[step];
@@ -183,11 +198,7 @@ function outputsDiffer(_: Desired, { generation, apply, facts }: Observed, now: 
 function servicesUnsettled(desired: Desired, observed: Observed, now: Instant): Finding {
   const { generation, apply } = observed;
   if (generation === null || apply.deployed !== generation.number) return undefined;
-  const needs = desired.services.flatMap((service, index) => {
-    const facts = apply.services[index];
-    return facts === undefined ? [] : [{ ...needOf(service, facts, index, generation, observed, now), index }];
-  });
-
+  const needs = needsOf(desired, generation, observed, now);
   const due = needs.filter((need) => need.at <= now);
   const apply1 = due.find((need) => need.action === "apply");
   if (apply1 !== undefined) return { kind: "apply", because: apply1.because };
@@ -299,6 +310,14 @@ interface Need {
   readonly at: Instant;
   readonly because: string;
   readonly routine?: boolean;
+}
+
+/** What each service needs, as far as it was observed. */
+function needsOf(desired: Desired, generation: ObservedGeneration, observed: Observed, now: Instant) {
+  return desired.services.flatMap((service, index) => {
+    const facts = observed.apply.services[index];
+    return facts === undefined ? [] : [{ ...needOf(service, facts, index, generation, observed, now), index }];
+  });
 }
 
 /** What one service needs, and when. */
