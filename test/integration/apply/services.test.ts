@@ -1,0 +1,290 @@
+import { chmod, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { expect, test } from "vitest";
+import type { Service } from "../../../src/core/ports.ts";
+import { makeHost, NAME, never, pairAt, shellService, type TestHost, text } from "./harness.ts";
+
+/** A deployed and reloaded generation, and a service whose commands leave a trace. */
+async function served(
+  change: Parameters<typeof shellService>[0] = {},
+  more: readonly Service[] = [],
+): Promise<TestHost> {
+  const host = await makeHost();
+  const service = shellService({ ...traced(host), ...change, reloadBy: `echo reload >> ${host.folder}/trace` });
+  host.desired = { ...host.desired, services: [service, ...more] };
+  await host.issue();
+  const report = await (await host.open()).apply(NAME, never);
+  expect(report.failure).toBeNull();
+  await writeFile(`${host.folder}/trace`, "");
+  host.desired = { ...host.desired, services: [shellService({ ...traced(host), ...change }), ...more] };
+  return host;
+}
+
+const traced = ({ folder }: TestHost) => ({
+  preflightBy: `echo preflight >> ${folder}/trace; test ! -e ${folder}/broken`,
+  reloadBy: `echo reload >> ${folder}/trace`,
+  aliveBy: `test ! -e ${folder}/down`,
+});
+
+const trace = async (host: TestHost): Promise<string[]> => (await text(`${host.folder}/trace`)).trim().split("\n");
+
+test("a renewal checks before, deploys, checks after, and reloads", async () => {
+  await using host = await served();
+  await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 2, files: "written", failure: null });
+  expect(report.services).toEqual([{ type: "shell", outcome: "reloaded", failure: null, note: null }]);
+  expect(await trace(host)).toEqual(["preflight", "preflight", "reload"]);
+});
+
+test("the first issue has nothing to check before", async () => {
+  await using host = await makeHost();
+  host.desired = { ...host.desired, services: [shellService(traced(host))] };
+  await host.issue();
+
+  await (await host.open()).apply(NAME, never);
+
+  expect(await trace(host)).toEqual(["preflight", "reload"]);
+});
+
+test("a configuration that was broken before: files are deployed, the reload waits, its words are told", async () => {
+  await using host = await served();
+  const { chain } = await host.issue();
+  await writeFile(`${host.folder}/broken`, "");
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 2, files: "written", failure: null });
+  expect(report.services[0]).toMatchObject({ outcome: "broken-before", failure: { code: "RELOAD_FAILED" } });
+  expect(pairAt(host)).toMatchObject({ leaf: chain[0].fingerprint });
+  expect(await trace(host)).not.toContain("reload");
+});
+
+test("once what was broken before is mended, the waiting reload is run", async () => {
+  await using host = await served();
+  await host.issue();
+  await writeFile(`${host.folder}/broken`, "");
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await applier.apply(NAME, never);
+  await rm(`${host.folder}/broken`);
+
+  const report = await applier.apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 2, files: "unchanged" });
+  expect(report.services[0]).toMatchObject({ outcome: "reloaded" });
+});
+
+test("fine before and broken by the new files: back to the old pair, as fresh files, without a reload", async () => {
+  await using host = await served();
+  const old = pairAt(host);
+  await utimes(host.path("web.crt"), 1, 1);
+  const newer = await host.issue();
+  const line = newer.chain[0].pem.split("\n").at(-3);
+  const refusing = shellService({ ...traced(host), preflightBy: `! grep -qF '${line}' ${host.path("web.crt")}` });
+  host.desired = { ...host.desired, services: [refusing] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "rolled-back", failure: { code: "RELOAD_FAILED" } });
+  expect(report.failure?.message).toContain("went back to generation 1");
+  expect(pairAt(host)).toEqual(old);
+  expect((await stat(host.path("web.crt"))).mtimeMs).toBeGreaterThan(1_000_000);
+  expect(await trace(host)).not.toContain("reload");
+});
+
+test("a reload that fails: back to the old pair, and reloaded again", async () => {
+  await using host = await served();
+  const old = pairAt(host);
+  const { chain } = await host.issue();
+  const line = chain[0].pem.split("\n").at(-3);
+  const refusing = `echo reload >> ${host.folder}/trace; ! grep -qF '${line}' ${host.path("web.crt")}`;
+  host.desired = { ...host.desired, services: [shellService({ ...traced(host), reloadBy: refusing })] };
+  const applier = await host.open();
+
+  const report = await applier.apply(NAME, never);
+  const facts = (await applier.observe([NAME], never)).get(NAME);
+
+  expect(report).toMatchObject({ deployed: 1, files: "rolled-back", failure: { code: "RELOAD_FAILED" } });
+  expect(report.services[0]).toMatchObject({ outcome: "failed", note: "went back to generation 1" });
+  expect(pairAt(host)).toEqual(old);
+  expect((await trace(host)).filter((line) => line === "reload")).toHaveLength(2);
+  expect(facts).toMatchObject({ deployed: 1, services: [{ reloaded: { generation: 2 } }] });
+});
+
+test("a service that ran before and is down after its reload: back to the old pair", async () => {
+  await using host = await served();
+  const old = pairAt(host);
+  await host.issue();
+  const dying = `echo reload >> ${host.folder}/trace; touch ${host.folder}/down`;
+  host.desired = { ...host.desired, services: [shellService({ ...traced(host), reloadBy: dying, timeout: 300 })] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "rolled-back" });
+  expect(report.failure?.message).toContain("it ran before and is down after it");
+  expect(pairAt(host)).toEqual(old);
+});
+
+test("the first issue whose reload fails keeps its files", async () => {
+  await using host = await makeHost();
+  host.desired = { ...host.desired, services: [shellService({ reloadBy: "echo no; false" })] };
+  const { chain } = await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "written", failure: { code: "RELOAD_FAILED" } });
+  expect(pairAt(host)).toMatchObject({ leaf: chain[0].fingerprint });
+});
+
+test("a foreign pair comes back where the first reload fails", async () => {
+  await using host = await makeHost();
+  const foreign = await host.pki.issue({ names: ["other.internal"] });
+  await writeFile(host.path("web.crt"), foreign.pem, { mode: 0o640 });
+  await writeFile(host.path("web.key"), foreign.key.toPem(), { mode: 0o640 });
+  await chmod(host.path("web.key"), 0o640);
+  host.desired = { ...host.desired, services: [shellService({ reloadBy: "false" })] };
+  await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: null, files: "rolled-back" });
+  expect(pairAt(host)).toMatchObject({ leaf: foreign.leaf.fingerprint });
+  expect((await stat(host.path("web.key"))).mode & 0o777).toBe(0o640);
+});
+
+test("a service that is down gets its files and no commands; when it runs, it is reloaded", async () => {
+  await using host = await served();
+  await host.issue();
+  await writeFile(`${host.folder}/down`, "");
+  const applier = await host.open();
+
+  const placed = await applier.apply(NAME, never);
+  const commands = await trace(host);
+  await rm(`${host.folder}/down`);
+  const taken = await applier.apply(NAME, never);
+
+  expect(placed).toMatchObject({ deployed: 2, files: "written", failure: null, services: [{ outcome: "down" }] });
+  expect(commands).toEqual([""]);
+  expect(taken).toMatchObject({ files: "unchanged", services: [{ outcome: "reloaded" }] });
+});
+
+test("outside its maintenance window a service waits, with its files in place", async () => {
+  const closed = { at: (now: number) => ({ open: false, nextOpensAt: now + 3_600_000 }) };
+  await using host = await served({ window: closed });
+  const { chain } = await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 2, failure: null, services: [{ outcome: "waits" }] });
+  expect(pairAt(host)).toMatchObject({ leaf: chain[0].fingerprint });
+  expect(await trace(host)).not.toContain("reload");
+});
+
+test("a window that opens too late for the old certificate is not waited for", async () => {
+  const closed = { at: (now: number) => ({ open: false, nextOpensAt: now + 365 * 86_400_000 }) };
+  await using host = await served({ window: closed });
+  await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report.services[0]).toMatchObject({ outcome: "reloaded" });
+});
+
+test("killed after the files and before the reload: the next start goes back where the service refuses", async () => {
+  await using host = await served();
+  const old = pairAt(host);
+  await host.issue();
+  const hanging = shellService({ ...traced(host) });
+  const { promise: reached, resolve } = Promise.withResolvers<void>();
+  host.desired = {
+    ...host.desired,
+    services: [{ ...hanging, reload: () => (resolve(), new Promise<never>(() => {})) }],
+  };
+  void (await host.open()).apply(NAME, never);
+  await reached;
+  const failing = shellService({ ...traced(host), reloadBy: `echo reload >> ${host.folder}/trace; false` });
+  host.desired = { ...host.desired, services: [failing] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "rolled-back" });
+  expect(pairAt(host)).toEqual(old);
+});
+
+test("asked again with all well, an apply reloads once more: the old leaf may still be served", async () => {
+  await using host = await served();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report.services[0]).toMatchObject({ outcome: "reloaded" });
+  expect(await trace(host)).toEqual(["preflight", "reload"]);
+});
+
+test("with two services, a second that fails takes the first back with it", async () => {
+  await using host = await served();
+  const { chain } = await host.issue();
+  const line = chain[0].pem.split("\n").at(-3);
+  const first = shellService({
+    ...traced(host),
+    type: "first",
+    key: "1",
+    reloadBy: `echo first >> ${host.folder}/trace`,
+  });
+  const second = shellService({ type: "second", key: "2", reloadBy: `! grep -qF '${line}' ${host.path("web.crt")}` });
+  host.desired = { ...host.desired, services: [first, second] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report.services.map(({ type, outcome }) => [type, outcome])).toEqual([
+    ["first", "unchanged"],
+    ["second", "failed"],
+  ]);
+  expect((await trace(host)).filter((entry) => entry === "first")).toHaveLength(2);
+});
+
+test("hooks: before and after once a change, failed once a streak", async () => {
+  await using host = await makeHost();
+  const hook = (word: string) => ["/bin/sh", "-c", `echo ${word} $CERTAGENT_NAME >> ${host.folder}/trace`];
+  host.desired = { ...host.desired, hooks: { before: hook("before"), after: hook("after"), failed: hook("failed") } };
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await applier.apply(NAME, never);
+  expect(await trace(host)).toEqual(["before web", "after web"]);
+
+  host.desired = { ...host.desired, services: [shellService({ reloadBy: "false" })] };
+  await applier.apply(NAME, never);
+  await applier.apply(NAME, never);
+
+  expect((await trace(host)).filter((line) => line === "failed web")).toHaveLength(1);
+});
+
+test("a before hook that fails stops the change untouched", async () => {
+  await using host = await makeHost();
+  host.desired = { ...host.desired, hooks: { before: ["/bin/false"], after: null, failed: null } };
+  await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: null, files: "unchanged", failure: { code: "HOOK_FAILED" } });
+  expect(await readdir(host.tls)).toEqual([]);
+});
+
+test("an abort ends the waiting for a reload, and rolls nothing back", async () => {
+  await using host = await served();
+  const { chain } = await host.issue();
+  const stop = new AbortController();
+  const slow = shellService(traced(host));
+  const reload: Service["reload"] = async (_system, _context, signal) => {
+    stop.abort();
+    signal.throwIfAborted();
+    return undefined;
+  };
+  host.desired = { ...host.desired, services: [{ ...slow, reload }] };
+
+  await expect((await host.open()).apply(NAME, stop.signal)).rejects.toThrow();
+
+  expect(pairAt(host)).toMatchObject({ leaf: chain[0].fingerprint });
+});
