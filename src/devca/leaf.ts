@@ -119,7 +119,7 @@ export async function newLeaf(
   return { subject: commonName(subject), publicKey, ...validity, extensions };
 }
 
-/** A renewal: everything of the old leaf but dates, serial number and issuer; with `csr` its key takes the old one's place. */
+/** A renewal: all of the old leaf but dates, serial number and issuer; with `csr` its key takes the old one's place. */
 export async function renewedLeaf(
   old: Certificate,
   validity: Validity,

@@ -7,7 +7,7 @@ import type { CaState } from "./state.ts";
 import { isForAudience, parseToken, timeComplaint, verifySignature } from "./tokens.ts";
 import { validityOf } from "./validity.ts";
 
-/** What `/sign` would issue. The checks come in step-ca's order, since it shows: a token is spent before it is verified. */
+/** What `/sign` would issue. The order of the checks is step-ca's, since it shows: a token is spent, then verified. */
 export async function authorizeSign(state: CaState, body: Readonly<Record<string, unknown>>): Promise<Draft> {
   const csr = await readCsr(body["csr"]);
   const { ott } = body;

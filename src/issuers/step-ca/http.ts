@@ -49,7 +49,7 @@ export async function exchange(request: HttpRequest, signal: AbortSignal): Promi
     signal.throwIfAborted();
     return { cause, sent: false, silent: false, alert: alertIn(cause) };
   }
-  // In TLS 1.3 the server's refusal of a client certificate comes after the handshake has ended here, and undici reports
+  // In TLS 1.3 the server's refusal of a client certificate comes after the handshake has ended here, and undici says
   // only that the other side closed: the alert is known to the socket alone.
   let alert: number | undefined;
   socket.on("error", (error) => {

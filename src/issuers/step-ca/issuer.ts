@@ -51,7 +51,10 @@ function rungsFor({ request, key, current }: Order, minter: Minter): readonly Ru
   ];
 }
 
-/** What a lower rung may mend. A CA that is away or busy is not asked for more, and an answer that is no chain is not bettered by a second issuance. */
+/**
+ * What a lower rung may mend. A CA that is away or busy is not asked for more, and an answer that is no chain is not
+ * bettered by a second issuance.
+ */
 const GOES_ON: ReadonlySet<string> = new Set(["ISSUER_REJECTED", "CREDENTIAL_MISSING", "CLOCK_SUSPECT"]);
 
 interface Climbed {

@@ -45,7 +45,10 @@ function marginOf(leaf: Certificate): Milliseconds {
   return Math.min(MINUTE, (leaf.notAfter - leaf.notBefore) / 20);
 }
 
-/** A renewal over TLS that ends before the CA, or of an expired leaf where the CA allows that. Throws like {@link renewOverMtls}. */
+/**
+ * A new leaf for the same key where mTLS does not reach the CA, or the old leaf has expired and the CA allows that.
+ * Throws like {@link renewOverMtls}.
+ */
 export async function renewByBearer(session: Session, { key, chain }: Pair): Promise<Chain> {
   const action = "renew by bearer token";
   const [leaf] = chain;
@@ -112,8 +115,8 @@ function renewalRejected(session: Session, call: Call, old: Certificate, reply: 
 const intermediates = z.object({ crts: z.array(z.string()).max(10) });
 
 /**
- * The chain to show. Where the leaf outlives its intermediate, or comes without one, the CA may have re-issued that with
- * the same key: then only the new one makes a chain that holds.
+ * The chain to show. Where the leaf outlives its intermediate, or comes without one, the CA may have re-issued that
+ * with the same key: then only the new one makes a chain that holds.
  */
 async function presentable(session: Session, chain: Chain): Promise<Chain> {
   const [leaf, ...above] = chain;

@@ -30,8 +30,10 @@ export function createRoots(config: StepCaConfig, context: IssuerContext): Roots
     if (fingerprint === undefined) throw missing(file ?? "");
     const cache = context.cacheFolder === undefined ? undefined : join(context.cacheFolder, `root-${fingerprint}.pem`);
     fetched ??= await readCache(cache, fingerprint);
-    fetched ??= await fetchRoot(config, fingerprint, context, signal);
-    if (cache !== undefined) await writeFile(cache, fetched[0].pem).catch(() => {}); // only saves a fetch
+    if (fetched !== undefined) return fetched;
+    fetched = await fetchRoot(config, fingerprint, context, signal);
+    // It only saves a fetch, and what is torn does not have the hash.
+    if (cache !== undefined) await writeFile(cache, fetched[0].pem).catch(() => {});
     return fetched;
   };
 }

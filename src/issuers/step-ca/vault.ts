@@ -35,7 +35,7 @@ export interface Vault {
    */
   readonly secrets: () => Promise<readonly Secret[]>;
   /**
-   * One attempt with a secret. With `delete_after_use` its file is gone, durably, when this settles, however it settles;
+   * One attempt with a secret. With `delete_after_use` its file is gone, durably, when this settles, however it does;
    * the secret is then kept in memory, unless the attempt called `spoil`. `complain` hears of a file that stays.
    */
   readonly use: <T>(

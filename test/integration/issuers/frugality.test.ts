@@ -4,6 +4,7 @@ import { createServer, request as httpsRequest } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { pause } from "../../../src/base/time.ts";
@@ -34,7 +35,7 @@ test("a renewal over mTLS loads undici's client, and neither jose nor @peculiar/
   const config = { type: "step-ca", url: ca.url, root: { file: ca.rootFile }, provisioner };
   const task = JSON.stringify({ config, pem: chain.map(({ pem }) => pem).join(""), key: order.key.toPem() });
 
-  const { stdout } = await run("node", [join(import.meta.dirname, "renewing.fixture.ts"), task]);
+  const { stdout } = await run("node", [fileURLToPath(new URL("./renewing.fixture.ts", import.meta.url)), task]);
 
   expect(JSON.parse(stdout)).toEqual({ via: "mtls", loaded: ["undici/lib/dispatcher/client.js"] });
 });
