@@ -14,8 +14,11 @@ export interface IssueOrder {
   readonly after: number | null;
 }
 
-/** Called as soon as the CA has issued, before its answer is judged: refused answers count for the storm breaker. */
-export type OnIssued = (issued: Issued) => void;
+/**
+ * Called as soon as the CA has issued, and waited for before its answer is judged: refused answers count for the storm
+ * breaker, even if this process does not live to refuse them.
+ */
+export type OnIssued = (issued: Issued) => Promise<void>;
 
 /**
  * One issuance: a key that is durable before its request leaves the host, the CA's answer judged before anything else,
@@ -32,7 +35,7 @@ export async function issue(
   await generations.reserve();
   const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
   const issued = await issuer.issue(order, signal);
-  onIssued(issued);
+  await onIssued(issued);
   const chain = judgeChain({
     request: desired.request,
     key,

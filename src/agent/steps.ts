@@ -4,7 +4,7 @@ import { type Proof, withIssuance, withoutFailure, withRepairs } from "../core/f
 import { isProof, type ObservedGeneration, type Plan } from "../core/plan.ts";
 import { issue } from "./issue.ts";
 import { logDeployed, logFailure, logIssued, logVerdict } from "./journal.ts";
-import { fail, type Memory } from "./memory.ts";
+import { fail, type Memory, save } from "./memory.ts";
 import { proveService, type Verdict } from "./prove.ts";
 
 /** Takes over the pair at the outputs, where it fits. */
@@ -38,9 +38,10 @@ export async function renewOrMint(
     const generation = await issue(
       { desired, current, renewal, after: memory.apply.deployed },
       { issuer, generations, now: clock.now },
-      ({ failedRungs }) => {
+      async ({ failedRungs }) => {
         if (wish === null) memory.facts = withIssuance(memory.facts, clock.now());
         for (const rung of failedRungs) logFailure(log, name, "issue", errorOf(rung), null);
+        await save(memory);
       },
       signal,
     );
