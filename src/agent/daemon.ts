@@ -1,0 +1,96 @@
+import { asAgentError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { Notifier } from "../base/notify.ts";
+import type { Clock } from "../base/time.ts";
+import { needsAttention } from "../core/status.ts";
+import type { Agent } from "./agent.ts";
+import { openControl } from "./control.ts";
+import { controlled, type Identity } from "./controlled.ts";
+import { startHeartbeat } from "./heartbeat.ts";
+import { watchSpecs } from "./watch-specs.ts";
+
+export interface DaemonOptions {
+  readonly agent: Agent;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly notifier: Notifier;
+  readonly signals: { listen(handler: (signal: "SIGHUP" | "SIGUSR1" | "SIGTERM" | "SIGINT") => void): void };
+  /** The folder of the control socket. */
+  readonly control: string;
+  readonly identity: Identity;
+  /** Where configuration and specs are. */
+  readonly watched: readonly string[];
+  /** Finishes what a killed process left undone. */
+  readonly recover: () => Promise<void>;
+}
+
+/**
+ * The agent with all that it hears and tells as a service: files that change, signals, the control socket, the service
+ * manager. Ready once what was left undone is finished and all specs are read. Ends by SIGTERM or SIGINT.
+ */
+export async function daemon(options: DaemonOptions): Promise<void> {
+  const { agent, clock, log, notifier, signals, identity } = options;
+  const stop = new AbortController();
+  signals.listen((signal) => {
+    if (signal === "SIGHUP") void reload(options);
+    else if (signal === "SIGUSR1") logStatus(agent, log);
+    else if (!stop.signal.aborted) {
+      log.info("stopping", { signal });
+      notifier.stopping();
+      stop.abort();
+    }
+  });
+  await options.recover().catch((error: unknown) => logFailure(log, "cannot finish what was left undone", error));
+  await agent.reread();
+  await using _control = await openControl(options.control, controlled(agent, identity), log);
+  await using _watcher = watchSpecs(
+    options.watched,
+    () => void agent.reread().catch((error: unknown) => logFailure(log, "cannot read configuration and specs", error)),
+    (error) => logFailure(log, "cannot watch configuration and specs, reading them every few minutes", error),
+  );
+  using heartbeat = startHeartbeat(notifier.watchdogEvery, clock, () => notifier.watchdog());
+  notifier.ready();
+  log.info("ready", { version: identity.version, specs: agent.names().length });
+  let told = "";
+  await agent.run(stop.signal, () => {
+    heartbeat.beat();
+    const summary = summaryOf(agent);
+    if (summary !== told) notifier.status(summary);
+    told = summary;
+  });
+  await notifier.flush();
+}
+
+/** What follows SIGHUP. The renewals themselves go on after READY. */
+async function reload({ agent, log, notifier }: DaemonOptions): Promise<void> {
+  log.info("reading everything again, and renewing every certificate", { signal: "SIGHUP" });
+  notifier.reloading();
+  await agent.reload().catch((error: unknown) => logFailure(log, "cannot reload", error));
+  notifier.ready();
+}
+
+function logStatus(agent: Agent, log: Log): void {
+  for (const { name, state, because, leaf, next, failure } of agent.status([])) {
+    log.info("status", {
+      certificate: name,
+      state,
+      because,
+      not_after: leaf?.not_after,
+      next: next?.action,
+      at: next?.at,
+      code: failure?.code,
+    });
+  }
+}
+
+function summaryOf(agent: Agent): string {
+  const all = agent.status([]);
+  const bad = all.filter(needsAttention);
+  const rest = bad.length === 0 ? "" : `; not so: ${bad.map(({ name }) => name).join(", ")}`;
+  return `${all.length - bad.length} of ${all.length} certificates are as they should be${rest}`.slice(0, 500);
+}
+
+function logFailure(log: Log, message: string, thrown: unknown): void {
+  const { message: reason, hint } = asAgentError(thrown);
+  log.warning(message, { reason, hint });
+}

@@ -1,0 +1,56 @@
+import { checkNames } from "../agent/controlled.ts";
+import type { Log } from "../base/log.ts";
+import type { CertificateStatus } from "../core/status.ts";
+import { lock } from "../store/lock.ts";
+import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
+import { APPLY_OPTION, checkStart } from "./guard.ts";
+import { LOG_OPTION, withLog } from "./logging.ts";
+import { stopSignal } from "./signals.ts";
+import { printStatus } from "./status-table.ts";
+import { surroundingsOf } from "./surroundings.ts";
+
+export const once: Command = {
+  name: "once",
+  summary: "brings everything up to date once and exits (cloud-init, images, cron)",
+  operands: "[NAME…]",
+  options: [APPLY_OPTION, LOG_OPTION],
+  description: `Does for the named specs, or for all, what the daemon would do now: issues what is due, writes files, reloads
+services and looks at what they serve. A try is made whatever failed before. Then the status is printed.
+Not beside a running agent: that one does the same by itself.`,
+  examples: [
+    ["certagent once", "in cloud-init, or from cron on a host without a daemon"],
+    ["certagent once host", "one certificate, at first boot"],
+  ],
+  exitCodes: [
+    [0, "all files are right, and each service is proven, down or not installed"],
+    [1, "something failed, or another agent holds the state folder"],
+    [2, "used wrongly, or there is no spec of that name"],
+  ],
+  run: (invocation, world) => withLog(invocation, world, (log) => bringUpToDate(invocation, world, log)),
+};
+
+async function bringUpToDate(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
+  checkStart(invocation, world);
+  const signal = stopSignal(world.signals);
+  const places = placesOf(invocation);
+  const [{ assemble }, { requireSpecs }] = await Promise.all([import("./assemble.ts"), import("./offline.ts")]);
+  await requireSpecs(places.specs);
+  const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
+  await using _lock = await lock(layout.agent.lock, world.run);
+  await applier.recover();
+  await agent.reread();
+  checkNames(agent, invocation.operands);
+  await agent.once(invocation.operands, signal);
+  await agent.settled();
+  const certificates = agent.status(invocation.operands);
+  printStatus(world.print, certificates, world.clock.now());
+  return certificates.every(isSettled) && !signal.aborted ? 0 : 1;
+}
+
+/** What is down or absent takes its files when it starts: nothing is left to do. */
+function isSettled({ state, outputs, failure }: CertificateStatus): boolean {
+  const isDone = failure === null || failure.code === "SERVICE_DOWN";
+  return (
+    isDone && (state === "current" || state === "unproven") && outputs.every((output) => output.state === "current")
+  );
+}

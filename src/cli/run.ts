@@ -1,0 +1,54 @@
+import type { Log } from "../base/log.ts";
+import { openNotifier } from "../base/notify.ts";
+import { lock } from "../store/lock.ts";
+import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
+import { APPLY_OPTION, checkStart } from "./guard.ts";
+import { LOG_OPTION, withLog } from "./logging.ts";
+import { surroundingsOf } from "./surroundings.ts";
+import { VERSION } from "./version.ts";
+
+export const run: Command = {
+  name: "run",
+  summary: "the daemon, in the foreground",
+  operands: "",
+  options: [APPLY_OPTION, LOG_OPTION],
+  description: `Keeps every spec's certificate valid, in its files, and proven to be served, until it is stopped. What is done
+or not done, why, and when it is tried next, is told on standard error, one line an event.
+
+Signals: SIGHUP reads configuration and specs again and renews every certificate now; SIGUSR1 tells a line of
+status for each; SIGTERM finishes the file set in hand and ends within ten seconds. Under systemd
+(Type=notify-reload) readiness, reloads, status and the watchdog are told to it.`,
+  examples: [
+    ["systemctl start certagent", "as a service"],
+    ["certagent run --config ./certagent.yaml --specs ./specs --state ./state --runtime ./run", "without root"],
+    ["systemctl reload certagent", "renew everything now"],
+  ],
+  exitCodes: [
+    [0, "stopped by SIGTERM or Ctrl-C"],
+    [1, "could not start; also: another agent holds the state folder"],
+    [2, "used wrongly"],
+  ],
+  run: (invocation, world) => withLog(invocation, world, (log) => serve(invocation, world, log)),
+};
+
+async function serve(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
+  checkStart(invocation, world);
+  const { clock, env, signals } = world;
+  const places = placesOf(invocation);
+  const [{ assemble }, { daemon }] = await Promise.all([import("./assemble.ts"), import("../agent/daemon.ts")]);
+  const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
+  await using _lock = await lock(layout.agent.lock, world.run);
+  const notifier = openNotifier(env, (reason) => log.warning("cannot tell the service manager", { reason }));
+  await daemon({
+    agent,
+    clock,
+    log,
+    notifier,
+    signals,
+    control: layout.control,
+    identity: { version: VERSION, pid: process.pid, since: clock.now(), apply: "direct" },
+    watched: [places.specs, places.config],
+    recover: () => applier.recover(),
+  });
+  return 0;
+}

@@ -1,0 +1,95 @@
+/**
+ * Makes the real world out of this process and hands over to the commands. The only file that knows the process: its
+ * arguments, its environment, its standard streams and its end.
+ */
+import type { AgentSignal, Signals } from "./cli/signals.ts";
+
+// Before anything is loaded: until somebody listens, SIGHUP ends Node and SIGUSR1 opens its inspector.
+const signals = process.argv[2] === "run" || process.argv[2] === "once" ? holdSignals() : noSignals();
+
+// Node's own warnings are no output of certagent. The daemon writes them into its log.
+process.removeAllListeners("warning");
+
+const [{ isatty }, { certagent }, { createPrint }, { run }, { systemClock }] = await Promise.all([
+  import("node:tty"),
+  import("./cli/certagent.ts"),
+  import("./cli/print.ts"),
+  import("./base/run.ts"),
+  import("./base/time.ts"),
+]);
+
+const argv = process.argv.slice(2);
+const unread = new AbortController();
+const isColoured = (descriptor: number): boolean =>
+  isatty(descriptor) && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb";
+let stdout: NodeJS.WriteStream | undefined;
+let outputFailure: Error | undefined;
+
+const print = createPrint(channel(1), channel(2), {
+  showCauses: argv.includes("--log-level=debug") || argv[argv.indexOf("--log-level") + 1] === "debug",
+});
+const code = await certagent(argv, {
+  env: process.env,
+  clock: systemClock,
+  run,
+  print,
+  signals,
+  uid: process.geteuid?.() ?? 0,
+  log: { isTerminal: isatty(2), isColoured: isColoured(2) },
+  unread: unread.signal,
+});
+await flushed();
+if (outputFailure !== undefined) print.note(`Cannot write the output: ${outputFailure.message}`);
+// By name: a connection that something left open is no reason to stay.
+process.exit(outputFailure === undefined ? code : 1);
+
+function holdSignals(): Signals {
+  const early: AgentSignal[] = [];
+  let handle = (signal: AgentSignal): void => void early.push(signal);
+  for (const name of ["SIGHUP", "SIGUSR1", "SIGTERM", "SIGINT"] as const) process.on(name, () => handle(name));
+  return {
+    listen: (handler) => {
+      handle = handler;
+      for (const signal of early.splice(0)) handler(signal);
+    },
+  };
+}
+
+function noSignals(): Signals {
+  return { listen: () => undefined };
+}
+
+/** A standard stream, opened when it is first written to: the daemon's log has a writer of its own. */
+function channel(descriptor: 1 | 2) {
+  const open = () => {
+    const stream = descriptor === 1 ? process.stdout : process.stderr;
+    if (stream.listenerCount("error") === 0) stream.on("error", (error: Error) => failed(descriptor, error));
+    if (descriptor === 1) stdout = process.stdout;
+    return stream;
+  };
+  return {
+    write: (text: string): void => {
+      if (descriptor === 2 || !unread.signal.aborted) open().write(text);
+    },
+    isTerminal: isatty(descriptor),
+    isColoured: isColoured(descriptor),
+    size: () => {
+      const { columns, rows } = open();
+      return columns > 0 && rows > 0 ? { columns, rows } : undefined;
+    },
+  };
+}
+
+/** A reader that went away wants no more, which is no failure; a full disk is one. */
+function failed(descriptor: 1 | 2, error: NodeJS.ErrnoException): void {
+  if (descriptor === 2) return;
+  if (error.code !== "EPIPE") outputFailure = error;
+  unread.abort();
+}
+
+async function flushed(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (stdout === undefined || stdout.destroyed) resolve();
+  else stdout.write("", () => resolve());
+  await promise;
+}
