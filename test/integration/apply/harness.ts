@@ -41,10 +41,18 @@ const SHM = "/dev/shm";
 /** `fast`: in memory, where syncing costs nothing, for tests that deploy hundreds of times. */
 export async function makeHost(change: Partial<Desired> = {}, { fast = false } = {}): Promise<TestHost> {
   shared ??= makePki();
-  const pki = await shared;
   const folder = await mkdtemp(join(fast && existsSync(SHM) ? SHM : tmpdir(), "certagent-apply-"));
+  await mkdir(join(folder, "tls"), { mode: 0o755 });
+  return hostIn(folder, await shared, change);
+}
+
+/** A host that another process made, to apply what is staged there. */
+export async function reopenHost(folder: string, layout: Desired["layout"]): Promise<TestHost> {
+  return hostIn(folder, { roots: [] } as unknown as Pki, { layout });
+}
+
+function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
   const tls = join(folder, "tls");
-  await mkdir(tls, { mode: 0o755 });
   const layout = layoutOf(join(folder, "state"), join(folder, "run"));
   const log: string[] = [];
   const host: TestHost = {
