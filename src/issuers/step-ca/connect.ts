@@ -41,6 +41,8 @@ export async function connect(origin: string, options: ConnectOptions, signal: A
       ? {}
       : { key: identity.key.toPem(), cert: identity.chain.map(({ pem }) => pem).join("") }),
   });
+  // An error after the deadline has nobody who waits for it, and would otherwise end the process.
+  for (const used of [socket, tunnel]) used?.on("error", () => {});
   try {
     await once(socket, "secureConnect", { signal: deadline });
     return socket;
@@ -52,7 +54,7 @@ export async function connect(origin: string, options: ConnectOptions, signal: A
 }
 
 /** Where a URL's origin leads: an IPv6 address without its brackets. */
-export function hostAndPort(origin: string): { readonly host: string; readonly port: number } {
+function hostAndPort(origin: string): { readonly host: string; readonly port: number } {
   const { hostname, port, protocol } = new URL(origin);
   const host = hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
   return { host, port: port === "" ? (protocol === "https:" ? 443 : 80) : Number(port) };
@@ -70,11 +72,17 @@ async function openTunnel(proxy: string, origin: string, signal: AbortSignal): P
     agent: false,
     signal,
   });
-  asked.end();
-  const answered = once(asked, "connect", { signal });
-  const refused = once(asked, "response", { signal });
-  const [response, socket] = (await Promise.race([answered, refused])) as [{ statusCode: number }, Socket?];
-  if (socket !== undefined && response.statusCode === 200) return socket;
-  asked.destroy();
-  throw Object.assign(new Error(`the proxy ${proxy} answers HTTP ${response.statusCode}`), { code: "PROXY_REFUSED" });
+  asked.on("error", () => {}).end();
+  try {
+    const answered = [once(asked, "connect", { signal }), once(asked, "response", { signal })];
+    const [response, socket] = (await Promise.race(answered)) as [{ readonly statusCode: number }, Socket?];
+    if (socket !== undefined && response.statusCode === 200) return socket;
+    socket?.destroy();
+    throw new Error(`answers HTTP ${response.statusCode}`);
+  } catch (cause) {
+    asked.destroy();
+    if (signal.aborted) throw signal.reason;
+    const fact = cause instanceof Error && cause.message !== "" ? cause.message : "cannot be reached";
+    throw Object.assign(new Error(`the proxy ${proxy}: ${fact}`, { cause }), { code: "PROXY_REFUSED" });
+  }
 }

@@ -167,8 +167,21 @@ describe("a proxy that is configured", () => {
     const error = await failure(issuer.issue(await orderFor("web.internal"), never));
 
     expect(error.code).toBe("ISSUER_UNREACHABLE");
-    expect(error.message).toBe(`Cannot reach ${ca.url}: the proxy ${proxy.url} answers HTTP 403`);
+    expect(error.message).toBe(`Cannot reach ${ca.url}: the proxy ${proxy.url}: answers HTTP 403`);
   });
+});
+
+test("a proxy that is away is not taken for the CA", async () => {
+  await using secret = await secretFile("password");
+  const proxy = `http://127.0.0.1:${await freePort()}`;
+  const ca = { url: "https://ca.internal:9000", rootFile: "/nonexistent", provisioner: { name: "x" } };
+  const root = { fingerprint: "0".repeat(64) };
+  const issuer = issuerOf(ca, { password: { file: secret.file } }, { proxy, root });
+
+  const error = await failure(issuer.issue(await orderFor("web.internal"), never));
+
+  expect(error.code).toBe("ISSUER_UNREACHABLE");
+  expect(error.message).toContain(`Cannot reach https://ca.internal:9000: the proxy ${proxy}: connect ECONNREFUSED`);
 });
 
 /** An HTTP proxy that knows CONNECT alone, and answers it with `status`. */
