@@ -16,7 +16,7 @@ import { watchClock } from "./clock-watch.ts";
 import { type IssuerConfig, issuerCache } from "./issuer-cache.ts";
 import { type ManagedCertificate, manage } from "./managed.ts";
 import { openRoster } from "./roster.ts";
-import { semaphore } from "./semaphore.ts";
+import { semaphores } from "./semaphore.ts";
 import type { Prove, World } from "./world.ts";
 
 export interface AgentOptions {
@@ -54,7 +54,7 @@ export interface Agent {
   ): Promise<readonly RenewOutcome[]>;
 }
 
-/** Issuances at one time. */
+/** Issuances of one issuer at one time: a CA that does not answer holds up its own specs, no others. */
 const PARALLEL_ISSUANCES = 4;
 /** Watch events get lost: configuration and specs are read again this often. */
 const REREAD_EVERY: Milliseconds = 5 * MINUTE;
@@ -72,7 +72,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     applier,
     prove,
     issuer: issuers.get,
-    issuing: semaphore(PARALLEL_ISSUANCES),
+    issuing: semaphores(PARALLEL_ISSUANCES),
     waiting: (issuer) => all().filter((one) => one.isWaitingFor(issuer)).length,
     clockSuspectFor: clockWatch.suspectFor,
   };

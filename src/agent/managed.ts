@@ -115,7 +115,7 @@ async function act(memory: Memory, next: Exclude<Plan, { kind: "wait" }>, signal
   const step: Step = next.kind === "adopt" ? "issue" : next.kind;
   try {
     if (next.kind === "adopt") await adopt(memory, signal);
-    else if (next.kind === "issue") await memory.world.issuing(() => renewOrMint(memory, next, signal));
+    else if (next.kind === "issue") await issuing(memory, next, signal);
     else if (next.kind === "apply") await deploy(memory, signal);
     else await prove(memory, next.services, signal);
   } catch (error) {
@@ -123,6 +123,12 @@ async function act(memory: Memory, next: Exclude<Plan, { kind: "wait" }>, signal
     if (!signal.aborted) fail(memory, step, error);
   }
   await save(memory);
+}
+
+/** Issues in turn with the other specs of the issuer. */
+async function issuing(memory: Memory, next: Plan & { kind: "issue" }, signal: AbortSignal): Promise<void> {
+  const { world, desired } = memory;
+  await world.issuing(desired.request.issuer, () => renewOrMint(memory, next, signal));
 }
 
 /** Removes generations that nothing needs any more, once the newest is in force. */

@@ -1,16 +1,20 @@
-/** Lets at most `places` calls run at one time; the others wait their turn in order. */
-export function semaphore(places: number): <Result>(call: () => Promise<Result>) => Promise<Result> {
-  const queue: (() => void)[] = [];
-  let free = places;
+/** Lets at most `places` calls of one key run at one time; the others wait their turn in order. */
+export function semaphores(places: number): <Result>(key: string, call: () => Promise<Result>) => Promise<Result> {
+  const running = new Map<string, number>();
+  const queues = new Map<string, (() => void)[]>();
 
-  return async (call) => {
-    if (free > 0) free -= 1;
+  return async (key, call) => {
+    const queue = queues.get(key) ?? [];
+    queues.set(key, queue);
+    const count = running.get(key) ?? 0;
+    // Who leaves hands its place on, so the count stays.
+    if (count < places) running.set(key, count + 1);
     else await new Promise<void>((resolve) => queue.push(resolve));
     try {
       return await call();
     } finally {
       const next = queue.shift();
-      if (next === undefined) free += 1;
+      if (next === undefined) running.set(key, (running.get(key) ?? 0) - 1);
       else next();
     }
   };

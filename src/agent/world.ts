@@ -36,8 +36,8 @@ export interface World {
   readonly prove: Prove;
   /** The issuer of that name in the configuration in force. Throws `SPEC_INVALID` where there is none. */
   issuer(name: string): Issuer;
-  /** Runs an issuance when there is a place among those that run at one time. */
-  issuing<Result>(issue: () => Promise<Result>): Promise<Result>;
+  /** Runs an issuance when there is a place among those that ask this issuer at one time. */
+  issuing<Result>(issuer: string, issue: () => Promise<Result>): Promise<Result>;
   /** How many specs of an issuer wait for their first certificate. */
   waiting(issuer: string): number;
   /** Monotonic milliseconds for which the clock has been older than our newest record; null where it is not. */
