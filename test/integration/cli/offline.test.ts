@@ -1,0 +1,185 @@
+/** Commands without a daemon: what is on disk, and what is missing there. */
+import { execFile } from "node:child_process";
+import { chmod, mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { bundled, certagent, type Home, makeHome } from "../../servers/program.ts";
+
+const CONFIG = {
+  issuers: {
+    ca: {
+      type: "step-ca",
+      url: "https://127.0.0.1:1",
+      root: { file: "/nowhere/root.pem" },
+      provisioner: { type: "jwk", name: "x", password: { file: "/nowhere/password" } },
+    },
+  },
+  default_issuer: "ca",
+};
+
+async function homeWithSpec(): Promise<Home> {
+  const home = await makeHome(CONFIG);
+  await home.write("web", `subject: web.internal\noutputs:\n  - { format: key, path: ${home.folder}/web.key }\n`);
+  return home;
+}
+
+const OFFLINE = /^certagent: no agent runs: this is told from what is on disk\ncertagent: hint: .*\n$/;
+
+test("status tells from disk, says so, and leaves no trace", async () => {
+  await using home = await homeWithSpec();
+
+  const { code, stdout, stderr } = await certagent(home, "status");
+
+  expect(stdout).toMatch(/^NAME +STATE +PROVEN +EXPIRES +NEXT +LAST FAILURE\nweb +pending +- +- +issue now +-\n/);
+  expect(stdout).toContain("\nweb is pending: nothing was issued yet\n");
+  expect(stderr).toMatch(OFFLINE);
+  expect(code).toBe(3);
+  expect(await readdir(home.folder)).toEqual(["certagent.yaml", "specs"]);
+});
+
+test("status --json from disk is the document of the contract", async () => {
+  await using home = await homeWithSpec();
+
+  const { stdout } = await certagent(home, "status", "--json");
+
+  expect(JSON.parse(stdout)).toMatchObject({
+    agent: { running: false, pid: null, since: null, apply: null },
+    certificates: [{ name: "web", spec: join(home.specs, "web.yaml"), state: "pending", leaf: null, failure: null }],
+  });
+});
+
+test("plan tells from disk, says so, and leaves no trace", async () => {
+  await using home = await homeWithSpec();
+
+  const { code, stdout, stderr } = await certagent(home, "plan");
+
+  expect(stdout).toMatch(/^web: issue now, nothing was issued yet\n( {2}- .+\n)+$/);
+  expect(stderr).toMatch(OFFLINE);
+  expect(code).toBe(0);
+  expect(await readdir(home.folder)).toEqual(["certagent.yaml", "specs"]);
+});
+
+test("plan --json from disk is the document of the contract", async () => {
+  await using home = await homeWithSpec();
+
+  const { stdout } = await certagent(home, "plan", "--json", "web");
+
+  expect(JSON.parse(stdout)).toEqual({
+    certificates: [
+      { name: "web", action: "issue", because: expect.any(String), at: expect.any(String), steps: expect.any(Array) },
+    ],
+  });
+});
+
+test.each(["status", "plan", "once"])("%s of a spec that does not exist ends with 2", async (command) => {
+  await using home = await homeWithSpec();
+
+  const { code, stdout, stderr } = await certagent(home, command, "wbe");
+
+  expect(stderr).toContain('There is no spec "wbe"');
+  expect([code, stdout]).toEqual([2, ""]);
+});
+
+test.each(["status", "plan", "once"])(
+  "%s without a folder of specs is one clear line, and ends with 1",
+  async (command) => {
+    await using home = await makeHome(CONFIG);
+    const options = [...home.options, "--specs", join(home.folder, "nowhere")];
+
+    const { code, stdout, stderr } = await certagent({ options }, command);
+
+    expect(stderr).toMatch(/^\S+ ?Cannot read "\S+\/nowhere": no such file or folder\b.*\n(certagent: hint: .*\n)?$/);
+    expect([code, stdout]).toEqual([1, ""]);
+  },
+);
+
+test("renew without a daemon says how to start one, and ends with 1", async () => {
+  await using home = await homeWithSpec();
+
+  const { code, stdout, stderr } = await certagent(home, "renew", "web");
+
+  expect(stderr).toMatch(/^certagent: Cannot renew: no agent answers in "\S+"\ncertagent: hint: start it .*\n$/);
+  expect([code, stdout]).toEqual([1, ""]);
+});
+
+test.each(["status", "renew"])("%s of somebody who may not ask is one clear line, and ends with 1", async (command) => {
+  await using home = await homeWithSpec();
+  await chmod(home.folder, 0o755);
+  await mkdir(join(home.runtime, "control"), { recursive: true, mode: 0o700 });
+  const argv = [process.execPath, await bundled(), command, ...home.options, ...(command === "renew" ? ["web"] : [])];
+
+  const { code, stdout, stderr } = await asNobody(argv);
+
+  expect(stderr).toMatch(
+    /^certagent: Cannot ask the agent at "\S+": permission denied\ncertagent: hint: run this as root/,
+  );
+  expect(stderr.split("\n")).toHaveLength(3);
+  expect([code, stdout]).toEqual([1, ""]);
+});
+
+/** The sources and Node must be readable for all: the bundle lies in a folder of root's. */
+async function asNobody(argv: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const shown = join(argv[1] ?? "", "..");
+  await chmod(shown, 0o755);
+  return await new Promise((resolve) => {
+    execFile("setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", ...argv], (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === "number" ? error.code : 0, stdout, stderr });
+    });
+  });
+}
+
+test("check names what is wrong, where, and what to write", async () => {
+  await using home = await homeWithSpec();
+  await home.write("bad", "subject: bad.internal\noutputs:\n  - { format: key, path: /tmp/bad.key, mode: 0640 }\n");
+
+  const people = await certagent(home, "check");
+  const scripts = await certagent(home, "check", "--json");
+
+  expect(people.stdout).toMatch(
+    /\/bad\.yaml:3:\d+: .*mode.*\n {2}hint: .*"0640".*\n(.*\n)*3 files, 1 problem, \d warnings?\n$/,
+  );
+  expect(JSON.parse(scripts.stdout)).toMatchObject({
+    ok: false,
+    files: 3,
+    problems: [{ file: join(home.specs, "bad.yaml"), line: 3, key: "outputs[0].mode", hint: expect.any(String) }],
+  });
+  expect([people.code, scripts.code, people.stderr, scripts.stderr]).toEqual([1, 1, "", ""]);
+});
+
+test("check of what is right ends with 0, of a missing file with 1", async () => {
+  await using home = await homeWithSpec();
+
+  expect(await certagent(home, "check")).toMatchObject({ code: 0, stderr: "" });
+  expect(await certagent(home, "check", join(home.folder, "missing.yaml"))).toMatchObject({ code: 1, stderr: "" });
+});
+
+test("once ends with 1 where nothing could be issued, and its log says why", async () => {
+  await using home = await homeWithSpec();
+
+  const { code, stdout, stderr } = await certagent(home, "once");
+
+  expect(stdout).toMatch(/^NAME .*\nweb +failing /);
+  expect(stderr).toMatch(
+    /^<4>cannot get a certificate certificate=web code=CREDENTIAL_MISSING .* attempt=1 try_again=\S+$/m,
+  );
+  expect(code).toBe(1);
+});
+
+test.each(["run", "once"])("%s --apply broker says that this version has none, and ends with 1", async (command) => {
+  await using home = await homeWithSpec();
+
+  const { code, stderr } = await certagent(home, command, "--apply", "broker");
+
+  expect(stderr).toMatch(/^<3>Cannot apply through a broker: .* hint="leave out --apply, or use --apply direct"\n$/);
+  expect(code).toBe(1);
+});
+
+test("--log-level debug shows the cause of an error, and its absence no stack", async () => {
+  await using home = await makeHome(CONFIG);
+  const options = [...home.options, "--specs", join(home.folder, "nowhere")];
+
+  expect((await certagent({ options }, "plan")).stderr).not.toContain("cause:");
+  expect((await certagent({ options }, "plan", "--log-level", "debug")).stderr).toMatch(
+    /^certagent: cause: Error: ENOENT/m,
+  );
+});
