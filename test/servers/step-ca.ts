@@ -49,6 +49,8 @@ export interface StepCa extends AsyncDisposable {
   refusals(): readonly string[];
   /** Paths that were asked for, without queries, oldest first. */
   requests(): readonly string[];
+  /** How long it worked on each request for a path, as its log says, oldest first. */
+  durations(path: string): readonly Milliseconds[];
   readonly pid: number;
 }
 
@@ -118,6 +120,8 @@ export async function startStepCa(options: StepCaOptions = {}): Promise<StepCa> 
       const paths = lines().flatMap(({ path }) => (typeof path === "string" ? (path.split("?")[0] ?? "") : []));
       return paths.filter((path) => path !== "/health");
     },
+    durations: (path) =>
+      lines().flatMap((line) => (line["path"] === path ? Number(line["duration-ns"]) / 1_000_000 : [])),
     get pid() {
       return daemon?.pid ?? 0;
     },

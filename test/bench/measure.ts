@@ -1,0 +1,161 @@
+/** What is measured, in which order. */
+import { type Milliseconds, pause, SECOND, systemClock } from "../../src/base/time.ts";
+import type { Home } from "../servers/program.ts";
+import { type BenchHost, filesIn, startHost } from "./bench-host.ts";
+import { type Event, SETTLING, startBareNode, startMeasured } from "./measured-agent.ts";
+import { cpuOf, type Memory, memoryOf, type Rest, restOf } from "./process-figures.ts";
+import { cpuOfRenewal, memoryOfDaemons } from "./step.ts";
+import { median } from "./table.ts";
+
+export interface Scale {
+  readonly specs: number;
+  /** How often each thing is measured. */
+  readonly rounds: number;
+  /** How long the idle agent is looked at. */
+  readonly idle: Milliseconds;
+  /** The file that is measured. */
+  readonly bundle: string;
+}
+
+export interface Figures {
+  /** The process that minted all. */
+  readonly minted: Memory;
+  readonly one: Life;
+  readonly all: Life;
+  /** The same without services, as a client that only writes files. */
+  readonly plain: Life;
+  readonly drop: Drop;
+  readonly rest: Rest;
+  /** As many `step ca renew --daemon` as there are specs, and the processor time of one `step ca renew`. */
+  readonly step: { readonly memory: Memory; readonly cpu: Milliseconds };
+  /** From the start of a Node that does nothing to its end. */
+  readonly bareNode: Milliseconds;
+}
+
+/** Starts the servers, measures everything, and ends them. `tell` hears of each step. */
+export async function measure(scale: Scale, tell: (step: string) => void): Promise<Figures> {
+  const { specs, rounds, bundle } = scale;
+  const names = numbered("web", specs);
+  const [alone, dropped, strange] = ["alone.internal", numbered("dropped", rounds), numbered("strange", rounds)];
+  await using host = await startHost([...names, alone, ...dropped, ...strange]);
+  const homes = {
+    all: await host.home(names, "served"),
+    one: await host.home([alone], "served"),
+    plain: await host.home(names, "files"),
+  };
+
+  tell(`minting ${specs} certificates`);
+  const minted = await mint(homes.all, names, "proven", bundle);
+  tell(`${specs} specs: starting, and renewing all`);
+  const all = await live(homes.all, names, "proven", scale);
+  tell("one spec: starting, and renewing it");
+  await mint(homes.one, [alone], "proven", bundle);
+  const one = await live(homes.one, [alone], "proven", scale);
+  tell(`${specs} specs without services: starting, and renewing all`);
+  await mint(homes.plain, names, "deployed", bundle);
+  const plain = await live(homes.plain, names, "deployed", scale);
+  tell("dropping a spec");
+  const drop = await dropSpecs(host, homes.one, dropped, strange, bundle);
+  tell(`${specs} specs: looking at the idle agent for ${scale.idle / SECOND} s`);
+  const rest = await idle(homes.all, scale);
+  tell(`${specs} times step ca renew`);
+  const pairs = names.map((name) => filesIn(homes.plain, name));
+  const step = { cpu: await cpuOfRenewal(host.ca, pairs), memory: await memoryOfDaemons(host.ca, pairs) };
+  const bareNode = median(await repeatedly(rounds, startBareNode));
+  return { minted, one, all, plain, drop, rest, step, bareNode };
+}
+
+function numbered(word: string, count: number): readonly string[] {
+  return Array.from({ length: count }, (_, index) => `${word}-${index}.internal`);
+}
+
+async function repeatedly<Result>(times: number, act: (round: number) => Promise<Result>): Promise<readonly Result[]> {
+  const results: Result[] = [];
+  for (let round = 0; round < times; round++) results.push(await act(round));
+  return results;
+}
+
+function medianOf<Key extends string>(records: readonly Readonly<Record<Key, number>>[], keys: readonly Key[]) {
+  return Object.fromEntries(keys.map((key) => [key, median(records.map((one) => one[key]))])) as Record<Key, number>;
+}
+
+const MEMORY = ["rss", "pss", "dirty"] as const;
+
+async function mint(home: Home, names: readonly string[], event: Event, bundle: string): Promise<Memory> {
+  await using agent = await startMeasured(home, bundle);
+  await agent.told(event, names);
+  await pause(SETTLING);
+  return memoryOf(agent.pid);
+}
+
+/** An agent that finds its certificates: it starts, does nothing for a while, and renews all. */
+export interface Life {
+  readonly ready: Milliseconds;
+  readonly idle: Memory;
+  readonly renewal: Milliseconds;
+  readonly renewed: Memory;
+  /** The processor time of one of the renewals. */
+  readonly cpu: Milliseconds;
+}
+
+/** The medians of several lives. */
+async function live(home: Home, names: readonly string[], event: Event, { rounds, bundle }: Scale): Promise<Life> {
+  const lives = await repeatedly(rounds, async (): Promise<Life> => {
+    await using agent = await startMeasured(home, bundle);
+    await pause(SETTLING);
+    const idle = memoryOf(agent.pid);
+    agent.forget();
+    const [began, used] = [systemClock.monotonic(), cpuOf(agent.pid)];
+    agent.renewAll();
+    await agent.told(event, names);
+    const renewal = systemClock.monotonic() - began;
+    await pause(SETTLING);
+    const cpu = (cpuOf(agent.pid) - used) / names.length;
+    return { ready: agent.readyAfter, idle, renewal, cpu, renewed: memoryOf(agent.pid) };
+  });
+  return {
+    ...medianOf(lives, ["ready", "renewal", "cpu"]),
+    idle: medianOf(
+      lives.map((life) => life.idle),
+      MEMORY,
+    ),
+    renewed: medianOf(
+      lives.map((life) => life.renewed),
+      MEMORY,
+    ),
+  };
+}
+
+export interface Drop {
+  /** From the rename of the spec to its place until the new certificate was seen to be served. */
+  readonly proven: Milliseconds;
+  /** What the CA needed to sign by its own log, and nginx from a reload until it served another pair. */
+  readonly others: Milliseconds;
+}
+
+async function dropSpecs(
+  host: BenchHost,
+  home: Home,
+  dropped: readonly string[],
+  strange: readonly string[],
+  bundle: string,
+): Promise<Drop> {
+  await using agent = await startMeasured(home, bundle);
+  await pause(SETTLING);
+  const drops = await repeatedly(dropped.length, async (round): Promise<Drop> => {
+    const name = dropped[round] ?? "";
+    const began = systemClock.monotonic();
+    await host.drop(home, name, "served");
+    await agent.told("proven", [name]);
+    const proven = systemClock.monotonic() - began;
+    const reload = await host.reloadTime(strange[round] ?? "");
+    return { proven, others: reload + (host.ca.durations("/sign").at(-1) ?? Number.NaN) };
+  });
+  return medianOf(drops, ["proven", "others"]);
+}
+
+async function idle(home: Home, { bundle, idle: span }: Scale): Promise<Rest> {
+  await using agent = await startMeasured(home, bundle);
+  await pause(SETTLING);
+  return await restOf(agent.pid, span);
+}
