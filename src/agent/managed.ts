@@ -123,6 +123,7 @@ async function act(memory: Memory, next: Exclude<Plan, { kind: "wait" }>, signal
     if (!signal.aborted) fail(memory, step, error);
   }
   await save(memory);
+  await tellStreak(memory, step, signal);
 }
 
 /** Issues in turn with the other specs of the issuer. */
@@ -134,4 +135,13 @@ async function issuing(memory: Memory, next: Plan & { kind: "issue" }, signal: A
 /** Removes generations that nothing needs any more, once the newest is in force. */
 async function tidy({ generations, newest, apply }: Memory): Promise<void> {
   if (newest !== null && apply.deployed === newest.number) await generations.prune([newest.number]);
+}
+
+/** The root side knows of what fails there; that no certificate can be had it has to be told, for `hooks.failed`. */
+async function tellStreak({ world, name, facts, desired }: Memory, step: Step, signal: AbortSignal): Promise<void> {
+  if (step !== "issue" || facts.failures.issue?.attempts !== 1 || desired.hooks.failed === null) return;
+  await world.applier.failed(name, signal).catch((error: unknown) => {
+    const { message, hint } = asAgentError(error);
+    world.log.warning("the failed hook failed", { certificate: name, reason: message, hint });
+  });
 }

@@ -9,7 +9,7 @@ import type { Layout } from "../store/layout.ts";
 import type { Certificate } from "../x509/certificate.ts";
 import { createAccessResolver } from "./access.ts";
 import { adoptPair } from "./adopt.ts";
-import { applyNewest } from "./apply.ts";
+import { applyNewest, streakOfIssuing } from "./apply.ts";
 import { createCoalesce } from "./coalesce.ts";
 import { createLocks } from "./lock.ts";
 import { createOutputsObserver } from "./observe.ts";
@@ -114,6 +114,12 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
         const generations = generationsOf(name);
         await finish(host, name, desired, records, generations);
         return await applyNewest({ host, records, generations, desired, signal });
+      });
+    },
+    failed: async (name, signal) => {
+      await ready();
+      await withLock(name, async () => {
+        await streakOfIssuing({ host, records, desired: await specOf(name), signal });
       });
     },
   };

@@ -110,9 +110,9 @@ async function settleDown(applying: Applying, progress: Progress, failure: Failu
 
 /** `hooks.failed` is run once for a streak of failures. */
 async function tellStreak(applying: Applying, progress: Progress, failure: Failure | null): Promise<void> {
-  const { host, desired, signal } = applying;
   const isFailing = failure !== null;
   if (progress.record.failing === isFailing) return;
+  const { host, desired, signal } = applying;
   try {
     await keep(applying, progress, { failing: isFailing });
     if (isFailing && (await runHook(host, desired, "failed", signal))) progress.actions.push("ran the failed hook");
@@ -120,4 +120,14 @@ async function tellStreak(applying: Applying, progress: Progress, failure: Failu
     signal.throwIfAborted();
     host.log.warning("the failed hook failed", { certificate: desired.name, error: failureOf(error).message });
   }
+}
+
+/** A streak of failures began before there was anything to apply. Ends, as every streak, with an apply that went well. */
+export async function streakOfIssuing(applying: Omit<Applying, "generations">): Promise<void> {
+  const { host, records, desired, signal } = applying;
+  const record = await records.read(desired.name);
+  if (record.failing) return;
+  await records.write(desired.name, { ...record, failing: true });
+  if (await runHook(host, desired, "failed", signal))
+    host.log.info("ran the failed hook", { certificate: desired.name });
 }

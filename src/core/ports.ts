@@ -272,4 +272,6 @@ export interface Applier {
   adopt(name: string, signal: AbortSignal): Promise<Adopted | undefined>;
   /** Makes outputs and services true for the newest staged generation. Safe to repeat. */
   apply(name: string, signal: AbortSignal): Promise<ApplyReport>;
+  /** Told when no certificate could be had: runs `hooks.failed`, once a streak of failures, whosever they are. */
+  failed(name: string, signal: AbortSignal): Promise<void>;
 }

@@ -123,6 +123,7 @@ export function modelHost(scenario: Scenario, time: SimulatedTime): ModelHost {
         return new Map(await Promise.all(names.map(async (name) => [name, await observe(name, layout)] as const)));
       },
       adopt: () => Promise.resolve(undefined),
+      failed: () => Promise.resolve(),
       apply: (name) => apply(name, layout),
     }),
     prove: async (target, fingerprint): Promise<Sighting> => {

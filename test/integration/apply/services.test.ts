@@ -261,6 +261,21 @@ test("hooks: before and after once a change, failed once a streak", async () => 
   expect((await trace(host)).filter((line) => line === "failed web")).toHaveLength(1);
 });
 
+test("the failed hook is told once of a streak in which no certificate could be had, and again of the next", async () => {
+  await using host = await makeHost();
+  const failed = ["/bin/sh", "-c", `echo $CERTAGENT_NAME >> ${host.folder}/trace`];
+  host.desired = { ...host.desired, hooks: { before: null, after: null, failed } };
+  const applier = await host.open();
+
+  await applier.failed(NAME, never);
+  await applier.failed(NAME, never);
+  await host.issue();
+  await applier.apply(NAME, never);
+  await applier.failed(NAME, never);
+
+  expect(await trace(host)).toEqual([NAME, NAME]);
+});
+
 test("a before hook that fails stops the change untouched", async () => {
   await using host = await makeHost();
   host.desired = { ...host.desired, hooks: { before: ["/bin/false"], after: null, failed: null } };
