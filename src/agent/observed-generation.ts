@@ -19,7 +19,7 @@ export function observedGeneration({ number, request, chain, issuedAt }: Generat
   };
 }
 
-/** Reads each generation once, as they never change. */
+/** Reads each generation once, as they never change; one that cannot be read is tried again each time. */
 export interface GenerationCache {
   /** The newest that can be read; null where there is none. */
   newest(): Promise<ObservedGeneration | null>;
@@ -28,13 +28,13 @@ export interface GenerationCache {
 }
 
 export function generationCache(generations: Generations): GenerationCache {
-  const known = new Map<number, ObservedGeneration | null>();
+  const known = new Map<number, ObservedGeneration>();
 
   const load = async (number: number): Promise<ObservedGeneration | null> => {
     const cached = known.get(number);
     if (cached !== undefined) return cached;
     const read = await generations.read(number).then(observedGeneration, () => null);
-    known.set(number, read);
+    if (read !== null) known.set(number, read);
     return read;
   };
 

@@ -2,6 +2,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { AgentError } from "../base/errors.ts";
+import { fileError, isMissing } from "../base/file-error.ts";
 import { removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
@@ -37,7 +38,7 @@ const schema = z.object({
 
 /** The generations of one spec: a file each, `NUMBER.json`, in a folder of their own. */
 export interface Generations {
-  /** All numbers, ascending. */
+  /** All numbers, ascending. Throws `STATE_UNUSABLE` where the folder is there and cannot be read. */
   list(): Promise<readonly number[]>;
   /** The newest number; undefined where there is none. */
   newest(): Promise<number | undefined>;
@@ -49,7 +50,10 @@ export interface Generations {
   stage(draft: Omit<Generation, "number">, after?: number | null): Promise<Generation>;
   /** Removes all but the newest three and those to protect. */
   prune(protect: readonly number[]): Promise<void>;
-  /** The key whose request may have left this host without an answer; undefined where there is none. */
+  /**
+   * The key whose request may have left this host without an answer; undefined where there is none, or a damaged one.
+   * Throws `DEPLOY_FAILED` where it is there and cannot be read.
+   */
   pendingKey(): Promise<PrivateKey | undefined>;
   /** Keeps a key, durable when it resolves, before its request leaves the host. */
   keepPendingKey(key: PrivateKey): Promise<void>;
@@ -62,7 +66,11 @@ export function openGenerations(folder: string): Generations {
   const reservedPath = join(folder, "reserved");
 
   const list = async (): Promise<readonly number[]> => {
-    const names = await readdir(folder).catch(() => []);
+    const names = await readdir(folder).catch((error: unknown) => {
+      // Only a folder that is not there holds no generation: anything else must not cost an issuance.
+      if (isMissing(error)) return [];
+      throw fileError("read", folder, error, "STATE_UNUSABLE");
+    });
     return names
       .flatMap((name) => /^(\d{1,9})\.json$/.exec(name)?.[1] ?? [])
       .map(Number)
@@ -95,8 +103,13 @@ export function openGenerations(folder: string): Generations {
       for (const number of old) await rm(pathOf(number), { force: true });
     },
     pendingKey: async () => {
+      // One that is there and cannot be read now is not replaced: a certificate may have been issued for it.
+      const bytes = await readBounded(pendingPath, KEY_LIMIT).catch((error: unknown) => {
+        if (isMissing(error)) return undefined;
+        throw error;
+      });
       try {
-        return parseKey((await readBounded(pendingPath, KEY_LIMIT)).toString("utf8"));
+        return bytes && parseKey(bytes.toString("utf8"));
       } catch {
         return undefined;
       }

@@ -1,0 +1,175 @@
+import { mkdir, mkdtempDisposable, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import type { Generation } from "../../../src/core/ports.ts";
+import { type Generations, openGenerations } from "../../../src/store/generations.ts";
+import { generateKey } from "../../../src/x509/key.ts";
+import { type IssuedLeaf, makePki, type Pki } from "../../servers/pki.ts";
+import { NOW, request } from "../core/given.ts";
+
+let pki: Pki;
+let issued: IssuedLeaf;
+beforeAll(async () => {
+  pki = await makePki();
+  issued = await pki.issue();
+});
+
+async function open() {
+  const home = await mkdtempDisposable(join(tmpdir(), "certagent-generations-"));
+  const folder = join(home.path, "generations", "web");
+  return { folder, generations: openGenerations(folder), [Symbol.asyncDispose]: home.remove };
+}
+
+function draft(changes: Partial<Generation> = {}): Omit<Generation, "number"> {
+  return { request, key: issued.key, chain: issued.chain, roots: pki.roots, issuedAt: NOW, via: "token", ...changes };
+}
+
+async function stageMany(generations: Generations, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await generations.stage(draft());
+}
+
+test("what was staged is read again as it was, by another process too", async () => {
+  await using state = await open();
+  const all = { ...request, lifetime: 86_400_000, key: "ec-p256" as const };
+
+  const staged = await state.generations.stage(draft({ request: all, via: "mtls" }));
+  const read = await openGenerations(state.folder).read(1);
+
+  expect(staged.number).toBe(1);
+  expect(read).toMatchObject({ number: 1, request: all, issuedAt: NOW, via: "mtls" });
+  expect(read.key.toPem()).toBe(issued.key.toPem());
+  expect(read.chain.map(({ fingerprint }) => fingerprint)).toEqual(issued.chain.map(({ fingerprint }) => fingerprint));
+  expect(read.roots.map(({ fingerprint }) => fingerprint)).toEqual(pki.roots.map(({ fingerprint }) => fingerprint));
+});
+
+test("nobody but the owner can read a generation or the folder that it is in", async () => {
+  await using state = await open();
+  await state.generations.stage(draft());
+
+  expect((await stat(join(state.folder, "1.json"))).mode & 0o777).toBe(0o600);
+  expect((await stat(state.folder)).mode & 0o777).toBe(0o700);
+});
+
+test("numbers count up, and follow what was deployed last although the state folder was lost", async () => {
+  await using state = await open();
+
+  const numbers = [
+    (await state.generations.stage(draft(), null)).number,
+    (await state.generations.stage(draft(), 1)).number,
+    (await state.generations.stage(draft(), 7)).number,
+    (await state.generations.stage(draft(), 3)).number,
+  ];
+
+  expect(numbers).toEqual([1, 2, 8, 9]);
+  expect(await state.generations.list()).toEqual([1, 2, 8, 9]);
+});
+
+test("numbers are listed by value, and other files in the folder are none", async () => {
+  await using state = await open();
+  await stageMany(state.generations, 11);
+  for (const name of ["12.json.unreadable", "x.json", "-1.json", ".13.json.tmp", "1234567890.json"]) {
+    await writeFile(join(state.folder, name), "{}");
+  }
+
+  expect(await state.generations.list()).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+  expect(await state.generations.newest()).toBe(11);
+});
+
+test("pruning keeps the newest three and what is protected", async () => {
+  await using state = await open();
+  await stageMany(state.generations, 6);
+
+  await state.generations.prune([2]);
+
+  expect(await state.generations.list()).toEqual([2, 4, 5, 6]);
+});
+
+test("a folder that is not there holds no generation, one that cannot be read is an error and costs no issuance", async () => {
+  await using state = await open();
+  expect(await state.generations.list()).toEqual([]);
+  expect(await state.generations.newest()).toBeUndefined();
+
+  await mkdir(join(state.folder, ".."), { recursive: true });
+  await writeFile(state.folder, "not a folder");
+
+  await expect(state.generations.list()).rejects.toMatchObject({ code: "STATE_UNUSABLE" });
+});
+
+test("a key is pending from before its request until its chain is staged", async () => {
+  await using state = await open();
+  expect(await state.generations.pendingKey()).toBeUndefined();
+
+  await state.generations.keepPendingKey(issued.key);
+  expect((await openGenerations(state.folder).pendingKey())?.keyId).toBe(issued.key.keyId);
+  expect((await stat(join(state.folder, "pending.key"))).mode & 0o777).toBe(0o600);
+
+  await state.generations.stage(draft());
+  expect(await state.generations.pendingKey()).toBeUndefined();
+});
+
+test("a damaged pending key is none, one that cannot be read is not taken for none", async () => {
+  await using state = await open();
+  await state.generations.keepPendingKey(issued.key);
+  await writeFile(join(state.folder, "pending.key"), issued.key.toPem().slice(0, 60));
+  expect(await state.generations.pendingKey()).toBeUndefined();
+
+  await using other = await open();
+  await mkdir(join(other.folder, "pending.key"), { recursive: true });
+  await expect(other.generations.pendingKey()).rejects.toMatchObject({ code: "DEPLOY_FAILED" });
+});
+
+test("the room that is reserved is free again once the generation is staged", async () => {
+  await using state = await open();
+
+  await state.generations.reserve();
+  const reserved = await readdir(state.folder);
+  await state.generations.stage(draft());
+
+  expect(reserved).toEqual(["reserved"]);
+  expect(await readdir(state.folder)).toEqual(["1.json"]);
+});
+
+const damages: readonly { readonly title: string; readonly damage: (text: string) => string; readonly code: string }[] =
+  [
+    { title: "a torn file", damage: (text) => text.slice(0, text.length / 2), code: "STATE_UNUSABLE" },
+    { title: "an empty file", damage: () => "", code: "STATE_UNUSABLE" },
+    { title: "bytes of anything", damage: () => "\u0000\u0001 garbage", code: "STATE_UNUSABLE" },
+    { title: "another schema", damage: (text) => text.replace('"schema":1', '"schema":2'), code: "STATE_UNUSABLE" },
+    {
+      title: "a damaged key",
+      damage: (text) => text.replace(/(PRIVATE KEY-----\\n.{20}).{8}/, "$1AAAAAAAA"),
+      code: "KEY_UNUSABLE",
+    },
+    {
+      title: "no certificate",
+      damage: (text) => text.replace(/"chain":"[^"]*"/, '"chain":""'),
+      code: "CHAIN_UNUSABLE",
+    },
+    {
+      title: "a torn certificate",
+      damage: (text) => text.replace(/("chain":".{200})[^"]*"/, '$1"'),
+      code: "CHAIN_UNUSABLE",
+    },
+  ];
+
+test.each(damages)("a generation with $title is refused with $code", async ({ damage, code }) => {
+  await using state = await open();
+  await state.generations.stage(draft());
+  const path = join(state.folder, "1.json");
+  const text = await readFile(path, "utf8");
+  expect(damage(text)).not.toBe(text);
+  await writeFile(path, damage(text));
+
+  await expect(state.generations.read(1)).rejects.toMatchObject({ code });
+});
+
+test("a key of another certificate is refused", async () => {
+  await using state = await open();
+  await state.generations.stage(draft({ key: await generateKey("ec-p256") }));
+
+  await expect(state.generations.read(1)).rejects.toMatchObject({
+    code: "KEY_UNUSABLE",
+    message: `Cannot use generation "${join(state.folder, "1.json")}": its key is not the certificate's`,
+  });
+});

@@ -1,0 +1,68 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempDisposable, readFile, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { run } from "../../../src/base/run.ts";
+import { lock } from "../../../src/store/lock.ts";
+
+async function open() {
+  const home = await mkdtempDisposable(join(tmpdir(), "certagent-lock-"));
+  return { path: join(home.path, "agent", "lock"), [Symbol.asyncDispose]: home.remove };
+}
+
+/** Another process that locks `path`, says so, and holds it until it is killed. */
+async function otherAgent(path: string): Promise<ChildProcess & { pid: number }> {
+  const source = (file: string): string => JSON.stringify(new URL(`../../../src/${file}`, import.meta.url).href);
+  const script = `
+    import { run } from ${source("base/run.ts")};
+    import { lock } from ${source("store/lock.ts")};
+    globalThis.held = await lock(${JSON.stringify(path)}, run);
+    console.log("locked");
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await once(child.stdout, "data");
+  return Object.assign(child, { pid: Number(child.pid) });
+}
+
+test("a state folder that another process holds is refused with its process id, and free as soon as that is killed", async () => {
+  await using state = await open();
+  const other = await otherAgent(state.path);
+
+  await expect(lock(state.path, run)).rejects.toMatchObject({
+    code: "LOCKED",
+    message: `Cannot use the state folder: another agent (process ${other.pid}) holds "${state.path}"`,
+    hint: "stop it first, or use a folder of its own with --state",
+  });
+
+  const ended = once(other, "exit");
+  other.kill("SIGKILL");
+  await ended;
+  await using held = await lock(state.path, run);
+  expect(held).toBeDefined();
+  expect(await readFile(state.path, "utf8")).toBe(`${process.pid}\n`);
+});
+
+test("within one process too only one holds the lock, and the next one does when it is given back", async () => {
+  await using state = await open();
+  const first = await lock(state.path, run);
+
+  await expect(lock(state.path, run)).rejects.toMatchObject({ code: "LOCKED" });
+  await first[Symbol.asyncDispose]();
+
+  await using second = await lock(state.path, run);
+  expect(second).toBeDefined();
+});
+
+test("the folder of the lock is made for its owner alone", async () => {
+  await using state = await open();
+
+  await using held = await lock(state.path, run);
+
+  expect(held).toBeDefined();
+  expect((await stat(join(state.path, ".."))).mode & 0o777).toBe(0o700);
+  expect((await stat(state.path)).mode & 0o777).toBe(0o600);
+});
