@@ -6,7 +6,7 @@ import type { Desired } from "../../../src/core/ports.ts";
 import { accessAt, leftovers, makeHost, NAME, never, pairAt } from "./harness.ts";
 
 const execute = promisify(execFile);
-const SCRIPT = join(import.meta.dirname, "apply-and-die.ts");
+const SCRIPT = join(import.meta.dirname, "../../kill/apply-and-die.ts");
 
 /** How a process ended that was to die at its n-th change. */
 async function applyAndDie(folder: string, layout: string, at: number): Promise<"killed" | "done"> {

@@ -2,8 +2,8 @@
  * A process that applies the newest generation and kills itself at its n-th change of the disk.
  * Arguments: the host's folder, the layout, n. Exits with 0 where it made fewer changes.
  */
-import { countFiles } from "./faults.ts";
-import { NAME, never, reopenHost } from "./harness.ts";
+import { countFiles } from "../integration/apply/faults.ts";
+import { NAME, never, reopenHost } from "../integration/apply/harness.ts";
 
 const [folder = "", layout = "files", at = "1"] = process.argv.slice(2);
 const die = (): Promise<never> => {
