@@ -41,9 +41,13 @@ export async function finishIntent(host: Host, name: string): Promise<"none" | "
   if (intent === undefined) return "none";
   let isWhole = true;
   for (const file of intent.files) {
-    await using folder = (await reach(dirname(file.path), file.owner, host.files)).folder;
-    if (!(await finishFile(host, folder, file))) isWhole = false;
-    await folder.sync();
+    try {
+      await using folder = (await reach(dirname(file.path), file.owner, host.files)).folder;
+      if (!(await finishFile(host, folder, file))) isWhole = false;
+      await folder.sync();
+    } catch {
+      isWhole = false; // what stands in the way there shows when the outputs are deployed again
+    }
   }
   if (!isWhole) return "partial";
   await removeIntent(host, name);

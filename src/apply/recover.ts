@@ -44,7 +44,8 @@ export async function finish(
 ): Promise<void> {
   if ((await finishIntent(host, name)) !== "partial" || desired === undefined) return;
   const number = await generations.newest();
-  if (number === undefined || desired.layout !== "files") return;
+  if (number === undefined) return;
+  if (desired.layout === "link") return await removeIntent(host, name); // the next apply switches the whole set
   const targets = await targetsOf(host, desired, await generations.read(number), await records.read(name));
   const changes = targets.filter((target) => !isTrue(target));
   await deployFiles(host, name, number, changes, () => {});

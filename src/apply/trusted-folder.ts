@@ -100,17 +100,12 @@ async function swap(old: Folder, next: Folder): Promise<Folder> {
   return next;
 }
 
-/**
- * Whether the folder is the file's owner's. Once that user has one, all below must be: the user could have moved
- * another's folder there.
- */
+/** Whether the way has come into folders of the file's owner: from there on that user may have made any link. */
 async function checkOwner(folder: Folder, owner: number, isOwners: boolean, files: Files): Promise<boolean> {
   const { uid } = await files.stat(folder.handle);
-  if (isOurs(uid) && !isOwners) return false;
-  if (Number(uid) === owner) return true;
-  const fact = isOwners
-    ? `it belongs to user ${uid} and lies in a folder of user ${owner}`
-    : `it belongs to user ${uid}, neither to root nor to the file's owner`;
+  if (Number(uid) === owner && !isOurs(uid)) return true;
+  if (isOurs(uid)) return isOwners;
+  const fact = `it belongs to user ${uid}, neither to root nor to the file's owner`;
   throw refused(folder.path, fact, `chown root ${folder.path}, or owner: "${uid}" for the output`);
 }
 

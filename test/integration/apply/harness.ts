@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createApplier, type RecoveringApplier } from "../../../src/apply/applier.ts";
 import type { Files } from "../../../src/base/atomic-file.ts";
+import { AgentError } from "../../../src/base/errors.ts";
 import type { Fields, Log } from "../../../src/base/log.ts";
 import { run } from "../../../src/base/run.ts";
-import { systemClock } from "../../../src/base/time.ts";
+import { type Clock, systemClock } from "../../../src/base/time.ts";
 import type { Desired, Generation, Output, Service } from "../../../src/core/ports.ts";
 import { formatNamed } from "../../../src/formats/index.ts";
 import { openGenerations } from "../../../src/store/generations.ts";
@@ -28,7 +29,7 @@ export interface TestHost extends AsyncDisposable {
   readonly log: string[];
   /** The spec in force; tests change it by assigning. */
   desired: Desired;
-  open(files?: Files): Promise<RecoveringApplier>;
+  open(files?: Files, system?: { clock?: Clock; onRun?: () => void }): Promise<RecoveringApplier>;
   /** Issues and stages the next generation. */
   issue(options?: { key?: PrivateKey; via?: string; notAfter?: number }): Promise<Generation>;
   path(file: string): string;
@@ -62,10 +63,10 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
     pki,
     log,
     desired: desiredIn(tls, change),
-    open: async (files) =>
+    open: async (files, { clock = systemClock, onRun } = {}) =>
       await createApplier({
         layout,
-        system: { clock: systemClock, run },
+        system: { clock, run: (...args) => (onRun?.(), run(...args)) },
         log: logInto(log),
         specs: async () => new Map([[NAME, host.desired]]),
         roots: async () => pki.roots,
@@ -120,7 +121,6 @@ export function shellService(
   const { preflightBy, reloadBy, aliveBy, ...rest } = change;
   const sh = async (script: string): Promise<void> => {
     const { exitCode, output: words } = await run(["/bin/sh", "-c", script], { timeout: 10_000 });
-    const { AgentError } = await import("../../../src/base/errors.ts");
     if (exitCode !== 0) throw new AgentError("RELOAD_FAILED", `Cannot run it: ${words.trim()}`);
   };
   return {

@@ -1,0 +1,142 @@
+import { execFileSync } from "node:child_process";
+import { utimes, writeFile } from "node:fs/promises";
+import { expect, test } from "vitest";
+import { nodeFiles } from "../../../src/base/atomic-file.ts";
+import { AgentError } from "../../../src/base/errors.ts";
+import { systemClock } from "../../../src/base/time.ts";
+import { makeHost, NAME, never, output, shellService } from "./harness.ts";
+
+test("a second look at what has not changed opens no file and starts no process", async () => {
+  await using host = await makeHost();
+  const acl = [{ tag: "user" as const, qualifier: "33", permissions: "r" }];
+  host.desired = { ...host.desired, outputs: [output("combined", host.path("web.pem"), { mode: 0o640, acl })] };
+  await host.issue();
+  let opened = 0;
+  const files = {
+    ...nodeFiles,
+    open: (...args: Parameters<typeof nodeFiles.open>) => ((opened += 1), nodeFiles.open(...args)),
+  };
+  let started = 0;
+  const later = { ...systemClock, now: () => systemClock.now() + 10_000 };
+  const applier = await host.open(files, { clock: later, onRun: () => (started += 1) });
+  await applier.apply(NAME, never);
+  await applier.observe([NAME], never);
+  [opened, started] = [0, 0];
+
+  const facts = (await applier.observe([NAME], never)).get(NAME);
+
+  expect(facts?.outputs[0]?.state).toBe("current");
+  expect([opened, started]).toEqual([0, 0]);
+});
+
+test("bytes that were changed without a trace in the times are seen", async () => {
+  await using host = await makeHost();
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await applier.observe([NAME], never);
+  await writeFile(host.path("web.crt"), "changed", { flag: "r+" });
+  await utimes(host.path("web.crt"), 1, 1);
+
+  const facts = (await applier.observe([NAME], never)).get(NAME);
+
+  expect(facts?.outputs[0]).toMatchObject({ state: "drifted", because: "was changed by somebody else" });
+});
+
+test("an older generation is stale, a foreign file foreign, a removed one missing", async () => {
+  await using host = await makeHost();
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await host.issue();
+  const stale = (await applier.observe([NAME], never)).get(NAME);
+  const outputs = [output("fullchain", host.path("other.crt")), output("key", host.path("gone.key"))];
+  await writeFile(host.path("other.crt"), (await host.pki.issue()).pem);
+  host.desired = { ...host.desired, digest: "2", outputs };
+
+  const facts = (await applier.observe([NAME], never)).get(NAME);
+
+  expect(stale?.outputs.map(({ state }) => state)).toEqual(["stale", "stale"]);
+  expect(facts?.outputs.map(({ state }) => state)).toEqual(["foreign", "missing"]);
+});
+
+test("an immutable folder is an obstacle before an issuance is spent, with chattr as the remedy", async () => {
+  await using host = await makeHost();
+  execFileSync("chattr", ["+i", host.tls]);
+  try {
+    const facts = (await (await host.open()).observe([NAME], never)).get(NAME);
+
+    expect(facts?.obstacle).toMatchObject({ code: "DEPLOY_FAILED", hint: expect.stringContaining("chattr") });
+  } finally {
+    execFileSync("chattr", ["-i", host.tls]);
+  }
+});
+
+test("a full disk is an obstacle before an issuance is spent, and no longer once there is room", async () => {
+  await using host = await makeHost();
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=128k,mode=755", "tmpfs", host.tls]);
+  try {
+    await writeFile(host.path("filler"), Buffer.alloc(100 * 1024));
+    const applier = await host.open();
+    const full = (await applier.observe([NAME], never)).get(NAME);
+    await writeFile(host.path("filler"), "");
+    const roomy = (await applier.observe([NAME], never)).get(NAME);
+
+    expect(full?.obstacle?.message).toContain("no space left on device");
+    expect(roomy?.obstacle).toBeNull();
+  } finally {
+    execFileSync("umount", [host.tls]);
+  }
+});
+
+test("a disk that is full when the files are written keeps the old pair", async () => {
+  await using host = await makeHost();
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=16k,mode=755", "tmpfs", host.tls]);
+  try {
+    await host.issue();
+    const applier = await host.open();
+    await applier.apply(NAME, never);
+    await writeFile(host.path("filler"), Buffer.alloc(4096));
+    await host.issue();
+
+    const report = await applier.apply(NAME, never);
+
+    expect(report).toMatchObject({ deployed: 1, files: "failed" });
+    expect(report.failure?.message).toContain("no space left on device");
+  } finally {
+    execFileSync("umount", [host.tls]);
+  }
+});
+
+test("a service without a unit is up or down by a connection to its probe's address", async () => {
+  await using host = await makeHost();
+  const target = { address: { host: "127.0.0.1", port: 1 }, starttls: "tls", serverName: null, timeout: 100 };
+  const service = { ...shellService({ probe: target }), liveness: async () => "unknown" as const };
+  host.desired = { ...host.desired, services: [service] };
+
+  const facts = (await (await host.open()).observe([NAME], never)).get(NAME);
+
+  expect(facts?.services).toEqual([{ type: "shell", liveness: "down", probe: target, reloaded: null }]);
+});
+
+test("what a service says it would never take is an obstacle", async () => {
+  await using host = await makeHost();
+  const obstacle = () => new AgentError("DEPLOY_FAILED", "Cannot use the key: others may read it");
+  host.desired = { ...host.desired, services: [{ ...shellService({}), obstacle }] };
+
+  const facts = (await (await host.open()).observe([NAME], never)).get(NAME);
+
+  expect(facts?.obstacle?.message).toBe("Cannot use the key: others may read it");
+});
+
+test("a folder that certagent made in a folder of the output's owner is used again", async () => {
+  await using host = await makeHost();
+  execFileSync("chown", ["nobody", host.tls]);
+  host.desired = { ...host.desired, outputs: [output("combined", host.path("new/web.pem"), { owner: "nobody" })] };
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await host.issue();
+
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 2, failure: null });
+});
