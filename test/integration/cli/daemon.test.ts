@@ -1,0 +1,279 @@
+/** `certagent run` as a service: what it hears and what it tells. No CA is needed to find that out. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { expect, test } from "vitest";
+import { pause } from "../../../src/base/time.ts";
+import { listenForNotifications, type NotifySocket } from "../../servers/notify-socket.ts";
+import { bundled, certagent, type Home, makeHome, startAgent } from "../../servers/program.ts";
+
+const CONFIG = {
+  issuers: {
+    ca: {
+      type: "step-ca",
+      url: "https://127.0.0.1:1",
+      root: { file: "/nowhere/root.pem" },
+      provisioner: { type: "jwk", name: "x", password: { file: "/nowhere/password" } },
+    },
+  },
+  default_issuer: "ca",
+};
+
+async function homeWithSpecs(...names: readonly string[]): Promise<Home> {
+  const home = await makeHome(CONFIG);
+  for (const name of names) await home.write(name, specOf(home, name));
+  return home;
+}
+
+function specOf(home: Home, name: string): string {
+  return `subject: ${name}.internal\noutputs:\n  - { format: key, path: ${home.folder}/${name}.key }\n`;
+}
+
+/** All that was told so far, once it holds the word; polled, as a manager that is slow does. */
+async function told(socket: NotifySocket, sofar: string[], word: string): Promise<readonly string[]> {
+  await expect.poll(() => sofar.push(...socket.received()) && sofar, { timeout: 15_000 }).toContain(word);
+  return sofar;
+}
+
+test("the service manager is told of start, reload, status and stop, without a word of Node on standard error", async () => {
+  await using home = await homeWithSpecs("web");
+  using socket = listenForNotifications(join(home.folder, "notify"));
+  await using agent = await startAgent(home, { level: "info", env: { NOTIFY_SOCKET: socket.address } });
+  const heard: string[] = [];
+  await told(socket, heard, "READY=1");
+  await told(socket, heard, "STATUS=0 of 1 certificates are as they should be; not so: web");
+
+  heard.length = 0;
+  agent.send("SIGHUP");
+  const [reloading] = await told(socket, heard, "READY=1");
+  expect(reloading).toMatch(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
+
+  const { code, stderr } = await agent.stop();
+  await told(socket, heard, "STOPPING=1");
+  expect(code).toBe(0);
+  expect(stderr.split("\n").filter((line) => line !== "" && !/^<\d>\w/.test(line))).toEqual([]);
+});
+
+test("the watchdog gets signs of life twice within its patience, however long the loop has nothing to do", async () => {
+  await using home = await homeWithSpecs();
+  using socket = listenForNotifications(join(home.folder, "notify"));
+  const env = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "1000000" };
+  await using _agent = await startAgent(home, { env });
+  const heard: string[] = [];
+
+  const signs = () => heard.push(...socket.received()) && heard.filter((word) => word === "WATCHDOG=1").length;
+
+  await expect.poll(signs, { timeout: 15_000 }).toBeGreaterThan(5);
+});
+
+test("a CA that never answers does not stop the signs of life", async () => {
+  const asked = Promise.withResolvers<void>();
+  const silent = createServer(() => asked.resolve()).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  await using home = await homeWithSpecs("web");
+  const root = { file: join(home.folder, "root.pem"), fingerprint: "0".repeat(64) };
+  await writeFile(join(home.folder, "password"), "secret");
+  const provisioner = { type: "jwk", name: "x", password: { file: join(home.folder, "password") } };
+  await home.configure({ issuers: { ca: { type: "step-ca", url: `https://127.0.0.1:${port}`, root, provisioner } } });
+  await home.write("web", `issuer: ca\n${specOf(home, "web")}`);
+  using socket = listenForNotifications(join(home.folder, "notify"));
+  await using _agent = await startAgent(home, { env: { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "200000" } });
+  await asked.promise;
+  socket.received();
+  const heard: string[] = [];
+
+  const signs = () => heard.push(...socket.received()) && heard.filter((word) => word === "WATCHDOG=1").length;
+  await expect.poll(signs, { timeout: 15_000 }).toBeGreaterThan(10);
+
+  silent.close();
+});
+
+test("a loop that hangs gives no sign of life", async () => {
+  await using home = await homeWithSpecs();
+  using socket = listenForNotifications(join(home.folder, "notify"));
+  const hang = encodeURIComponent('process.on("SIGUSR2",()=>{for(;;);})');
+  const NODE_OPTIONS = `--import=data:text/javascript,${hang}`;
+  const env = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "200000", NODE_OPTIONS };
+  await using agent = await startAgent(home, { env });
+  await told(socket, [], "WATCHDOG=1");
+
+  agent.send("SIGUSR2");
+  await pause(1000);
+  socket.received();
+  await pause(2000);
+
+  expect(socket.received()).toEqual([]);
+});
+
+test("SIGHUP and SIGUSR1 before anything is loaded are heard later, and open no inspector", async () => {
+  await using home = await homeWithSpecs("web");
+  const child = spawn(process.execPath, [await bundled(), "run", ...home.options], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const said = text(child.stderr);
+  const [SIGHUP, SIGUSR1] = [1n << 0n, 1n << 9n];
+  const catches = async (): Promise<boolean> => {
+    const mask = BigInt(`0x${/^SigCgt:\t(\w+)$/m.exec(await readFile(`/proc/${child.pid}/status`, "utf8"))?.[1]}`);
+    return (mask & SIGHUP) !== 0n && (mask & SIGUSR1) !== 0n;
+  };
+  while (!(await catches())) {}
+  child.kill("SIGHUP");
+  child.kill("SIGUSR1");
+  while ((await certagent(home, "plan")).stderr !== "") {}
+  child.kill("SIGTERM");
+
+  const [code] = await once(child, "exit");
+
+  expect(await said).toMatch(/^<6>reading everything again, and renewing every certificate signal=SIGHUP$/m);
+  expect(await said).not.toContain("Debugger");
+  expect(code).toBe(0);
+});
+
+test("SIGUSR1 writes a line of status for each certificate", async () => {
+  await using home = await homeWithSpecs("mail", "web");
+  await using agent = await startAgent(home, { level: "info" });
+  await agent.until("both were tried", (all) => [...all.values()].every(({ state }) => state === "failing"));
+
+  agent.send("SIGUSR1");
+
+  const lines = () => agent.journal().filter((line) => line.startsWith("<6>status "));
+  await expect
+    .poll(lines)
+    .toEqual([
+      expect.stringMatching(
+        /^<6>status certificate=mail state=failing because="[^"]+" next=issue at=\S+ code=CREDENTIAL_/,
+      ),
+      expect.stringMatching(
+        /^<6>status certificate=web state=failing because="[^"]+" next=issue at=\S+ code=CREDENTIAL_/,
+      ),
+    ]);
+});
+
+test("a spec that is dropped, edited and removed is seen within moments", async () => {
+  await using home = await homeWithSpecs();
+  await using agent = await startAgent(home);
+
+  await home.write("web", specOf(home, "web"));
+  await agent.until("it is there", (all) => all.has("web"));
+  await home.write("web", specOf(home, "other"));
+  await agent.until("it has the other subject", (all) => all.get("web")?.subject === "other.internal");
+  await home.remove("web");
+  await agent.until("it is gone", (all) => !all.has("web"));
+});
+
+test("a folder of specs that is made after the start is seen", async () => {
+  await using home = await makeHome(CONFIG);
+  await rm(home.specs, { recursive: true });
+  await using agent = await startAgent(home);
+
+  await mkdir(home.specs);
+  await home.write("web", specOf(home, "web"));
+
+  await agent.until("it is there", (all) => all.has("web"));
+});
+
+test("a second agent, and once beside an agent, end with 1 and name the first", async () => {
+  await using home = await homeWithSpecs("web");
+  await using agent = await startAgent(home);
+
+  for (const command of ["run", "once"]) {
+    const { code, stderr } = await certagent(home, command);
+
+    expect(stderr).toContain(`another agent (process ${agent.pid}) holds`);
+    expect(code).toBe(1);
+  }
+});
+
+test("status, plan and renew are answered by the agent, with the exit codes of the contract", async () => {
+  await using home = await homeWithSpecs("web");
+  await using agent = await startAgent(home);
+  await agent.until("it was tried", (all) => all.get("web")?.state === "failing");
+
+  const status = await certagent(home, "status");
+  const plan = await certagent(home, "plan", "web");
+  const renew = await certagent(home, "renew", "--all");
+  const unknown = await certagent(home, "renew", "wbe");
+
+  expect(status.stdout).toMatch(
+    /^NAME .*\nweb +failing +- +- +issue in \d+ s +CREDENTIAL_MISSING .*\n\nweb is failing: /,
+  );
+  expect([status.code, status.stderr]).toEqual([3, ""]);
+  expect(plan.stdout).toMatch(/^web: wait in \d+ s, Cannot mint: /);
+  expect([plan.code, plan.stderr]).toEqual([0, ""]);
+  expect(renew.stdout).toMatch(/^web: not renewed, failing: Cannot mint: .*\n {2}hint: /);
+  expect([renew.code, renew.stderr]).toEqual([1, expect.stringMatching(/^certagent: web: Cannot mint: .*\n$/)]);
+  expect([unknown.code, unknown.stdout, unknown.stderr]).toEqual([2, "", expect.stringContaining('no spec "wbe"')]);
+  expect(JSON.parse((await certagent(home, "status", "--json")).stdout)).toMatchObject({
+    agent: { running: true, pid: agent.pid, apply: "direct" },
+    certificates: [{ name: "web", state: "failing", failure: { code: "CREDENTIAL_MISSING" } }],
+  });
+});
+
+test.each(["unread", "closed"] as const)("output that is %s holds up nothing, and the end neither", async (output) => {
+  await using home = await homeWithSpecs(...Array.from({ length: 40 }, (_, index) => `web-${index}`));
+  await using agent = await startAgent(home, { output });
+  await agent.until("all were tried", (all) => [...all.values()].every(({ state }) => state === "failing"));
+
+  // More than the pipe and the backlog take together: each SIGUSR1 is 40 lines of 150 bytes.
+  for (let round = 0; round < 150; round++) {
+    agent.send("SIGUSR1");
+    expect((await agent.status()).certificates).toHaveLength(40);
+  }
+
+  expect(await agent.stop()).toMatchObject({ code: 0 });
+});
+
+test("an environment that would let any CA in is refused", async () => {
+  await using home = await homeWithSpecs();
+  const env = { NODE_TLS_REJECT_UNAUTHORIZED: "0" };
+
+  await expect(startAgent(home, { env })).rejects.toThrow("NODE_TLS_REJECT_UNAUTHORIZED=0 is set");
+});
+
+test("status --watch, piped, shows it again when something changed, and ends when nobody reads", async () => {
+  await using home = await homeWithSpecs();
+  await using agent = await startAgent(home);
+  const argv = [await bundled(), "status", "--watch", "--json", ...home.options];
+  const watch = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] });
+  const names: string[][] = [];
+  let rest = "";
+  watch.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    const lines = `${rest}${chunk}`.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) names.push(JSON.parse(line).certificates.map(({ name }: { name: string }) => name));
+  });
+
+  await expect.poll(() => names, { timeout: 15_000 }).toEqual([[]]);
+  await home.write("web", specOf(home, "web"));
+  await expect.poll(() => names.at(-1), { timeout: 15_000 }).toEqual(["web"]);
+  watch.stdout.destroy();
+  await home.write("web", specOf(home, "other"));
+
+  await once(watch, "exit");
+  expect((await agent.status()).agent.running).toBe(true);
+});
+
+test("status --watch on a terminal redraws in place", async () => {
+  await using home = await homeWithSpecs("web");
+  await using _agent = await startAgent(home);
+  const command = `stty cols 60 rows 10; exec ${process.execPath} ${await bundled()} status --watch ${home.options.join(" ")}`;
+  const terminal = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"] });
+  let screen = "";
+  terminal.stdout.setEncoding("utf8").on("data", (chunk: string) => (screen += chunk));
+
+  const frames = () => screen.split("\x1b[H").slice(1);
+  await expect.poll(() => frames().length, { timeout: 15_000 }).toBeGreaterThan(2);
+  terminal.stdin.write("\x03");
+  await once(terminal, "exit");
+
+  for (const frame of frames().slice(0, -1)) {
+    const lines = frame.replaceAll(/\x1b\[[\d;]*[mKJ]/g, "").split("\r\n");
+    expect(lines[0]).toMatch(/^NAME +STATE +PROVEN/);
+    expect(lines.length).toBeLessThanOrEqual(10);
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(60);
+  }
+});
