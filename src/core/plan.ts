@@ -336,18 +336,21 @@ function needOf(
     return { action: "prove", at, because: `time to look at ${service.type} again`, routine: true };
   }
   const retry = tryAt(observed.facts, "prove", now) ?? now;
+  const reload = Math.max(retry, tryAt(observed.facts, "apply", now) ?? now);
   const { reloaded } = facts;
   if (service.passive || (reloaded?.generation === generation.number && reloaded.failure === null)) {
     const streak = observed.facts.failures.prove;
     const because = streak?.message ?? `${service.type} has not been seen to serve generation ${generation.number}`;
-    const again = !service.passive && streak?.code === "SERVICE_STALE" && (reloaded?.at ?? 0) <= streak.at;
-    return { action: again ? "apply" : "prove", at: retry, because };
+    // A reload of the future was made by a clock that was ahead: it was long ago.
+    const wasBefore = streak !== null && reloaded !== null && (reloaded.at <= streak.at || reloaded.at > now);
+    if (!service.passive && streak?.code === "SERVICE_STALE" && wasBefore)
+      return { action: "apply", at: reload, because };
+    return { action: "prove", at: retry, because };
   }
   if (isGone) return { action: "prove", at: retry, because: `${service.type} is not running` };
   const opens = windowOpensAt(service, observed.servedUntil, now);
   if (opens > now) return { action: "apply", at: opens, because: `${service.type} waits for its maintenance window` };
-  const at = Math.max(retry, tryAt(observed.facts, "apply", now) ?? now);
-  return { action: "apply", at, because: `${service.type} has not taken generation ${generation.number}` };
+  return { action: "apply", at: reload, because: `${service.type} has not taken generation ${generation.number}` };
 }
 
 /** Whether a proof is of this generation. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
+import { DAY, HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
 import { NO_FACTS } from "../../../src/core/facts.ts";
 import { type Observed, plan } from "../../../src/core/plan.ts";
 import type { Desired } from "../../../src/core/ports.ts";
@@ -313,6 +313,35 @@ const rows: readonly Row[] = [
     }),
     kind: "apply",
     because: /still serves/,
+  },
+  {
+    title: "does not reload it again before the back-off of a failed deployment has passed",
+    observed: settled({
+      facts: {
+        ...unproven,
+        failures: {
+          issue: null,
+          apply: streak({ code: "DEPLOY_FAILED", at: NOW, tryAt: NOW + HOUR }),
+          prove: streak({ code: "SERVICE_STALE", message: "still serves", at: NOW - HOUR, tryAt: NOW }),
+        },
+      },
+    }),
+    kind: "wait",
+    because: /still serves/,
+    next: "apply",
+    until: NOW + MINUTE,
+  },
+  {
+    title: "reloads again although the last reload lies in the future: the clock was ahead then",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ reloaded: { generation: 3, at: NOW + DAY, failure: null } })] }),
+      facts: {
+        ...unproven,
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", at: NOW - HOUR, tryAt: NOW }) },
+      },
+    }),
+    kind: "apply",
+    because: /refused/,
   },
   {
     title: "looks again after that reload",
