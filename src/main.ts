@@ -5,7 +5,7 @@
 import type { AgentSignal, Signals } from "./cli/signals.ts";
 
 // Before anything is loaded: until somebody listens, SIGHUP ends Node and SIGUSR1 opens its inspector.
-const signals = process.argv[2] === "run" || process.argv[2] === "once" ? holdSignals() : noSignals();
+const signals = ["run", "once", "demo"].includes(process.argv[2] ?? "") ? holdSignals() : noSignals();
 
 // Node's own warnings are no output of certagent. The daemon writes them into its log.
 process.removeAllListeners("warning");
@@ -36,6 +36,7 @@ const code = await certagent(argv, {
   signals,
   uid: process.geteuid?.() ?? 0,
   log: { isTerminal: isatty(2), isColoured: isColoured(2) },
+  program: [process.execPath, ...process.execArgv, process.argv[1] ?? ""],
   unread: unread.signal,
 });
 await flushed();

@@ -64,7 +64,7 @@ function splitOnce(arg: string): readonly [string, string?] {
 function optionOf(word: string, command: Command, options: readonly Option[]): Option {
   const option = options.find(({ name }) => word === `--${name}`);
   if (option !== undefined) return option;
-  const known = options.map(({ name }) => `--${name}`);
+  const known = options.filter(({ isHidden }) => !isHidden).map(({ name }) => `--${name}`);
   throw misused(`Unknown option "${word}" of "certagent ${command.name}"`, ...suggestion(word, known), helpOf(command));
 }
 

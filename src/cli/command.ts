@@ -14,12 +14,14 @@ export interface World {
   readonly clock: Clock;
   readonly run: Run;
   readonly print: Print;
-  /** The signals of this process, from its first moment on; only `run` and `once` have them. */
+  /** The signals of this process, from its first moment on; only `run`, `once` and `demo` have them. */
   readonly signals: Signals;
   /** The user that this process runs as. */
   readonly uid: number;
   /** Standard error, as far as the log has to know it. */
   readonly log: { readonly isTerminal: boolean; readonly isColoured: boolean };
+  /** What starts this program again: Node, its flags, the file. */
+  readonly program: readonly string[];
   /** Aborts when nobody reads standard output any more. */
   readonly unread: AbortSignal;
 }
@@ -34,6 +36,8 @@ export interface Option {
   /** The only values that it takes. */
   readonly choices?: readonly string[];
   readonly description: string;
+  /** Of certagent's own processes, not for people. */
+  readonly isHidden?: boolean;
 }
 
 export interface Command {

@@ -1,5 +1,6 @@
 import { check } from "./check.ts";
 import type { Command } from "./command.ts";
+import { demo } from "./demo.ts";
 import { help } from "./help.ts";
 import { once } from "./once.ts";
 import { plan } from "./plan.ts";
@@ -10,4 +11,4 @@ import { status } from "./status.ts";
 import { version } from "./version.ts";
 
 /** Everything that certagent can be asked to do, in the order of the help. Heavy modules are loaded by their `run`. */
-export const COMMANDS: readonly Command[] = [run, once, check, plan, status, renew, schema, help, version];
+export const COMMANDS: readonly Command[] = [run, once, check, plan, status, renew, schema, demo, help, version];

@@ -69,7 +69,7 @@ export function printCommandHelp(print: Print, command: Command): void {
   print.line(`  ${["certagent", name, operands, "[options]"].filter((word) => word !== "").join(" ")}`);
   print.line();
   for (const line of description.trim().split("\n")) print.line(line);
-  if (options.length > 0) {
+  if (options.some(({ isHidden }) => !isHidden)) {
     heading(print, "Options");
     printOptions(print, options);
   }
@@ -90,10 +90,12 @@ function heading(print: Print, text: string): void {
 
 function printOptions(print: Print, options: readonly Option[]): void {
   print.table(
-    options.map(({ name, value, choices, description, default: byDefault }) => {
-      const values = choices === undefined ? "" : `; ${choices.join(", ")}`;
-      const unlessTold = byDefault === undefined ? "" : ` (default ${byDefault})`;
-      return [`  --${name}${value === undefined ? "" : ` ${value}`}`, `${description}${values}${unlessTold}`];
-    }),
+    options
+      .filter(({ isHidden }) => !isHidden)
+      .map(({ name, value, choices, description, default: byDefault }) => {
+        const values = choices === undefined ? "" : `; ${choices.join(", ")}`;
+        const unlessTold = byDefault === undefined ? "" : ` (default ${byDefault})`;
+        return [`  --${name}${value === undefined ? "" : ` ${value}`}`, `${description}${values}${unlessTold}`];
+      }),
   );
 }

@@ -39,6 +39,11 @@ export interface Print {
   jsonLine(document: unknown): void;
   /** What goes to standard output while `draw` runs replaces what the screen shows. Terminals only. */
   redraw(draw: (print: Print) => void): void;
+  /**
+   * A last line that whatever comes next takes the place of; without pieces it goes away. Only on terminals with colour:
+   * everything that matters is told by the other lines.
+   */
+  progress(...pieces: readonly Text[]): void;
   /** What is no result: progress, warnings, what has to be known about the result. */
   note(message: string, hint?: string | null): void;
   /** What was thrown, for people. */
@@ -49,7 +54,13 @@ const PREFIX = "certagent: ";
 
 /** Prints to two channels. With `showCauses` errors tell what they came from. */
 export function createPrint(out: Channel, err: Channel, { showCauses = false } = {}): Print {
+  let hasProgress = false;
+  const wipe = (): void => {
+    if (hasProgress) out.write("\r\x1b[K");
+    hasProgress = false;
+  };
   const say = (text: string): void => {
+    wipe();
     for (const line of text.split("\n")) err.write(`${PREFIX}${printable(line)}\n`);
   };
   const note = (message: string, hint?: string | null): void => {
@@ -57,7 +68,23 @@ export function createPrint(out: Channel, err: Channel, { showCauses = false } =
     for (const line of hint?.split("\n") ?? []) say(`hint: ${line}`);
   };
   return {
-    ...printTo(out),
+    ...printTo({
+      ...out,
+      write: (text) => {
+        wipe();
+        out.write(text);
+      },
+    }),
+    progress: (...pieces) => {
+      if (!out.isTerminal || !out.isColoured) return;
+      if (pieces.length === 0) {
+        wipe();
+        return;
+      }
+      // A line that is as wide as the terminal would move the cursor to the next.
+      out.write(`\r${render(pieces, out, (out.size()?.columns ?? 80) - 1)}\x1b[K`);
+      hasProgress = true;
+    },
     redraw: (draw) => {
       const size = out.size() ?? { columns: 80, rows: 24 };
       const lines: string[] = [];
@@ -80,13 +107,7 @@ function printTo(
   columns = Number.POSITIVE_INFINITY,
 ): Pick<Print, "isTerminal" | "line" | "table" | "json" | "jsonLine"> {
   const line = (...pieces: readonly Text[]): void => {
-    let room = columns;
-    const shown = pieces.map((piece) => {
-      const text = printable(textOf(piece)).slice(0, room);
-      room -= text.length;
-      return typeof piece === "string" || !channel.isColoured ? text : `\x1b[${STYLES[piece.style]}m${text}\x1b[0m`;
-    });
-    channel.write(`${shown.join("").trimEnd()}\n`);
+    channel.write(`${render(pieces, channel, columns).trimEnd()}\n`);
   };
   return {
     isTerminal: channel.isTerminal,
@@ -98,6 +119,17 @@ function printTo(
     json: (document) => channel.write(`${JSON.stringify(document, null, 2)}\n`),
     jsonLine: (document) => channel.write(`${JSON.stringify(document)}\n`),
   };
+}
+
+/** Pieces one after the other, cut to so many columns. */
+function render(pieces: readonly Text[], { isColoured }: Pick<Channel, "isColoured">, columns: number): string {
+  let room = columns;
+  const shown = pieces.map((piece) => {
+    const text = printable(textOf(piece)).slice(0, room);
+    room -= text.length;
+    return typeof piece === "string" || !isColoured ? text : `\x1b[${STYLES[piece.style]}m${text}\x1b[0m`;
+  });
+  return shown.join("");
 }
 
 function textOf(piece: Text): string {
