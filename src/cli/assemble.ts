@@ -92,11 +92,3 @@ export async function assemble(
   const agent = createAgent({ clock, log, layout, applier, prove, specs: agentSide, createIssuer: newIssuer });
   return { agent, applier, layout };
 }
-
-/** The places under folders of one's own, for people who have no root. */
-export const DEFAULT_PLACES: Places = {
-  config: "/etc/certagent/certagent.yaml",
-  specs: "/etc/certagent.d",
-  state: "/var/lib/certagent",
-  runtime: "/run/certagent",
-};
