@@ -90,6 +90,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   const waiters = new Map<string, Set<(run: number) => void>>();
   /** Counts the runs of all certificates, to tell which began after a wish. */
   let runs = 0;
+  /** Reloads that still read. */
+  let reloads = 0;
   /** When everything is looked at again, due or not: drift is repaired within a minute. */
   let roundAt: Instant = 0;
   let rereadAt: Instant = 0;
@@ -194,8 +196,16 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   return {
     reread,
     reload: async () => {
-      await reread();
-      for (const one of all()) one.renew();
+      // What is being renewed at this instant is joined, although it may be done once the reading is.
+      const joined = all().filter((one) => one.isRenewing());
+      reloads += 1;
+      const isFirst = reloads === 1;
+      await reread().finally(() => {
+        reloads -= 1;
+      });
+      // One that came before and still reads asks for the renewals after this one came.
+      if (!isFirst) return;
+      for (const one of all()) if (!joined.includes(one)) one.renew();
       wake();
     },
     run: async (signal, onTick) => {
@@ -218,7 +228,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     names,
     status: (wanted) => (wanted.length > 0 ? wanted : names()).flatMap(statusOfName),
     plan: async (wanted, signal) => {
-      await Promise.all(chosen(wanted).map((one) => (busy.has(one.name) ? undefined : one.look(signal))));
+      const idle = chosen(wanted).filter((one) => !busy.has(one.name));
+      await Promise.all(idle.map((one) => one.look(signal)));
       return chosen(wanted).map((one) => planOf(one.view(), clock.now()));
     },
     renew: (wanted, onOutcome, signal) =>
