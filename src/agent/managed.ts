@@ -16,6 +16,8 @@ export interface ManagedCertificate {
   update(desired: Desired, broken: Streak | null): void;
   /** Asks for a renewal now. One that is asked for already is joined. */
   renew(): void;
+  /** Whether a renewal that was asked for waits for its first try, or is under way until it is deployed and looked at. */
+  isRenewing(): boolean;
   /** Something outside changed that may have mended what failed: forgets all back-off. */
   forgive(): void;
   /** Observes only. */
@@ -67,6 +69,7 @@ export async function manage(world: World, desired: Desired, broken: Streak | nu
       if (!memory.issuing) memory.wish = { ...memory.wish, attempted: false };
       dueAt = 0;
     },
+    isRenewing: () => memory.joinable || (memory.wish !== null && (memory.issuing || !memory.wish.attempted)),
     forgive: () => {
       memory.facts = { ...memory.facts, failures: NO_FACTS.failures };
       dueAt = 0;

@@ -57,15 +57,18 @@ export function modelCa(name: string, scenario: Scenario, time: SimulatedTime, a
   const issue = async (order: Order): Promise<Issued> => {
     const at = time.truth();
     const [fault = null] = caFaultsAt(scenario, at);
-    const { subject } = order.request;
+    const call: { -readonly [key in keyof CaCall]: CaCall[key] } = {
+      at,
+      subject: order.request.subject,
+      fault,
+      leaf: undefined,
+    };
+    calls.push(call);
     await turn();
     const refusal = refusalOf(fault, time, scenario);
-    if (refusal !== undefined) {
-      calls.push({ at, subject, fault, leaf: undefined });
-      throw refusal;
-    }
+    if (refusal !== undefined) throw refusal;
     const { chain } = await certify(order, fault);
-    calls.push({ at, subject, fault, leaf: chain[0] });
+    call.leaf = chain[0];
     await turn();
     if (fault === "answer-lost") throw new AgentError("ISSUER_UNREACHABLE", `Cannot reach ${name}: connection reset`);
     return { chain, roots: [root.certificate], via: order.current === undefined ? "token" : "mtls", failedRungs: [] };

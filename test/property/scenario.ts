@@ -134,6 +134,18 @@ export function spanOf({ lifetime }: Pick<Scenario, "lifetime">, event: Event): 
   return event.kind === "host" && event.fault === "service-down" ? Math.min(span, 12 * HOUR) : span;
 }
 
+/** When something that is due at an instant takes effect: a host that sleeps has it when it wakes. */
+export function awakeAt(scenario: Scenario, instant: Instant): Instant {
+  let effect = instant;
+  let woke: Instant = 0;
+  for (const event of scenario.events.filter(({ kind }) => kind === "suspend")) {
+    const sleeps = Math.max(instantOf(scenario, event), woke);
+    woke = sleeps + spanOf(scenario, event);
+    if (effect >= sleeps && effect < woke) effect = woke;
+  }
+  return effect;
+}
+
 /** The faults of the CA that are on at an instant of true time, the oldest first. */
 export function caFaultsAt(scenario: Scenario, truth: Instant): readonly CaFault[] {
   return scenario.events.flatMap((event) => (event.kind === "ca" && isOn(scenario, event, truth) ? [event.fault] : []));

@@ -4,7 +4,7 @@ import type { Host } from "../../src/spec/host.ts";
 import { desired, request, service } from "../unit/core/given.ts";
 import { pathOf, probeOf } from "./model-host.ts";
 import type { Scenario } from "./scenario.ts";
-import { turn } from "./simulated-time.ts";
+import { turns } from "./simulated-time.ts";
 
 export interface ModelSpec {
   readonly name: string;
@@ -19,8 +19,12 @@ export interface EditableSpecs extends SpecFolder {
   edit(what: "comment" | "names"): void;
 }
 
-/** A folder of specs in memory. */
-export function specFolder(specs: readonly ModelSpec[], { lifetime, rotate }: Scenario): EditableSpecs {
+/** A folder of specs in memory; a reading of it takes so many turns of the event loop. */
+export function specFolder(
+  specs: readonly ModelSpec[],
+  { lifetime, rotate }: Scenario,
+  readingTurns = 1,
+): EditableSpecs {
   let edits = 0;
   let extraNames = 0;
 
@@ -44,7 +48,7 @@ export function specFolder(specs: readonly ModelSpec[], { lifetime, rotate }: Sc
       if (what === "names") extraNames += 1;
     },
     read: async (): Promise<Specs> => {
-      await turn();
+      await turns(readingTurns);
       return {
         host: hostOf(specs),
         problems: [],
