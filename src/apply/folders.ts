@@ -4,7 +4,7 @@ import type { Layout } from "../store/layout.ts";
 import type { Host } from "./host.ts";
 
 /** The folders of the root side's state, outermost first. */
-export function ownFolders({ apply }: Layout): readonly string[] {
+function ownFolders({ apply }: Layout): readonly string[] {
   return [apply.folder, apply.intents, apply.replaced, dirname(apply.facts("x"))];
 }
 

@@ -1,5 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { failureOf } from "../base/errors.ts";
+import { sweepTemporaries } from "../base/sweep.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Generations } from "../store/generations.ts";
 import { deployFiles } from "./deploy-files.ts";
@@ -7,7 +8,7 @@ import { makeOwnFolders } from "./folders.ts";
 import type { Host } from "./host.ts";
 import { finishIntent, removeIntent } from "./intent.ts";
 import type { Records } from "./record.ts";
-import { sweep, sweepOwn } from "./sweep.ts";
+import { sweep } from "./sweep.ts";
 import { isTrue, targetsOf } from "./target.ts";
 
 /**
@@ -30,7 +31,7 @@ export async function recover(
       host.log.warning("cannot finish a change that was cut off", { certificate: name, error: message, hint });
     }
   }
-  await sweepOwn(host);
+  await sweepTemporaries(host.layout.apply.folder, host.files);
   for (const desired of specs.values()) await sweep(host, desired).catch(() => {});
 }
 

@@ -1,20 +1,10 @@
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { isTemporary } from "../base/atomic-file.ts";
 import type { Desired } from "../core/ports.ts";
 import { ownUid } from "./access.ts";
 import { sweepSets } from "./deploy-link.ts";
-import { ownFolders } from "./folders.ts";
 import type { Host } from "./host.ts";
 import { reach } from "./trusted-folder.ts";
-
-/** Removes what a killed process left unfinished in the root side's own folders. */
-export async function sweepOwn({ layout, files }: Host): Promise<void> {
-  for (const folder of ownFolders(layout)) {
-    for (const entry of await files.readdir(folder)) {
-      if (isTemporary(entry)) await files.unlink(join(folder, entry)).catch(() => {});
-    }
-  }
-}
 
 /**
  * Removes what a killed process left unfinished beside a spec's outputs and in its sets. Never anybody else's files: the
