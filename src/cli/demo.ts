@@ -50,12 +50,6 @@ Ends by itself, and leaves nothing behind; Ctrl-C ends it early.`,
 
 async function direct({ print, program, signals, unread }: World): Promise<boolean> {
   const [{ perform }, { createCast }] = await Promise.all([import("./demo/perform.ts"), import("./demo/cast.ts")]);
-  const [node = ""] = program;
-  return await perform({
-    print,
-    cast: createCast(program),
-    // Not kill(1), which minimal images do not have.
-    hangUp: (pid) => [node, "-e", `process.kill(${pid}, "SIGHUP")`],
-    signal: AbortSignal.any([stopSignal(signals), unread]),
-  });
+  const signal = AbortSignal.any([stopSignal(signals), unread]);
+  return await perform({ print, cast: createCast(program), signal });
 }

@@ -14,6 +14,8 @@ export interface CaActor extends Actor, CaFacts {
 
 export interface ServerActor extends Actor {
   readonly port: number;
+  /** The argv that has it reload. */
+  readonly reload: readonly string[];
   /** What it did at each SIGHUP, oldest first. */
   readonly reloads: readonly ("loaded" | "ignored" | "failed")[];
   /** Has it ignore so many of the next SIGHUPs, in force when this resolves. */
@@ -110,6 +112,8 @@ async function startServer({ eyes, join }: Call, argv: readonly string[]): Promi
   return {
     ...actor,
     port: found,
+    // Not kill(1), which minimal images do not have.
+    reload: [argv[0] ?? "", "-e", `process.kill(${actor.pid}, "SIGHUP")`],
     reloads,
     ignore: async (count) => {
       actor.tell(String(count));

@@ -15,8 +15,6 @@ import { buildStage, configure } from "./stage.ts";
 export interface PerformOptions {
   readonly print: Print;
   readonly cast: Cast;
-  /** The argv that has a process hang up: absolute program, arguments. */
-  readonly hangUp: (pid: number) => readonly string[];
   /** Ends the demo early. */
   readonly signal: AbortSignal;
   /** How long anything may take that should come at once. */
@@ -68,7 +66,7 @@ export async function perform(options: PerformOptions): Promise<boolean> {
 
 /** Everybody on stage, and the stage as an operator would have it. */
 async function raise(
-  { print, cast, hangUp }: PerformOptions,
+  { print, cast }: PerformOptions,
   call: Call,
   { screen, watch, journal }: Pick<Play, "screen" | "watch" | "journal">,
 ): Promise<Play> {
@@ -89,11 +87,7 @@ async function raise(
     "set up",
     `a TLS server at 127.0.0.1:${server.port} that loads its files at SIGHUP, and has none yet`,
   );
-  await configure(stage, {
-    ca,
-    server: { port: server.port, reload: hangUp(server.pid) },
-    lifetime: LIFETIME,
-  });
+  await configure(stage, { ca, server, lifetime: LIFETIME });
   screen.event(
     "done",
     "set up",

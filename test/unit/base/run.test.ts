@@ -3,7 +3,7 @@ import { mkdtempDisposable, open, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { run } from "../../../src/base/run.ts";
+import { run, startProgram } from "../../../src/base/run.ts";
 import { MINUTE, pause, SECOND } from "../../../src/base/time.ts";
 
 const timeout = MINUTE;
@@ -177,4 +177,38 @@ test("run() hands over a descriptor, so that a child locks it for its parent", a
   expect((await run(flock, { timeout, descriptor: rival.fd })).exitCode).toBe(1);
   await holder.close();
   expect((await run(flock, { timeout, descriptor: rival.fd })).exitCode).toBe(0);
+});
+
+test("startProgram() tells standard output from standard error, line by line, and how the program ended", async () => {
+  const lines: string[] = [];
+  const program = await startProgram(shell("echo one; echo two >&2; exit 3"), (line, from) => {
+    lines.push(`${from}: ${line}`);
+  });
+
+  expect(await program.ended).toEqual({ exitCode: 3, signal: null });
+  await until(() => lines.length === 2);
+  expect(lines.toSorted()).toEqual(["error: two", "output: one"]);
+});
+
+test("startProgram() hands lines to the program, and signals", async () => {
+  const lines: string[] = [];
+  const program = await startProgram(shell('while read -r line; do echo "got $line"; done'), (line) =>
+    lines.push(line),
+  );
+
+  program.tell("a b");
+  await until(() => lines.length === 1);
+  program.signal("SIGKILL");
+
+  expect(lines).toEqual(["got a b"]);
+  expect(await program.ended).toEqual({ exitCode: null, signal: "SIGKILL" });
+  program.tell("to nobody");
+  program.signal("SIGTERM");
+});
+
+test("startProgram() says which program is not there", async () => {
+  await expect(startProgram(["/nowhere"], () => undefined)).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: 'Cannot run "/nowhere": no such program',
+  });
 });
