@@ -31,7 +31,10 @@ export async function readRegular(
   try {
     const stat = await files.stat(file);
     if (!stat.isFile()) throw new AgentError("DEPLOY_FAILED", `Cannot read "${path}": it is not a regular file`);
-    const bytes = await readAll(file, limit + 1, files);
+    const size = Math.min(Number(stat.size), limit);
+    let bytes = await readAll(file, size + 1, files, size);
+    // It grew meanwhile, or is of a file system that does not tell sizes.
+    if (bytes.length > size || size === 0) bytes = await readAll(file, limit + 1, files);
     if (bytes.length > limit) {
       throw new AgentError("DEPLOY_FAILED", `Cannot read "${path}": longer than ${limit} bytes`);
     }
@@ -44,11 +47,16 @@ export async function readRegular(
   }
 }
 
-/** From the start, at most `limit` bytes. */
-export async function readAll(file: FileHandle, limit: number, files: FileCalls): Promise<Buffer> {
+/** From the start, at most `limit` bytes; after `expected` bytes nothing more is asked for. */
+export async function readAll(
+  file: FileHandle,
+  limit: number,
+  files: FileCalls,
+  expected: number = limit,
+): Promise<Buffer> {
   const buffer = Buffer.alloc(limit);
   let length = 0;
-  while (length < limit) {
+  while (length < expected || length === 0) {
     const { bytesRead } = await files.read(file, buffer, length);
     if (bytesRead === 0) break;
     length += bytesRead;

@@ -1,6 +1,6 @@
 /** Opens one connection, looks which leaf is served, and closes it so that servers have nothing to log. */
 import { isIP, type Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
 import { connect } from "../base/connect.ts";
 import { formatDuration } from "../base/duration.ts";
 import { AgentError } from "../base/errors.ts";
@@ -34,11 +34,21 @@ export async function servedLeaf(target: ProbeTarget, signal: AbortSignal, ask?:
   }
 }
 
+/** One for all probes, since nothing is verified here; without the roots that Node would load. */
+let context: SecureContext | undefined;
+
 /** From here on the raw socket is the TLS socket's: destroying it first crashes the process (nodejs/node 46094). */
 async function handshake(raw: Socket, target: ProbeTarget, signal: AbortSignal): Promise<Uint8Array> {
   const named = target.serverName !== null && isIP(target.serverName) === 0 ? { servername: target.serverName } : {};
   // No client certificate: a server that demands one refuses only after it has shown its own.
-  const socket = connectTls({ socket: raw, rejectUnauthorized: false, requestOCSP: true, ...named });
+  context ??= createSecureContext({ ca: [] });
+  const socket = connectTls({
+    socket: raw,
+    secureContext: context,
+    rejectUnauthorized: false,
+    requestOCSP: true,
+    ...named,
+  });
   try {
     return await peerLeaf(socket, target, signal);
   } finally {

@@ -105,10 +105,26 @@ export function loadCertificates(
   return [first, ...others];
 }
 
+/** Authorities by fingerprint: the same few end every chain of a host. The one that was read first goes first. */
+const authorities = new Map<string, Certificate>();
+const MOST_AUTHORITIES = 16;
+
 function readCertificate(der: Uint8Array<ArrayBuffer>): Certificate {
   if (der.length > MOST_PEM_BYTES) throw unusable(`${der.length} bytes are more than ${MOST_PEM_BYTES}`);
+  const fingerprint = hash("sha256", der, "hex");
+  const known = authorities.get(fingerprint);
+  if (known !== undefined) return known;
+  const certificate = readFacts(der, fingerprint);
+  if (!certificate.isAuthority) return certificate;
+  const [oldest] = authorities.keys();
+  if (oldest !== undefined && authorities.size === MOST_AUTHORITIES) authorities.delete(oldest);
+  authorities.set(fingerprint, certificate);
+  return certificate;
+}
+
+function readFacts(der: Uint8Array<ArrayBuffer>, fingerprint: string): Certificate {
   try {
-    return certificateFacts(der);
+    return certificateFacts(der, fingerprint);
   } catch (cause) {
     throw unusable(cause instanceof Error ? cause.message : String(cause), cause);
   }
@@ -118,18 +134,19 @@ function unusable(fact: string, cause?: unknown): AgentError {
   return new AgentError("CHAIN_UNUSABLE", `Cannot read a certificate: ${fact}`, { cause });
 }
 
-function certificateFacts(der: Uint8Array<ArrayBuffer>): Certificate {
+function certificateFacts(der: Uint8Array<ArrayBuffer>, fingerprint: string): Certificate {
   const parts = readParts(der);
   const { values, criticalUnknown } = readExtensions(parts.extensions);
-  const x509 = new X509Certificate(der);
-  const key = describeKey(x509.publicKey);
+  const x509 = opened(der);
+  const { publicKey } = x509;
+  const key = describeKey(publicKey);
   const alternatives = readAlternativeNames(values.get(EXTENSION.subjectAlternativeName));
   const [notBefore, notAfter] = [x509.validFromDate.getTime(), x509.validToDate.getTime()];
   if (Number.isNaN(notBefore) || Number.isNaN(notAfter)) throw new Error("its dates are unreadable");
   return {
     der,
     pem: encodePem("CERTIFICATE", der),
-    fingerprint: hash("sha256", der, "hex"),
+    fingerprint,
     serial: expectTag(parts.serial, DER_INTEGER)
       .content.toHex()
       .replace(/^(?:00)+(?=..)/, ""),
@@ -141,7 +158,7 @@ function certificateFacts(der: Uint8Array<ArrayBuffer>): Certificate {
     key: key.algorithm,
     keyLabel: key.label,
     weakKey: key.weak,
-    keyId: keyIdOf(x509.publicKey),
+    keyId: keyIdOf(publicKey),
     ...readSignature(parts.signature, x509),
     keyUsages: readKeyUsages(values.get(EXTENSION.keyUsage)),
     extendedKeyUsages: readExtendedKeyUsages(values.get(EXTENSION.extendedKeyUsage)),
@@ -206,6 +223,17 @@ export function allowsUsage(certificate: Pick<Certificate, "extendedKeyUsages">,
 
 /** Whether `parent` issued `child`: by name, key identifier, key usage and signature. Dates are not looked at. */
 export function issued(child: Pick<Certificate, "der">, parent: Pick<Certificate, "der">): boolean {
-  const [lower, upper] = [new X509Certificate(child.der), new X509Certificate(parent.der)];
+  const [lower, upper] = [opened(child.der), opened(parent.der)];
   return lower.checkIssued(upper) && lower.verify(upper.publicKey);
+}
+
+/** What OpenSSL made of the bytes, kept for as long as they are: whoever reads a certificate asks about it several times. */
+const openedBytes = new WeakMap<Uint8Array, X509Certificate>();
+
+function opened(der: Uint8Array): X509Certificate {
+  const known = openedBytes.get(der);
+  if (known !== undefined) return known;
+  const x509 = new X509Certificate(der);
+  openedBytes.set(der, x509);
+  return x509;
 }

@@ -27,7 +27,7 @@ const POLL: Milliseconds = 2;
 
 /** Starts `certagent run` on the folders of `home`. Resolves when it is ready. */
 export async function startMeasured(home: Home, bundle: string): Promise<MeasuredAgent> {
-  using notifications = listenForNotifications(`@certagent-bench-${process.pid}`);
+  const notifications = listenForNotifications(`@certagent-bench-${process.pid}`);
   const argv = [process.execPath, ...nodeFlags("run"), bundle, "run", ...home.options];
   const began = systemClock.monotonic();
   const child = spawn("/usr/bin/setpriv", ["--pdeathsig=KILL", ...argv], {
@@ -64,6 +64,7 @@ export async function startMeasured(home: Home, bundle: string): Promise<Measure
     [Symbol.asyncDispose]: async () => {
       child.kill("SIGTERM");
       await ended;
+      notifications[Symbol.dispose]();
     },
   };
 }
