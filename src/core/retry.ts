@@ -14,15 +14,19 @@ export interface RetryInput {
   readonly seed: string;
 }
 
+/** A lifetime of seconds (a slip in a spec, an intermediate that ends) is no reason to ask a CA more often. */
+const SHORTEST_DELAY: Milliseconds = SECOND;
+
 /**
  * How long to wait after a failure: `min(30 s·2^k, 6 h, lifetime/48, remaining/12) × 0.5…1.5`, at least
- * `min(30 s, lifetime/120)`. Deadline-aware: it tightens as the expiry nears, and relaxes to lifetime/48 after it.
+ * `min(30 s, lifetime/120)` and a second. Deadline-aware: it tightens as the expiry nears, and relaxes to lifetime/48
+ * after it.
  */
 export function retryDelay({ attempt, lifetime, remaining, seed }: RetryInput): Milliseconds {
   const hurry = remaining > 0 ? remaining / 12 : Number.POSITIVE_INFINITY;
   const delay = Math.min(30 * SECOND * 2 ** Math.min(attempt, 20), 6 * HOUR, lifetime / 48, hurry);
   const spread = 0.5 + fraction(`${seed} ${attempt}`);
-  return Math.ceil(Math.max(delay * spread, Math.min(30 * SECOND, lifetime / 120)));
+  return Math.ceil(Math.max(delay * spread, Math.min(30 * SECOND, lifetime / 120), SHORTEST_DELAY));
 }
 
 /**

@@ -93,6 +93,14 @@ test("no delay is under min(30 s, lifetime/120) nor over 9 hours, whatever the i
   );
 });
 
+test("a lifetime of seconds is no reason to ask a CA more than once a second", () => {
+  const delays = [0, 1, 50].map((attempt) =>
+    retryDelay({ attempt, lifetime: 5 * SECOND, remaining: 5 * SECOND, seed: "web issue" }),
+  );
+
+  expect(delays).toEqual([SECOND, SECOND, SECOND]);
+});
+
 test("a Retry-After wins where it is later, up to half of what is left", () => {
   const now = START;
   const input = { ...hour24, attempt: 0 };
