@@ -44,7 +44,7 @@ async function findIn(host: Host, folder: Folder, name: string, wanted: ExactAcc
   refuseOthers(path, stat);
   let grants: readonly Grant[] = [];
   const file = await readRegular(folder.at(name), LIMIT, host.files, async (handle, { mode }) => {
-    if (aclMatters(Number(mode), wanted)) grants = await readGrants(host.system.run, handle, path);
+    if (aclMatters(Number(mode), wanted)) grants = await readGrants(handle);
   }).catch(rethrow("read", path));
   refuseOthers(path, file.stat);
   const { mode, uid, gid } = file.stat;

@@ -29,7 +29,7 @@ export interface Access extends Ownership {
 /** The surroundings of a write. */
 export interface Surroundings {
   readonly files?: Files | undefined;
-  /** For `setfacl`, `getfacl`. Without it no ACL can be asked for and an inherited one is not noticed. */
+  /** For `setfacl`. Without it no ACL can be asked for and an inherited one is not noticed. */
   readonly run?: Run | undefined;
   /** Gives the staged file the security label of its folder, before it has its name. */
   readonly relabel?: ((path: string) => Promise<void>) | undefined;
@@ -140,14 +140,14 @@ async function fill(
       throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": the device takes no more bytes`);
     offset += bytesWritten;
   }
-  const exactly = run !== undefined && (grants.length > 0 || (await inherits(folder, mode, run)));
+  const exactly = run !== undefined && (grants.length > 0 || (await inherits(folder, mode)));
   if (exactly) await setAcl(run, file, path, mode, grants);
   else await files.chmod(file, mode);
   await relabel?.(join(folder.path, temporary));
   await giveAway(file, uid, gid, files);
   await files.sync(file);
   await verify(file, path, bytes, options);
-  if (exactly && grantsText(await readGrants(run, file, path)) !== grantsText(grants)) {
+  if (exactly && grantsText(await readGrants(file)) !== grantsText(grants)) {
     throw new AgentError("DEPLOY_FAILED", `Cannot set the ACL of "${path}": the file system did not keep it`);
   }
 }
@@ -156,9 +156,9 @@ async function fill(
 const defaultAcls = new WeakMap<Folder, Promise<boolean>>();
 
 /** A mode without group bits is a mask that lets nobody in, whatever ACL the folder hands down. */
-async function inherits(folder: Folder, mode: number, run: Run): Promise<boolean> {
+async function inherits(folder: Folder, mode: number): Promise<boolean> {
   if ((mode & 0o070) === 0) return false;
-  const answer = defaultAcls.get(folder) ?? hasDefaultAcl(run, folder.handle, folder.path);
+  const answer = defaultAcls.get(folder) ?? hasDefaultAcl(folder.handle);
   defaultAcls.set(folder, answer);
   return await answer;
 }

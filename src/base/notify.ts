@@ -9,6 +9,7 @@
 import { Buffer } from "node:buffer";
 import { closeSync, writeSync } from "node:fs";
 import { errnoOf } from "./file-error.ts";
+import { loadLibc } from "./libc.ts";
 import { type Milliseconds, monotonicMicroseconds, pause } from "./time.ts";
 
 /** Messages leave in the order of the calls. Nothing here throws: a lost message is told to `onLost`, with the reason. */
@@ -112,14 +113,4 @@ function socketAddress(path: string): Buffer {
   address.writeUInt16LE(AF_UNIX);
   if (address.length > 110) throw new Error("the path is longer than a socket's can be");
   return address;
-}
-
-/** Loaded when the first message is sent: most commands have nothing to tell. */
-async function loadLibc() {
-  const { dlopen } = await import("node:ffi");
-  const { functions } = dlopen(null, {
-    socket: { arguments: ["i32", "i32", "i32"], return: "i32" },
-    connect: { arguments: ["i32", "buffer", "u32"], return: "i32" },
-  });
-  return functions;
 }
