@@ -74,6 +74,9 @@ const CLOCK_PATIENCE: Milliseconds = 10 * MINUTE;
 /** How long a proof is good for before the service is looked at again. */
 const PROOF_LIFE: Milliseconds = 15 * MINUTE;
 
+/** Why a certificate waits for which nothing is to be done. */
+export const AHEAD = "current until its place in the renewal window";
+
 /** Something to look at again at `until` that is not worth telling anybody of. */
 interface Routine {
   readonly kind: "routine";
@@ -218,8 +221,7 @@ function renewalAhead({ renewBefore }: Desired, { generation }: Observed, now: I
   if (generation === null) return undefined;
   const at = renewAt(generation.fingerprint, validityOf(generation), renewBefore);
   if (at <= now) return undefined;
-  const because = "current until its place in the renewal window";
-  return { kind: "wait", because, next: { action: "issue", at }, until: at };
+  return { kind: "wait", because: AHEAD, next: { action: "issue", at }, until: at };
 }
 
 // ------------------------------------------------------------------------------------------------------------ issuing

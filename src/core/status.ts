@@ -7,7 +7,7 @@ import { formatInstant, type Instant } from "../base/time.ts";
 import { formatName } from "../x509/name.ts";
 import { addressText } from "./address.ts";
 import type { Streak } from "./facts.ts";
-import { endOfStorm, isFought, isProof, type Observed, type Plan, plan } from "./plan.ts";
+import { AHEAD, endOfStorm, isFought, isProof, type Observed, type Plan, plan } from "./plan.ts";
 import type { Desired, OutputState, Service } from "./ports.ts";
 
 export type State = "pending" | "current" | "unproven" | "renewing" | "failing" | "expired" | "paused" | "invalid";
@@ -106,7 +106,7 @@ export function statusOf(managed: Managed, now: Instant): CertificateStatus {
     subject: desired.request.subject,
     sans: desired.request.names.map(formatName),
     state,
-    because: becauseOf(managed, state, next),
+    because: becauseOf(managed, state, next, now),
     leaf:
       deployed === null
         ? null
@@ -202,17 +202,16 @@ function fightOver(path: string): Failure {
   };
 }
 
-function becauseOf(managed: Managed, state: State, next: Plan): string {
-  const { desired, observed } = managed;
+function becauseOf({ desired, observed }: Managed, state: State, next: Plan, now: Instant): string {
   if (state === "current") return proofText(desired, observed);
-  if (state === "failing") return FAILING[failureCode(managed)] ?? next.because;
+  if (state === "failing") return failingText(failingWith(observed, now)) ?? next.because;
   if (state === "renewing") return "a newer certificate is on its way";
   if (state === "expired") return observed.facts.failures.issue?.message ?? "it could not be renewed in time";
   return next.because;
 }
 
-function failureCode({ observed }: Managed): string {
-  return (observed.facts.failures.issue ?? observed.facts.failures.apply ?? observed.apply.obstacle)?.code ?? "";
+function failingText(failure: Failure | null): string | undefined {
+  return failure === null ? undefined : (FAILING[failure.code] ?? failure.message);
 }
 
 const FAILING: Readonly<Record<string, string>> = {
@@ -240,13 +239,13 @@ function proofText({ services }: Desired, { facts, generation, apply }: Observed
 
 // -------------------------------------------------------------------------------------------------------- the details
 
-function nextOf(next: Plan, { generation }: Observed, now: Instant): CertificateStatus["next"] {
+function nextOf(next: Plan, { facts }: Observed, now: Instant): CertificateStatus["next"] {
   if (next.kind !== "wait") return { action: next.kind, at: formatInstant(now), because: next.because };
   if (next.next === null) return null;
   const { action, at } = next.next;
-  const isRoutine = generation !== null && action === "issue" && next.because.startsWith("current until");
-  const because = isRoutine ? "its place in the renewal window comes up" : "trying again after a failure";
-  return { action, at: formatInstant(at), because };
+  const hasFailed = facts.failures[action === "adopt" ? "issue" : action] !== null;
+  const routine = next.because === AHEAD ? "its place in the renewal window comes up" : next.because;
+  return { action, at: formatInstant(at), because: hasFailed ? "trying again after a failure" : routine };
 }
 
 function serviceStatus(service: Service, index: number, observed: Observed): CertificateStatus["services"][number] {
@@ -262,15 +261,18 @@ function serviceStatus(service: Service, index: number, observed: Observed): Cer
   };
 }
 
-function failureStatus({ observed, broken }: Managed, now: Instant): StatusFailure | null {
-  const { facts, apply } = observed;
+function failureStatus({ desired, observed, broken }: Managed, now: Instant): StatusFailure | null {
+  const { facts, apply, generation } = observed;
   if (broken !== null) return streakStatus(broken, null);
   const fought = apply.outputs.find((output) => output.state !== "current" && isFought(output.path, facts, now));
   if (fought !== undefined) return plainStatus(fightOver(fought.path), now);
-  const streak = facts.failures.issue ?? facts.failures.apply ?? null;
-  if (streak !== null) return streakStatus(streak, streak.tryAt);
+  const { issue, apply: deploy, prove } = facts.failures;
+  if (issue !== null) {
+    return streakStatus(issue, Math.max(issue.tryAt, endOfStorm(desired, generation, facts, now) ?? 0));
+  }
+  if (deploy !== null) return streakStatus(deploy, deploy.tryAt);
   if (apply.obstacle !== null) return plainStatus(apply.obstacle, now);
-  return facts.failures.prove === null ? null : streakStatus(facts.failures.prove, facts.failures.prove.tryAt);
+  return prove === null ? null : streakStatus(prove, prove.tryAt);
 }
 
 function streakStatus(streak: Streak, retryAt: Instant | null): StatusFailure {

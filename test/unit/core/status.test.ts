@@ -1,0 +1,407 @@
+import { expect, test } from "vitest";
+import { DAY, formatInstant, HOUR, MINUTE } from "../../../src/base/time.ts";
+import type { Observed } from "../../../src/core/plan.ts";
+import { renewAt } from "../../../src/core/renewal.ts";
+import {
+  brokenSpec,
+  type Managed,
+  needsAttention,
+  planOf,
+  type State,
+  statusOf,
+  statusOfInvalid,
+} from "../../../src/core/status.ts";
+import contract from "../../contract/output/status.json" with { type: "json" };
+import {
+  apply,
+  desired,
+  facts,
+  generation,
+  LIFETIME,
+  NOT_BEFORE,
+  NOW,
+  proof,
+  service,
+  serviceFacts,
+  settled,
+  streak,
+} from "./given.ts";
+
+function managed(observed: Partial<Observed> = {}, changes: Partial<Managed> = {}): Managed {
+  return {
+    desired: desired(),
+    observed: settled(observed),
+    deployed: generation(),
+    issuing: false,
+    broken: null,
+    ...changes,
+  };
+}
+
+const nothing = { generation: null, apply: apply({ deployed: null }), facts: facts({ proofs: [] }) };
+const unproven = facts({ proofs: [proof({ proven: false, fingerprint: "aa" })] });
+const failures = { issue: null, apply: null, prove: null };
+const drifted = { path: "/etc/web.crt", format: "fullchain", state: "drifted", because: "has mode 0666" } as const;
+const fought = [3, 2, 1].map((minutes) => ({ path: "/etc/web.crt", at: NOW - minutes * MINUTE }));
+const expired = generation({ notAfter: NOW - 1, chainNotAfter: NOW - 1 });
+const due = renewAt(generation().fingerprint, { notBefore: NOT_BEFORE, notAfter: NOT_BEFORE + LIFETIME }, null);
+
+interface Row {
+  readonly title: string;
+  readonly managed: Managed;
+  readonly at?: number;
+  readonly state: State;
+  readonly because: RegExp;
+  /** `action: because`, and when, where that matters. */
+  readonly next: RegExp | null;
+  readonly nextAt?: number;
+  readonly failure: string | null;
+  readonly attention: boolean;
+}
+
+const rows: readonly Row[] = [
+  {
+    title: "current: proven by its probe",
+    managed: managed(),
+    state: "current",
+    because: /^nginx serves this certificate at 127\.0\.0\.1:443$/,
+    next: /^issue: its place in the renewal window comes up$/,
+    nextAt: due,
+    failure: null,
+    attention: false,
+  },
+  {
+    title: "current without services: its files are right",
+    managed: managed({ facts: facts({ proofs: [] }) }, { desired: desired({ services: [] }) }),
+    state: "current",
+    because: /^its files are as the spec says$/,
+    next: /^issue/,
+    failure: null,
+    attention: false,
+  },
+  {
+    title: "current without a probe: by the reload that ended well",
+    managed: managed({ facts: facts({ proofs: [proof({ fingerprint: null, address: null })] }) }),
+    state: "current",
+    because: /^nginx took generation 3 at 2026-11-20T09:00:00Z; there is no probe to look with$/,
+    next: /^issue/,
+    failure: null,
+    attention: false,
+  },
+  {
+    title: "pending: nothing was issued yet",
+    managed: managed(nothing, { deployed: null }),
+    state: "pending",
+    because: /^nothing was issued yet$/,
+    next: /^issue: nothing was issued yet$/,
+    nextAt: NOW,
+    failure: null,
+    attention: true,
+  },
+  {
+    title: "pending: the first certificate is being issued",
+    managed: managed(nothing, { deployed: null, issuing: true }),
+    state: "pending",
+    because: /^nothing was issued yet$/,
+    next: /^issue/,
+    failure: null,
+    attention: true,
+  },
+  {
+    title: "pending: issued and not deployed yet",
+    managed: managed({ apply: apply({ deployed: null }) }, { deployed: null }),
+    state: "pending",
+    because: /generation 3 is not deployed yet/,
+    next: /^apply/,
+    failure: null,
+    attention: true,
+  },
+  {
+    title: "renewing: an issuance is under way",
+    managed: managed({}, { issuing: true }),
+    state: "renewing",
+    because: /^a newer certificate is on its way$/,
+    next: /^issue/,
+    failure: null,
+    attention: false,
+  },
+  {
+    title: "renewing: a newer generation is about to be deployed",
+    managed: managed({ apply: apply({ deployed: 2 }) }, { deployed: generation({ number: 2 }) }),
+    state: "renewing",
+    because: /^a newer certificate is on its way$/,
+    next: /^apply/,
+    failure: null,
+    attention: false,
+  },
+  {
+    title: "unproven: the service has not been seen to serve it",
+    managed: managed({
+      facts: {
+        ...unproven,
+        failures: { ...failures, prove: streak({ code: "SERVICE_DOWN", message: "Cannot connect: refused" }) },
+      },
+    }),
+    state: "unproven",
+    because: /^Cannot connect: refused$/,
+    next: /^prove: trying again after a failure$/,
+    nextAt: NOW + HOUR,
+    failure: "SERVICE_DOWN",
+    attention: true,
+  },
+  {
+    title: "unproven: the service waits for its maintenance window",
+    managed: managed(
+      {
+        apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+        facts: unproven,
+        servedUntil: NOW + 5 * DAY,
+      },
+      {
+        desired: desired({ services: [service({ window: { at: () => ({ open: false, nextOpensAt: NOW + HOUR }) } })] }),
+      },
+    ),
+    state: "unproven",
+    because: /waits for its maintenance window/,
+    next: /^apply: nginx waits for its maintenance window$/,
+    nextAt: NOW + HOUR,
+    failure: null,
+    attention: true,
+  },
+  {
+    title: "failing: the CA cannot be reached",
+    managed: managed({ ...nothing, facts: facts({ failures: { ...failures, issue: streak() } }) }, { deployed: null }),
+    state: "failing",
+    because: /^the CA cannot be reached$/,
+    next: /^issue: trying again after a failure$/,
+    nextAt: NOW + HOUR,
+    failure: "ISSUER_UNREACHABLE",
+    attention: true,
+  },
+  {
+    title: "failing: a forced renewal, although the service is still proven",
+    managed: managed({
+      wish: { since: NOW, attempted: true },
+      facts: facts({ failures: { ...failures, issue: streak({ code: "ISSUER_REJECTED" }) } }),
+    }),
+    state: "failing",
+    because: /^the CA refused the request$/,
+    next: /^issue: trying again after a failure$/,
+    failure: "ISSUER_REJECTED",
+    attention: true,
+  },
+  {
+    title: "failing: the disk is full",
+    managed: managed({
+      apply: apply({ outputs: [drifted] }),
+      facts: facts({
+        failures: { ...failures, apply: streak({ code: "DEPLOY_FAILED", message: "Cannot write: full" }) },
+      }),
+    }),
+    state: "failing",
+    because: /^Cannot write: full$/,
+    next: /^apply: trying again after a failure$/,
+    failure: "DEPLOY_FAILED",
+    attention: true,
+  },
+  {
+    title: "failing: somebody else writes the file",
+    managed: managed({ apply: apply({ outputs: [drifted] }), facts: facts({ repairs: fought }) }),
+    state: "failing",
+    because: /^Cannot keep "\/etc\/web\.crt" as the spec says/,
+    next: /^apply: \/etc\/web\.crt has mode 0666$/,
+    nextAt: NOW - 3 * MINUTE + HOUR,
+    failure: "DRIFT_FIGHT",
+    attention: true,
+  },
+  {
+    title: "failing: an owner that does not exist",
+    managed: managed({
+      ...nothing,
+      apply: apply({
+        deployed: null,
+        obstacle: { code: "DEPLOY_FAILED", message: 'no user "api"', hint: "adduser api", retryAt: null },
+      }),
+    }),
+    state: "failing",
+    because: /^no user "api"$/,
+    next: null,
+    failure: "DEPLOY_FAILED",
+    attention: true,
+  },
+  {
+    title: "expired: it could not be renewed",
+    managed: managed({
+      generation: expired,
+      facts: facts({ failures: { ...failures, issue: streak({ message: "Cannot reach the CA" }) } }),
+    }),
+    state: "expired",
+    because: /^Cannot reach the CA$/,
+    next: /^issue: trying again after a failure$/,
+    failure: "ISSUER_UNREACHABLE",
+    attention: true,
+  },
+  {
+    title: "paused: revoked",
+    managed: managed({ facts: facts({ paused: { since: NOW, because: "revoked" } }) }),
+    state: "paused",
+    because: /^revoked$/,
+    next: null,
+    failure: null,
+    attention: true,
+  },
+  {
+    title: "paused: the storm breaker holds the next issuance",
+    managed: managed({ facts: facts({ issuances: [due - 3, due - 2, due - 1], proofs: [proof({ at: due })] }) }),
+    at: due,
+    state: "paused",
+    because: /held by the storm breaker/,
+    next: /^issue: .*held by the storm breaker/,
+    nextAt: due - 3 + LIFETIME / 6,
+    failure: null,
+    attention: true,
+  },
+  {
+    title: "current, and a broken edit is told of",
+    managed: managed(
+      {},
+      { broken: brokenSpec("/etc/certagent.d/web.yaml:5:53: mode must be a string", "quote it", NOW) },
+    ),
+    state: "current",
+    because: /serves this certificate/,
+    next: /^issue/,
+    failure: "SPEC_INVALID",
+    attention: true,
+  },
+];
+
+test.each(rows)(
+  "status says $title",
+  ({ managed: given, at = NOW, state, because, next, nextAt, failure, attention }) => {
+    const status = statusOf(given, at);
+
+    expect(status.state).toBe(state);
+    expect(status.because).toMatch(because);
+    if (next === null) expect(status.next).toBeNull();
+    else expect(`${status.next?.action}: ${status.next?.because}`).toMatch(next);
+    if (nextAt !== undefined) expect(status.next?.at).toBe(formatInstant(nextAt));
+    expect(status.failure?.code ?? null).toBe(failure);
+    expect(needsAttention(status)).toBe(attention);
+  },
+);
+
+test("every state that there is has its row, or is told of a spec that was never understood", () => {
+  const states: Record<State, true> = {
+    pending: true,
+    current: true,
+    unproven: true,
+    renewing: true,
+    failing: true,
+    expired: true,
+    paused: true,
+    invalid: true,
+  };
+  const shown = new Set<string>([...rows.map(({ state }) => state), "invalid"]);
+
+  expect(shown).toEqual(new Set(Object.keys(states)));
+});
+
+test("a refused answer that the storm breaker holds is tried again when that ends, not in the past", () => {
+  const held = facts({
+    issuances: [due - 3, due - 2, due - 1],
+    failures: { ...failures, issue: streak({ code: "CHAIN_UNUSABLE", tryAt: due - 1 }) },
+  });
+
+  const status = statusOf(managed({ facts: held }), due);
+
+  expect(status.state).toBe("failing");
+  expect(status.failure?.retry_at).toBe(formatInstant(due - 3 + LIFETIME / 6));
+});
+
+// ------------------------------------------------------------------------------------------------------------ contract
+
+/** The shape of a value: keys in order of the alphabet, and the kinds of what they hold. */
+function keysOf(value: object): readonly string[] {
+  return Object.keys(value).toSorted();
+}
+
+test("a current certificate has the keys, the words and the times of the contract", () => {
+  const [promised] = contract.certificates;
+  if (promised === undefined) throw new Error("the contract has no certificate");
+
+  const status = statusOf(managed(), NOW);
+
+  expect(keysOf(status)).toEqual(expect.arrayContaining([...keysOf(promised)]));
+  for (const key of ["leaf", "next"] as const) {
+    expect(keysOf(status[key] ?? {})).toEqual(expect.arrayContaining([...keysOf(promised[key] ?? {})]));
+  }
+  for (const key of ["outputs", "services"] as const) {
+    expect(keysOf(status[key][0] ?? {})).toEqual(expect.arrayContaining([...keysOf(promised[key][0] ?? {})]));
+  }
+  expect(status.because).toBe(promised.because);
+  expect(status.next?.because).toBe(promised.next?.because);
+  expect(status.state).toBe(promised.state);
+  expect(status.leaf?.not_before).toBe(promised.leaf?.not_before);
+  expect(status.failure).toBe(promised.failure);
+});
+
+test("a failing certificate has the keys and the words of the contract", () => {
+  const promised = contract.certificates[1];
+  if (promised === undefined) throw new Error("the contract has no failing certificate");
+  const given = managed(
+    {
+      ...nothing,
+      facts: facts({ proofs: [], failures: { ...failures, issue: streak({ hint: "Is step-ca running?" }) } }),
+    },
+    { deployed: null },
+  );
+
+  const status = statusOf(given, NOW);
+
+  expect(status.state).toBe(promised.state);
+  expect(status.because).toBe(promised.because);
+  expect(status.leaf).toBeNull();
+  expect(status.next?.because).toBe(promised.next?.because);
+  expect(keysOf(status.failure ?? {})).toEqual(expect.arrayContaining([...keysOf(promised.failure ?? {})]));
+  expect(status.failure?.retry_at).toBe(status.next?.at);
+  expect(status.services[0]).toMatchObject({ state: "unproven", at: null, fingerprint: null });
+});
+
+test("a spec that was never understood is invalid, with its complaint", () => {
+  const complaint = "/etc/certagent.d/web.yaml:5:53: mode must be a string";
+
+  const status = statusOfInvalid("web", "/etc/certagent.d/web.yaml", brokenSpec(complaint, "quote it", NOW));
+
+  expect(status).toMatchObject({ state: "invalid", because: complaint, leaf: null, next: null, issuer: null });
+  expect(status.failure).toEqual({
+    code: "SPEC_INVALID",
+    message: complaint,
+    hint: "quote it",
+    since: formatInstant(NOW),
+    attempts: 1,
+    retry_at: null,
+  });
+  expect(needsAttention(status)).toBe(true);
+});
+
+test("a plan names the file, the commands and the probe that it would touch", () => {
+  const plan = planOf(managed({ apply: apply({ outputs: [drifted] }) }), NOW);
+
+  expect(plan).toEqual({
+    name: "web",
+    action: "apply",
+    because: "/etc/web.crt has mode 0666",
+    at: formatInstant(NOW),
+    steps: ["write /etc/web.crt", "nginx -t", "systemctl reload nginx", "probe 127.0.0.1:443"],
+  });
+});
+
+test("a plan that waits has no steps, and says until when", () => {
+  expect(planOf(managed(), NOW)).toEqual({
+    name: "web",
+    action: "wait",
+    because: "current until its place in the renewal window",
+    at: formatInstant(due),
+    steps: [],
+  });
+});
