@@ -197,7 +197,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     reread,
     reload: async () => {
       // What is being renewed at this instant is joined, although it may be done once the reading is.
-      const joined = all().filter((one) => one.isRenewing());
+      const joined = new Set(all().filter((one) => one.isRenewing()));
       reloads += 1;
       const isFirst = reloads === 1;
       await reread().finally(() => {
@@ -205,7 +205,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
       });
       // One that came before and still reads asks for the renewals after this one came.
       if (!isFirst) return;
-      for (const one of all()) if (!joined.includes(one)) one.renew();
+      for (const one of all()) if (!joined.has(one)) one.renew();
       wake();
     },
     run: async (signal, onTick) => {

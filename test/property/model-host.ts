@@ -157,7 +157,7 @@ function emptySite(): ModelSite {
 function report(
   { deployed }: ModelSite,
   changes: Pick<ApplyReport, "files"> & Partial<ApplyReport>,
-  outcome: "reloaded" | "down" | "failed" | undefined = undefined,
+  outcome?: "reloaded" | "down" | "failed",
 ): ApplyReport {
   const failure: Failure | null = changes.failure ?? null;
   const services = outcome === undefined ? [] : [{ type: "nginx", outcome, failure: null, note: null }];

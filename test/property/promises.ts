@@ -45,7 +45,9 @@ function recovery(event: Event, { lifetime, events }: Scenario): Milliseconds {
 function stepsOf(scenario: Scenario): readonly Excuse[] {
   return scenario.events.flatMap((event) => {
     const from = instantOf(scenario, event);
-    return event.kind === "step" ? [{ from, to: awakeAt(scenario, from + spanOf(scenario, event)) }] : [];
+    return event.kind === "step"
+      ? [{ from: awakeAt(scenario, from), to: awakeAt(scenario, from + spanOf(scenario, event)) }]
+      : [];
   });
 }
 
