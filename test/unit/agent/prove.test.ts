@@ -1,0 +1,146 @@
+import { expect, test } from "vitest";
+import { proveService } from "../../../src/agent/prove.ts";
+import type { Prove, Sighting } from "../../../src/agent/world.ts";
+import { AgentError } from "../../../src/base/errors.ts";
+import type { Milliseconds } from "../../../src/base/time.ts";
+import type { Service, ServiceFacts } from "../../../src/core/ports.ts";
+import { generation, NOW, service, serviceFacts } from "../core/given.ts";
+
+const signal = new AbortController().signal;
+const unaware: Sighting = { served: false, failure: new AgentError("BUG", "was not to be asked"), other: undefined };
+
+async function verdictOf(
+  facts: Partial<ServiceFacts>,
+  {
+    sighting = unaware,
+    changes = {},
+    fresh = false,
+  }: { sighting?: Sighting; changes?: Partial<Service>; fresh?: boolean } = {},
+) {
+  const looks: { readonly fingerprint: string; readonly timeout: Milliseconds }[] = [];
+  const prove: Prove = (_target, fingerprint, { timeout }) => {
+    looks.push({ fingerprint, timeout });
+    return Promise.resolve(sighting);
+  };
+  const looking = { prove, now: () => NOW, fresh };
+  const verdict = await proveService(service(changes), serviceFacts(facts), generation(), looking, signal);
+  return { ...verdict, looks };
+}
+
+test("a service that serves the leaf is proven, with who answered and when", async () => {
+  const { proof, failure, looks } = await verdictOf({}, { sighting: { served: true } });
+
+  expect(failure).toBeUndefined();
+  expect(proof).toEqual({
+    type: "nginx",
+    fingerprint: generation().fingerprint,
+    generation: 3,
+    at: NOW,
+    address: "127.0.0.1:443",
+    proven: true,
+  });
+  expect(looks[0]?.fingerprint).toBe(generation().fingerprint);
+});
+
+test("a service that serves another leaf is stale, and the hint asks for its files and its address", async () => {
+  const failure = new AgentError("SERVICE_STALE", "Cannot see the certificate at 127.0.0.1:443: another one is served");
+
+  const verdict = await verdictOf({}, { sighting: { served: false, failure, other: undefined } });
+
+  expect(verdict.proof).toMatchObject({ proven: false, fingerprint: null });
+  expect(verdict.failure).toMatchObject({
+    code: "SERVICE_STALE",
+    message: failure.message,
+    hint: "does nginx read the files that the spec names? Is the probe's address the right one?",
+  });
+});
+
+test("a service that nobody answers for is down, and the hint says that nothing is to be done", async () => {
+  const failure = new AgentError("SERVICE_DOWN", "Cannot connect to 127.0.0.1:443: connection refused");
+
+  const verdict = await verdictOf({}, { sighting: { served: false, failure, other: undefined } });
+
+  expect(verdict.failure).toMatchObject({
+    code: "SERVICE_DOWN",
+    message: failure.message,
+    hint: "its files are in place; it is looked at again by itself",
+  });
+});
+
+test("a hint that the probe gives is the one that is told", async () => {
+  const failure = new AgentError("SERVICE_DOWN", "Cannot connect", { hint: "open the port" });
+
+  expect((await verdictOf({}, { sighting: { served: false, failure, other: undefined } })).failure?.hint).toBe(
+    "open the port",
+  );
+});
+
+test.each([
+  { title: "right after a reload", facts: {}, fresh: true, timeout: 30_000 },
+  { title: "at other times", facts: {}, fresh: false, timeout: 5000 },
+  { title: "that is down, although just reloaded", facts: { liveness: "down" }, fresh: true, timeout: 5000 },
+  { title: "that is not installed", facts: { liveness: "absent" }, fresh: true, timeout: 5000 },
+] as const)("a service $title is looked at for $timeout ms", async ({ facts, fresh, timeout }) => {
+  const { looks } = await verdictOf(facts, { fresh, sighting: { served: true } });
+
+  expect(looks.map((look) => look.timeout)).toEqual([timeout]);
+});
+
+const done = { generation: 3, at: NOW, failure: null };
+const failed = {
+  generation: 3,
+  at: NOW,
+  failure: { code: "RELOAD_FAILED", message: "no", hint: null, retryAt: null },
+} as const;
+
+interface Unprobed {
+  readonly title: string;
+  readonly facts: Partial<ServiceFacts>;
+  readonly passive?: boolean;
+  readonly code: string | undefined;
+  readonly message?: string;
+}
+
+const unprobed: readonly Unprobed[] = [
+  { title: "a reload that ended well and a unit that is up", facts: { reloaded: done }, code: undefined },
+  { title: "nothing that would have to be run", facts: { reloaded: null }, passive: true, code: undefined },
+  {
+    title: "a unit that is down",
+    facts: { reloaded: done, liveness: "down" },
+    code: "SERVICE_DOWN",
+    message: "Cannot prove nginx: it is not running",
+  },
+  {
+    title: "a unit that is not installed",
+    facts: { reloaded: null, liveness: "absent" },
+    code: "SERVICE_DOWN",
+    message: "Cannot prove nginx: it is not installed",
+  },
+  {
+    title: "a reload that failed",
+    facts: { reloaded: failed },
+    code: "SERVICE_STALE",
+    message: "Cannot prove nginx: it has not taken the new files",
+  },
+  {
+    title: "a reload of an older generation",
+    facts: { reloaded: { ...done, generation: 2 } },
+    code: "SERVICE_STALE",
+    message: "Cannot prove nginx: it has not taken the new files",
+  },
+  {
+    title: "no reload at all",
+    facts: { reloaded: null },
+    code: "SERVICE_STALE",
+    message: "Cannot prove nginx: it has not taken the new files",
+  },
+];
+
+test.each(unprobed)("without a probe, $title gives $code", async ({ facts, passive = false, code, message }) => {
+  const { proof, failure, looks } = await verdictOf({ ...facts, probe: null }, { changes: { passive } });
+
+  expect(failure?.code).toBe(code);
+  if (message !== undefined) expect(failure?.message).toBe(message);
+  expect(proof).toMatchObject({ proven: code === undefined, fingerprint: null, address: null });
+  expect(looks).toEqual([]);
+});
