@@ -1,5 +1,6 @@
 import { checkNames } from "../agent/controlled.ts";
 import type { Log } from "../base/log.ts";
+import { sweepTemporaries } from "../base/sweep.ts";
 import type { CertificateStatus } from "../core/status.ts";
 import { lock } from "../store/lock.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
@@ -37,6 +38,7 @@ async function bringUpToDate(invocation: Invocation, world: World, log: Log): Pr
   await requireSpecs(places.specs);
   const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
   await using _lock = await lock(layout.agent.lock, world.run);
+  await sweepTemporaries(layout.agent.folder);
   await applier.recover();
   await agent.reread();
   checkNames(agent, invocation.operands);

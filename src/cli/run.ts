@@ -1,5 +1,6 @@
 import type { Log } from "../base/log.ts";
 import { openNotifier } from "../base/notify.ts";
+import { sweepTemporaries } from "../base/sweep.ts";
 import { lock } from "../store/lock.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
 import { APPLY_OPTION, checkStart } from "./guard.ts";
@@ -38,6 +39,7 @@ async function serve(invocation: Invocation, world: World, log: Log): Promise<Ex
   const [{ assemble }, { daemon }] = await Promise.all([import("./assemble.ts"), import("../agent/daemon.ts")]);
   const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
   await using _lock = await lock(layout.agent.lock, world.run);
+  await sweepTemporaries(layout.agent.folder);
   const notifier = openNotifier(env, (reason) => log.warning("cannot tell the service manager", { reason }));
   await daemon({
     agent,
