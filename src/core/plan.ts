@@ -69,7 +69,10 @@ export type Plan =
 const STORM_ISSUANCES = 3;
 /** As many repairs of one file within an hour mean that somebody else writes it. */
 const DRIFT_REPAIRS = 3;
-/** How long a suspect clock holds issuances, before the CA's clock is asked by trying. */
+/**
+ * How long a suspect clock holds issuances, before the CA's clock is asked by trying; lifetime/48 where that is shorter,
+ * since a certificate of minutes would not live to see the end.
+ */
 const CLOCK_PATIENCE: Milliseconds = 10 * MINUTE;
 /** How long a proof is good for before the service is looked at again. */
 const PROOF_LIFE: Milliseconds = 15 * MINUTE;
@@ -263,9 +266,10 @@ function holdOfIssuance(
     return { because: facts.failures.issue?.message ?? "it failed before", until: retry };
   }
   if (wish !== null) return undefined;
-  if (clockSuspectFor !== null && clockSuspectFor < CLOCK_PATIENCE) {
+  const patience = Math.min(CLOCK_PATIENCE, lifetimeInForce(desired, generation) / 48);
+  if (clockSuspectFor !== null && clockSuspectFor < patience) {
     const because = "the clock of this host is older than what certagent has seen already";
-    return { because, until: now + Math.min(CLOCK_PATIENCE - clockSuspectFor, LONGEST_SLEEP) };
+    return { because, until: now + Math.min(patience - clockSuspectFor, LONGEST_SLEEP) };
   }
   const until = endOfStorm(desired, generation, facts, now);
   if (until === undefined || until <= now) return undefined;

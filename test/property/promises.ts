@@ -6,8 +6,10 @@ import { BEGIN } from "./simulated-time.ts";
 import type { History } from "./simulation.ts";
 
 const TWO_TICKS = 2 * LONGEST_SLEEP;
-/** How long a suspect clock holds issuances. */
-const CLOCK_PATIENCE = 10 * MINUTE;
+/** How long a suspect clock holds issuances, from each start of the agent on. */
+function clockPatience(lifetime: Milliseconds): Milliseconds {
+  return Math.min(10 * MINUTE, lifetime / 48);
+}
 
 // ---------------------------------------------------------------------------------------------------- (a), (d) current
 
@@ -35,7 +37,7 @@ function recovery(event: Event, { lifetime, events }: Scenario): Milliseconds {
     case "drift":
       return events.filter(({ kind }) => kind === "drift").length > 2 ? HOUR + TWO_TICKS : TWO_TICKS;
     case "step":
-      return soon + storm + CLOCK_PATIENCE;
+      return soon + storm + clockPatience(lifetime);
     default:
       return TWO_TICKS;
   }
@@ -56,7 +58,8 @@ function excusesOf({ scenario, deaths }: History): readonly Excuse[] {
     const from = instantOf(scenario, event);
     return { from, to: awakeAt(scenario, from + spanOf(scenario, event)) + recovery(event, scenario) };
   });
-  const killed = deaths.map(({ at }) => ({ from: at, to: at + TWO_TICKS }));
+  const patience = stepsOf(scenario).length > 0 ? clockPatience(scenario.lifetime) : 0;
+  const killed = deaths.map(({ at }) => ({ from: at, to: at + TWO_TICKS + patience }));
   return [{ from: BEGIN, to: BEGIN + TWO_TICKS }, ...excuses, ...killed];
 }
 

@@ -186,6 +186,13 @@ const rows: readonly Row[] = [
     because: /nothing/,
   },
   {
+    title: "tries after six seconds of a suspect clock where certificates live for five minutes",
+    desired: { request: { ...request, lifetime: 5 * MINUTE } },
+    observed: { ...nothing, clockSuspectFor: 6.25 * SECOND },
+    kind: "issue",
+    because: /nothing/,
+  },
+  {
     title: "spends no issuance on an obstacle at the outputs",
     observed: {
       ...nothing,
