@@ -1,28 +1,73 @@
-import { watch } from "chokidar";
-import { type Milliseconds, pause } from "../base/time.ts";
+import { once } from "node:events";
+import { stat } from "node:fs/promises";
+import { type FSWatcher, watch } from "chokidar";
+import { type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
 
 /** An editor and a package manager write several files, and one in several steps. */
 const SETTLING: Milliseconds = 100;
+/** How soon a folder that is not there is looked for again: nothing tells of its coming. */
+const LOOK_AGAIN: Milliseconds = 5 * SECOND;
+/** A watcher that takes longer to begin is of no use. */
+const STARTING: Milliseconds = 10 * SECOND;
 
 /**
- * Calls `onChange` soon after something changed in the folders or files at these paths, missing ones too, until
- * disposed of. Events get lost, so nobody may rely on it alone. `onFailure` hears why watching does not work.
+ * Calls `onChange` soon after something changed in the folders or files at these paths, until disposed of; also where
+ * one is missing, or goes away and comes back. Events get lost, so nobody may rely on it alone. `onFailure` hears why
+ * watching does not work.
  */
 export function watchSpecs(
   paths: readonly string[],
   onChange: () => void,
   onFailure: (error: unknown) => void,
 ): AsyncDisposable {
+  const stop = new AbortController();
+  let watcher: FSWatcher | undefined;
+  let watched = "";
   let isSettling = false;
+
+  const standing = async (): Promise<string> => (await Promise.all(paths.map(identityOf))).join(" ");
+
+  /** A folder that was removed or replaced is watched no more: then everything is watched anew. */
+  const rewatch = async (): Promise<void> => {
+    const found = await standing();
+    if (found === watched || stop.signal.aborted) return;
+    watched = found;
+    await watcher?.close();
+    watcher = watch([...paths], { ignoreInitial: true, depth: 0, ignorePermissionErrors: true });
+    watcher.on("all", () => void settle()).on("error", onFailure);
+    if (found.includes(MISSING)) void lookAgain();
+    // What is written before it is ready makes no event.
+    await once(watcher, "ready", { signal: withDeadline(STARTING, stop.signal) });
+  };
   const settle = async (): Promise<void> => {
     if (isSettling) return;
     isSettling = true;
-    await pause(SETTLING);
+    await pause(SETTLING, stop.signal);
+    await rewatch().catch((error: unknown) => stop.signal.aborted || onFailure(error));
     isSettling = false;
-    onChange();
+    if (!stop.signal.aborted) onChange();
   };
-  const watcher = watch([...paths], { ignoreInitial: true, depth: 0, ignorePermissionErrors: true });
-  watcher.on("all", () => void settle());
-  watcher.on("error", onFailure);
-  return { [Symbol.asyncDispose]: () => watcher.close() };
+  const lookAgain = async (): Promise<void> => {
+    const before = watched;
+    while (watched === before && !stop.signal.aborted) {
+      await pause(LOOK_AGAIN, stop.signal);
+      if ((await standing()) !== before) await settle();
+    }
+  };
+  void settle();
+  return {
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      await watcher?.close();
+    },
+  };
+}
+
+const MISSING = "missing";
+
+/** Tells a folder from one that was put in its place; files are watched by their names, whatever takes their place. */
+async function identityOf(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) return MISSING;
+  return found.isDirectory() ? `${found.dev}:${found.ino}` : "file";
 }

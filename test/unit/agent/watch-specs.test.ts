@@ -1,0 +1,81 @@
+import { mkdir, mkdtempDisposable, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { watchSpecs } from "../../../src/agent/watch-specs.ts";
+
+/** A watched folder, and how often a change was told of. */
+async function watched(isThere: "there" | "missing") {
+  const home = await mkdtempDisposable(join(tmpdir(), "certagent-watch-"));
+  const [folder, config] = [join(home.path, "specs"), join(home.path, "certagent.yaml")];
+  if (isThere === "there") await mkdir(folder);
+  let told = 0;
+  const failures: unknown[] = [];
+  const watcher = watchSpecs(
+    [folder, config],
+    () => (told += 1),
+    (error) => failures.push(error),
+  );
+  /** Resolves once something more was told, and all of one change was. */
+  const more = async (after: number): Promise<number> => {
+    await expect.poll(() => told, { timeout: 15_000 }).toBeGreaterThan(after);
+    return told;
+  };
+  return {
+    folder,
+    config,
+    failures,
+    more,
+    [Symbol.asyncDispose]: async () => {
+      await watcher[Symbol.asyncDispose]();
+      await home.remove();
+    },
+  };
+}
+
+test("a file that is written, and one that takes the place of another, are told of", async () => {
+  await using here = await watched("there");
+  let told = await here.more(0);
+
+  await writeFile(join(here.folder, "web.yaml"), "a");
+  told = await here.more(told);
+  await writeFile(here.config, "a");
+  told = await here.more(told);
+  await writeFile(`${here.config}.new`, "b");
+  await rename(`${here.config}.new`, here.config);
+  await here.more(told);
+
+  expect(here.failures).toEqual([]);
+});
+
+test("a folder that goes away and comes back is watched as before", async () => {
+  await using here = await watched("there");
+  let told = await here.more(0);
+
+  await rename(here.folder, `${here.folder}.away`);
+  told = await here.more(told);
+  await rename(`${here.folder}.away`, here.folder);
+  told = await here.more(told);
+  await writeFile(join(here.folder, "web.yaml"), "a");
+  told = await here.more(told);
+  await rm(here.folder, { recursive: true });
+  told = await here.more(told);
+  await mkdir(here.folder);
+  told = await here.more(told);
+  await writeFile(join(here.folder, "web.yaml"), "a");
+  await here.more(told);
+
+  expect(here.failures).toEqual([]);
+});
+
+test("a folder that is made after the start is watched", async () => {
+  await using here = await watched("missing");
+  let told = await here.more(0);
+
+  await mkdir(here.folder);
+  told = await here.more(told);
+  await writeFile(join(here.folder, "web.yaml"), "a");
+  await here.more(told);
+
+  expect(here.failures).toEqual([]);
+});
