@@ -2,12 +2,13 @@ import { beforeAll, expect, test } from "vitest";
 import type { Agent } from "../../src/agent/agent.ts";
 import { DAY, type Instant, MINUTE, SECOND } from "../../src/base/time.ts";
 import { renewAt } from "../../src/core/renewal.ts";
+import type { History } from "./history.ts";
 import { holds, PATIENCE } from "./holds.ts";
 import { type CaCall, type ModelPki, modelPki } from "./model-ca.ts";
 import { isCurrentWhileNothingIsWrong, neverLoopsHot } from "./promises.ts";
 import { type KillPoint, readable, type Scenario, scenarios } from "./scenario.ts";
 import { BEGIN } from "./simulated-time.ts";
-import { type History, simulate } from "./simulation.ts";
+import { simulate } from "./simulation.ts";
 
 let authorities: ModelPki;
 beforeAll(async () => {

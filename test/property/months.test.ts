@@ -2,9 +2,10 @@
 import { beforeAll, expect, test } from "vitest";
 import { DAY, HOUR, MINUTE, SECOND } from "../../src/base/time.ts";
 import { renewAt } from "../../src/core/renewal.ts";
+import type { History } from "./history.ts";
 import { type ModelPki, modelPki } from "./model-ca.ts";
 import { keepsEveryPromise } from "./promises.ts";
-import { type History, simulate } from "./simulation.ts";
+import { simulate } from "./simulation.ts";
 
 let authorities: ModelPki;
 beforeAll(async () => {

@@ -1,9 +1,9 @@
 /** What must hold whatever happens, judged over a history. Each answers with what broke it, in words; empty where it holds. */
 import { HOUR, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds, SECOND } from "../../src/base/time.ts";
+import type { History } from "./history.ts";
 import { type CaCall, retryAfterOf } from "./model-ca.ts";
 import { awakeAt, type Event, instantOf, type Scenario, spanOf } from "./scenario.ts";
 import { BEGIN } from "./simulated-time.ts";
-import type { History } from "./simulation.ts";
 
 const TWO_TICKS = 2 * LONGEST_SLEEP;
 /** How long a suspect clock holds issuances, from each start of the agent on. */

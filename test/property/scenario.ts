@@ -134,6 +134,20 @@ export function spanOf({ lifetime }: Pick<Scenario, "lifetime">, event: Event): 
   return event.kind === "host" && event.fault === "service-down" ? Math.min(span, 12 * HOUR) : span;
 }
 
+/** An event at its own instant. */
+export type Happening = Event & { readonly due: Instant };
+
+/** What happens in order; a clock that is set wrong is also set right again. */
+export function happeningsOf(scenario: Scenario): Happening[] {
+  return scenario.events
+    .flatMap((event): Happening[] => {
+      const happening = { ...event, due: instantOf(scenario, event) };
+      if (event.kind !== "step") return [happening];
+      return [happening, { ...event, by: -event.by, due: happening.due + spanOf(scenario, event) }];
+    })
+    .toSorted((a, b) => a.due - b.due);
+}
+
 /** When something that is due at an instant takes effect: a host that sleeps has it when it wakes. */
 export function awakeAt(scenario: Scenario, instant: Instant): Instant {
   let effect = instant;

@@ -1,4 +1,4 @@
-import { DAY, type Instant, type Milliseconds } from "../../src/base/time.ts";
+import { type Clock, DAY, type Instant, type Milliseconds } from "../../src/base/time.ts";
 
 /** When every simulation begins, true time. On a whole second, as the dates of certificates are. */
 export const BEGIN: Instant = Date.UTC(2026, 10, 20, 9);
@@ -54,4 +54,38 @@ export async function turns(count: number): Promise<void> {
 /** What a process that was killed waits for. */
 export function never<T>(): Promise<T> {
   return new Promise<T>(() => {});
+}
+
+/** An agent that sleeps, and what wakes it. */
+export interface Sleeper {
+  readonly until: Instant;
+  readonly wake: () => void;
+}
+
+/** What the clock of one agent is told, and tells. */
+export interface Sleeping {
+  sleeper: Sleeper | undefined;
+  isAlive: boolean;
+}
+
+/** The clock of one agent: who sleeps by it is woken by the simulation. */
+export function clockOf(time: SimulatedTime, life: () => Sleeping): Clock {
+  return {
+    now: time.wall,
+    monotonic: time.monotonic,
+    sleepUntil: (until: Instant, signal?: AbortSignal): Promise<void> => {
+      const one = life();
+      if (!one.isAlive) return never();
+      if (signal?.aborted) return Promise.resolve();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const sleeper = { until, wake: resolve };
+      one.sleeper = sleeper;
+      const wake = (): void => {
+        if (one.sleeper === sleeper) one.sleeper = undefined;
+        resolve();
+      };
+      signal?.addEventListener("abort", wake, { once: true });
+      return promise;
+    },
+  };
 }

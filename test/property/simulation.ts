@@ -10,45 +10,22 @@ import { join } from "node:path";
 import { type Agent, createAgent } from "../../src/agent/agent.ts";
 import { type Instant, LONGEST_SLEEP, type Milliseconds, SECOND } from "../../src/base/time.ts";
 import type { Issuer } from "../../src/core/ports.ts";
-import type { CertificateStatus } from "../../src/core/status.ts";
 import { layoutOf } from "../../src/store/layout.ts";
-import type { Certificate } from "../../src/x509/certificate.ts";
-import { type CaCall, type ModelPki, modelCa } from "./model-ca.ts";
-import { type ModelSite, modelHost } from "./model-host.ts";
-import { type Event, instantOf, type KillPoint, type Scenario, spanOf } from "./scenario.ts";
-import { never, type SimulatedTime, simulatedTime, turn, turns } from "./simulated-time.ts";
+import type { Death, History, Sample } from "./history.ts";
+import { type ModelPki, modelCa } from "./model-ca.ts";
+import { modelHost } from "./model-host.ts";
+import {
+  type Event,
+  type Happening,
+  happeningsOf,
+  instantOf,
+  type KillPoint,
+  type Scenario,
+  spanOf,
+} from "./scenario.ts";
+import { clockOf, never, type Sleeping, simulatedTime, turn, turns } from "./simulated-time.ts";
 import { copyOfFolder } from "./snapshot.ts";
 import { type ModelSpec, specFolder } from "./spec-folder.ts";
-
-/** How things stood when the agent had come to rest. */
-export interface Sample {
-  readonly at: Instant;
-  readonly statuses: readonly CertificateStatus[];
-  /** What the services truly serve, by the name of the spec. */
-  readonly served: ReadonlyMap<string, Certificate | undefined>;
-}
-
-export interface Death {
-  readonly at: Instant;
-  readonly point: KillPoint;
-  /** How often the CAs had been asked. */
-  readonly asked: number;
-}
-
-/** Everything that happened, in true time. */
-export interface History {
-  readonly scenario: Scenario;
-  readonly end: Instant;
-  /** By the name of the CA. */
-  readonly calls: ReadonlyMap<string, readonly CaCall[]>;
-  site(name: string): ModelSite;
-  readonly samples: readonly Sample[];
-  readonly deaths: readonly Death[];
-  /** Status and plan before a kill at rest, and what the next life made of the same facts. */
-  readonly restarts: readonly { readonly at: Instant; readonly before: string; readonly after: string }[];
-  /** What broke the simulation itself: a loop that never sleeps, an agent that threw. */
-  readonly crashes: readonly string[];
-}
 
 export interface SimulationOptions {
   /** `web` at `internal` unless told. */
@@ -67,15 +44,12 @@ export interface SimulationOptions {
   readonly steps?: number;
 }
 
-interface Life {
+interface Life extends Sleeping {
   readonly agent: Agent;
   readonly folder: string;
   readonly died: Promise<void>;
   /** Kills the agent now. */
   die(): void;
-  /** Set while it sleeps. */
-  sleeper: { readonly until: Instant; readonly wake: () => void } | undefined;
-  isAlive: boolean;
 }
 
 /** More wake-ups than that without time passing is a loop that never sleeps. */
@@ -311,39 +285,4 @@ export async function simulate(
   while (inFlight > 0) await turn();
   const calls = new Map([...cas].map(([name, ca]) => [name, ca.calls]));
   return { scenario, end, calls, site: host.site, samples, deaths, restarts, crashes };
-}
-
-/** An event at its own instant. */
-type Happening = Event & { readonly due: Instant };
-
-/** What happens in order; a clock that is set wrong is also set right again. */
-function happeningsOf(scenario: Scenario): Happening[] {
-  return scenario.events
-    .flatMap((event): Happening[] => {
-      const happening = { ...event, due: instantOf(scenario, event) };
-      if (event.kind !== "step") return [happening];
-      return [happening, { ...event, by: -event.by, due: happening.due + spanOf(scenario, event) }];
-    })
-    .toSorted((a, b) => a.due - b.due);
-}
-
-function clockOf(time: SimulatedTime, life: () => Life) {
-  return {
-    now: time.wall,
-    monotonic: time.monotonic,
-    sleepUntil: (until: Instant, signal?: AbortSignal): Promise<void> => {
-      const one = life();
-      if (!one.isAlive) return never();
-      if (signal?.aborted) return Promise.resolve();
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const sleeper = { until, wake: resolve };
-      one.sleeper = sleeper;
-      const wake = (): void => {
-        if (one.sleeper === sleeper) one.sleeper = undefined;
-        resolve();
-      };
-      signal?.addEventListener("abort", wake, { once: true });
-      return promise;
-    },
-  };
 }

@@ -2,16 +2,7 @@ import { expect, test } from "vitest";
 import { DAY, formatInstant, HOUR, MINUTE } from "../../../src/base/time.ts";
 import type { Observed } from "../../../src/core/plan.ts";
 import { renewAt } from "../../../src/core/renewal.ts";
-import {
-  brokenSpec,
-  type Managed,
-  needsAttention,
-  planOf,
-  type State,
-  statusOf,
-  statusOfInvalid,
-} from "../../../src/core/status.ts";
-import contract from "../../contract/output/status.json" with { type: "json" };
+import { brokenSpec, type Managed, needsAttention, type State, statusOf } from "../../../src/core/status.ts";
 import {
   apply,
   desired,
@@ -316,92 +307,4 @@ test("a refused answer that the storm breaker holds is tried again when that end
 
   expect(status.state).toBe("failing");
   expect(status.failure?.retry_at).toBe(formatInstant(due - 3 + LIFETIME / 6));
-});
-
-// ------------------------------------------------------------------------------------------------------------ contract
-
-/** The shape of a value: keys in order of the alphabet, and the kinds of what they hold. */
-function keysOf(value: object): readonly string[] {
-  return Object.keys(value).toSorted();
-}
-
-test("a current certificate has the keys, the words and the times of the contract", () => {
-  const [promised] = contract.certificates;
-  if (promised === undefined) throw new Error("the contract has no certificate");
-
-  const status = statusOf(managed(), NOW);
-
-  expect(keysOf(status)).toEqual(expect.arrayContaining([...keysOf(promised)]));
-  for (const key of ["leaf", "next"] as const) {
-    expect(keysOf(status[key] ?? {})).toEqual(expect.arrayContaining([...keysOf(promised[key] ?? {})]));
-  }
-  for (const key of ["outputs", "services"] as const) {
-    expect(keysOf(status[key][0] ?? {})).toEqual(expect.arrayContaining([...keysOf(promised[key][0] ?? {})]));
-  }
-  expect(status.because).toBe(promised.because);
-  expect(status.next?.because).toBe(promised.next?.because);
-  expect(status.state).toBe(promised.state);
-  expect(status.leaf?.not_before).toBe(promised.leaf?.not_before);
-  expect(status.failure).toBe(promised.failure);
-});
-
-test("a failing certificate has the keys and the words of the contract", () => {
-  const promised = contract.certificates[1];
-  if (promised === undefined) throw new Error("the contract has no failing certificate");
-  const given = managed(
-    {
-      ...nothing,
-      facts: facts({ proofs: [], failures: { ...failures, issue: streak({ hint: "Is step-ca running?" }) } }),
-    },
-    { deployed: null },
-  );
-
-  const status = statusOf(given, NOW);
-
-  expect(status.state).toBe(promised.state);
-  expect(status.because).toBe(promised.because);
-  expect(status.leaf).toBeNull();
-  expect(status.next?.because).toBe(promised.next?.because);
-  expect(keysOf(status.failure ?? {})).toEqual(expect.arrayContaining([...keysOf(promised.failure ?? {})]));
-  expect(status.failure?.retry_at).toBe(status.next?.at);
-  expect(status.services[0]).toMatchObject({ state: "unproven", at: null, fingerprint: null });
-});
-
-test("a spec that was never understood is invalid, with its complaint", () => {
-  const complaint = "/etc/certagent.d/web.yaml:5:53: mode must be a string";
-
-  const status = statusOfInvalid("web", "/etc/certagent.d/web.yaml", brokenSpec(complaint, "quote it", NOW));
-
-  expect(status).toMatchObject({ state: "invalid", because: complaint, leaf: null, next: null, issuer: null });
-  expect(status.failure).toEqual({
-    code: "SPEC_INVALID",
-    message: complaint,
-    hint: "quote it",
-    since: formatInstant(NOW),
-    attempts: 1,
-    retry_at: null,
-  });
-  expect(needsAttention(status)).toBe(true);
-});
-
-test("a plan names the file, the commands and the probe that it would touch", () => {
-  const plan = planOf(managed({ apply: apply({ outputs: [drifted] }) }), NOW);
-
-  expect(plan).toEqual({
-    name: "web",
-    action: "apply",
-    because: "/etc/web.crt has mode 0666",
-    at: formatInstant(NOW),
-    steps: ["write /etc/web.crt", "nginx -t", "systemctl reload nginx", "probe 127.0.0.1:443"],
-  });
-});
-
-test("a plan that waits has no steps, and says until when", () => {
-  expect(planOf(managed(), NOW)).toEqual({
-    name: "web",
-    action: "wait",
-    because: "current until its place in the renewal window",
-    at: formatInstant(due),
-    steps: [],
-  });
 });
