@@ -30,7 +30,7 @@ export interface ManagedCertificate {
   dueAt(): Instant;
   /** The newest instant that is on record: a clock older than that is suspect. */
   newestRecord(): Instant;
-  /** Whether nothing was issued yet by this issuer that it waits for. */
+  /** Whether it wants something of this issuer, which a secret may be needed for. */
   isWaitingFor(issuer: string): boolean;
   /** The paths that it has deployed. */
   deployedPaths(): readonly string[];
@@ -81,7 +81,9 @@ export async function manage(world: World, desired: Desired, broken: Streak | nu
     },
     dueAt: () => dueAt,
     newestRecord: () => Math.max(memory.facts.writtenAt, memory.newest?.issuedAt ?? 0),
-    isWaitingFor: (issuer) => memory.newest === null && memory.desired.request.issuer === issuer,
+    isWaitingFor: (issuer) =>
+      memory.desired.request.issuer === issuer &&
+      !stepsOver(memory.desired, observedOf(memory), world.clock.now()).includes("issue"),
     deployedPaths: () => memory.facts.deployed,
   };
 }

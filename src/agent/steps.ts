@@ -5,6 +5,7 @@ import { isProof, type ObservedGeneration, type Plan } from "../core/plan.ts";
 import { issue } from "./issue.ts";
 import { logDeployed, logFailure, logIssued, logVerdict } from "./journal.ts";
 import { fail, type Memory, save } from "./memory.ts";
+import { observedGeneration } from "./observed-generation.ts";
 import { proveService, type Verdict } from "./prove.ts";
 
 /** Takes over the pair at the outputs, where it fits. */
@@ -46,6 +47,8 @@ export async function renewOrMint(
       signal,
     );
     logIssued(log, name, generation, because);
+    // It waits for nothing any more: said before the issuer is told how many do.
+    memory.newest = observedGeneration(generation);
     memory.facts = withoutFailure(memory.facts, "issue");
     memory.joinable = wish !== null;
     memory.wish = null;
