@@ -1,3 +1,4 @@
+import { AgentError } from "../base/errors.ts";
 import { judgeChain } from "../core/fit.ts";
 import type { Desired, Generation, Issued, Issuer, Order } from "../core/ports.ts";
 import type { Generations } from "../store/generations.ts";
@@ -16,9 +17,10 @@ export interface IssueOrder {
 
 /**
  * Called as soon as the CA has issued, and waited for before its answer is judged: refused answers count for the storm
- * breaker, even if this process does not live to refuse them.
+ * breaker, even if this process does not live to refuse them, and so do answers that are no chain. Told the rungs that
+ * were tried before.
  */
-export type OnIssued = (issued: Issued) => Promise<void>;
+export type OnIssued = (failedRungs: Issued["failedRungs"]) => Promise<void>;
 
 /**
  * One issuance: a key that is durable before its request leaves the host, the CA's answer judged before anything else,
@@ -34,8 +36,11 @@ export async function issue(
   const key = await keyFor(desired, current, generations);
   await generations.reserve();
   const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
-  const issued = await issuer.issue(order, signal);
-  await onIssued(issued);
+  const issued = await issuer.issue(order, signal).catch(async (error: unknown) => {
+    if (error instanceof AgentError && error.code === "CHAIN_UNUSABLE") await onIssued([]);
+    throw error;
+  });
+  await onIssued(issued.failedRungs);
   const chain = judgeChain({
     request: desired.request,
     key,

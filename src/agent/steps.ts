@@ -39,7 +39,7 @@ export async function renewOrMint(
     const generation = await issue(
       { desired, current, renewal, after: memory.apply.deployed },
       { issuer, generations, now: clock.now },
-      async ({ failedRungs }) => {
+      async (failedRungs) => {
         if (wish === null) memory.facts = withIssuance(memory.facts, clock.now());
         for (const rung of failedRungs) logFailure(log, name, "issue", errorOf(rung), null);
         await save(memory);

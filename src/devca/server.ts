@@ -3,7 +3,7 @@ import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { TLSSocket } from "node:tls";
-import { DAY, HOUR, pause, SECOND } from "../base/time.ts";
+import { DAY, HOUR, type Instant, pause, SECOND } from "../base/time.ts";
 import { cryptoKeys } from "../x509/csr.ts";
 import { generateKey } from "../x509/key.ts";
 import { signCertificate } from "./authority.ts";
@@ -14,6 +14,8 @@ import type { CaState } from "./state.ts";
 
 /** One request, as the CA's log has it. */
 export interface RequestRecord {
+  /** When it was answered. */
+  readonly at: Instant;
   readonly method: string;
   readonly path: string;
   readonly status: number;
@@ -72,6 +74,7 @@ async function serve(
   };
   const id = incoming.headers["x-request-id"]?.toString() ?? randomUUID();
   record({
+    at: state.now(),
     method: request.method,
     path: request.path,
     status: given.status,
