@@ -39,6 +39,8 @@ export interface SpecFolder {
    * Never rejects for what stands on disk.
    */
   read(context: { readonly owners: ReadonlyMap<string, string> }): Promise<Specs>;
+  /** Whether the folder, the host configuration and this spec's file are still as the last reading found them. */
+  isAsRead(name: string): Promise<boolean>;
 }
 
 const AT_ONE_TIME = 8;
@@ -52,6 +54,7 @@ export async function openSpecFolder(options: SpecFolderOptions): Promise<SpecFo
     options,
     lastGoodHost: await openLastGood(options.lastGoodFolder, options),
     lastGood: await openLastGood(join(options.lastGoodFolder, "specs"), options),
+    folder: undefined,
     host: { identity: undefined, host: undefined, problems: [] },
     specs: new Map(),
   };
@@ -62,7 +65,19 @@ export async function openSpecFolder(options: SpecFolderOptions): Promise<SpecFo
       last = reading.catch(() => {});
       return reading;
     },
+    isAsRead: async (name) => {
+      const { folder, hostFile } = options;
+      return (
+        isSame(state.folder, await identityOf(join(folder, "/"))) &&
+        isSame(state.host.identity, await identityOf(hostFile)) &&
+        isSame(state.specs.get(name)?.identity, await identityOf(join(folder, `${name}.yaml`)))
+      );
+    },
   };
+}
+
+function isSame(before: string | undefined, now: string | undefined): boolean {
+  return before !== undefined && before === now;
 }
 
 interface ReadHost {
@@ -85,6 +100,8 @@ interface State {
   readonly options: SpecFolderOptions;
   readonly lastGoodHost: LastGood;
   readonly lastGood: LastGood;
+  /** What {@link identityOf} said of the folder before it was listed. */
+  folder: string | undefined;
   host: ReadHost;
   specs: ReadonlyMap<string, ReadSpec>;
 }
@@ -94,6 +111,7 @@ async function readAll(state: State, owners: ReadonlyMap<string, string>): Promi
   state.host = await readHost(state);
   const { host } = state.host;
   const problems = [...state.host.problems];
+  state.folder = await identityOf(join(folder, "/"));
   const listing = await listFolder(state.options);
   problems.push(...listing.problems);
   const { names } = listing;
@@ -216,14 +234,23 @@ function remembered(
   return new Map(
     [...names].toSorted().map((name) => {
       const spec = specs.get(name);
-      return [name, spec !== undefined && spec.hostDigest === host?.digest ? spec : gone];
+      const isKnown = spec !== undefined && spec.hostDigest === host?.digest;
+      return [name, isKnown ? { ...spec, identity: undefined, problems } : gone];
     }),
   );
 }
 
+/**
+ * What was last in force. That its issuer has gone from the host configuration does not end that: files are kept and
+ * services looked at as before, and only the next issuance fails.
+ */
 async function lastGoodOf({ options, lastGood, host: { host } }: State, name: string, file: string) {
   const bytes = await lastGood.load(name);
-  return bytes && host && parseSpec(bytes, { name, file, host, facts: options.facts }).desired;
+  if (bytes === undefined || host === undefined) return undefined;
+  const about = { name, file, facts: options.facts };
+  const judged = parseSpec(bytes, { ...about, host }).desired;
+  const desired = judged ?? parseSpec(bytes, { ...about, host: undefined }).desired;
+  return desired?.request.issuer === "" ? undefined : desired;
 }
 
 /** Keeps the texts of what is in force, so that they survive a broken edit and a restart. */

@@ -118,6 +118,7 @@ test("a folder that vanishes stops nothing, not even across a restart, and a fol
     `Cannot read "${world.folder}": no such file or folder`,
   ]);
   expect(gone.specs.get("web")?.desired).toBeDefined();
+  expect(gone.specs.get("web")?.problems).toEqual(gone.problems);
   expect(restarted.specs.get("web")).toMatchObject({ usingLastGood: true });
   expect(back.specs.get("web")).toMatchObject({ usingLastGood: false, problems: [] });
 });
@@ -175,6 +176,22 @@ test("a broken host configuration leaves the last good one in force, across a re
   expect(gone.problems.map(({ message }) => message)).toEqual([
     `Cannot read "${world.hostFile}": no such file or folder`,
   ]);
+});
+
+test("an issuer that is removed leaves its specs as they are, across a restart too, and says what is missing", async () => {
+  await using world = await worldIn();
+  await world.write("web", `issuer: internal\n${specText("web.internal", "/srv/web")}`);
+  await world.read();
+
+  await writeFile(world.hostFile, HOST.replaceAll("internal:", "other:").replace("default_issuer: internal", ""));
+  const removed = await world.read();
+  await world.restart();
+  const restarted = await world.read();
+
+  for (const { specs } of [removed, restarted]) {
+    expect(specs.get("web")?.desired?.request.issuer).toBe("internal");
+    expect(specs.get("web")?.problems.map(({ message }) => message)).toEqual(['there is no issuer "internal"']);
+  }
 });
 
 test("of a host configuration that was never whole, the issuers that are whole can be used", async () => {
