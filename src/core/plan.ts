@@ -2,6 +2,7 @@
  * Decides what is done next for one managed certificate: a list of small named checks, first finding wins, each with its
  * reason. Pure: no clock, no dice, no I/O; the same input gives the same answer after a restart.
  */
+import type { Failure } from "../base/errors.ts";
 import { HOUR, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds } from "../base/time.ts";
 import { changeOfRequest } from "./change.ts";
 import { type Facts, isWithin, type Proof, type Step } from "./facts.ts";
@@ -87,12 +88,12 @@ interface Routine {
 }
 
 type Finding = Plan | Routine | undefined;
-type Check = (desired: Desired, observed: Observed, now: Instant) => Finding;
+type Check<Found> = (desired: Desired, observed: Observed, now: Instant) => Found;
 
-/** Every reason to act or to hold still, in order of precedence. */
-const CHECKS: readonly Check[] = [
-  paused,
-  obstacle,
+/** What holds everything, in order of precedence. */
+const STOPS: readonly Check<Wait | undefined>[] = [paused, obstructed];
+/** Every reason to act, in order of precedence. */
+const CHECKS: readonly Check<Finding>[] = [
   pairFoundOnHost,
   issuanceNeeded,
   outputsDiffer,
@@ -106,6 +107,10 @@ const CHECKS: readonly Check[] = [
  * waits, the one that ends first is told.
  */
 export function plan(desired: Desired, observed: Observed, now: Instant): Plan {
+  for (const stop of STOPS) {
+    const wait = stop(desired, observed, now);
+    if (wait !== undefined) return wait;
+  }
   const waits: Wait[] = [];
   let until = now + LONGEST_SLEEP * 2;
   for (const check of CHECKS) {
@@ -113,9 +118,7 @@ export function plan(desired: Desired, observed: Observed, now: Instant): Plan {
     if (finding === undefined) continue;
     if (finding.kind !== "wait" && finding.kind !== "routine") return finding;
     until = Math.min(until, finding.until);
-    if (finding.kind === "routine") continue;
-    if (finding.next === null) return finding;
-    waits.push(finding);
+    if (finding.kind === "wait") waits.push(finding);
   }
   const first = waits.toSorted((a, b) => a.until - b.until)[0];
   return first === undefined
@@ -152,15 +155,29 @@ export function validityOf(generation: ObservedGeneration): Validity {
 // ------------------------------------------------------------------------------------------------------------- checks
 
 /** Revoked: nothing is done until the spec changes. */
-function paused(_: Desired, { facts }: Observed, now: Instant): Finding {
+function paused(_: Desired, { facts }: Observed, now: Instant): Wait | undefined {
   if (facts.paused === null) return undefined;
   return { kind: "wait", because: facts.paused.because, next: null, until: now + LONGEST_SLEEP };
 }
 
-/** An unknown owner or a refused path: would make the deployment fail, so no issuance is spent on it. */
-function obstacle(_: Desired, { apply }: Observed, now: Instant): Finding {
-  if (apply.obstacle === null) return undefined;
-  return { kind: "wait", because: apply.obstacle.message, next: null, until: now + LONGEST_SLEEP };
+/** Something to issue or to write is held by what would make the deployment fail: it is looked at again in a moment. */
+function obstructed(desired: Desired, observed: Observed, now: Instant): Wait | undefined {
+  const failure = obstacleInForce(desired, observed, now);
+  if (failure === null) return undefined;
+  const action = reasonToIssue(desired, observed, now) === undefined ? "apply" : "issue";
+  const until = now + LONGEST_SLEEP;
+  return { kind: "wait", because: failure.message, next: { action, at: until }, until };
+}
+
+/**
+ * An unknown owner, a refused path, a full disk: would make a deployment fail, so no issuance is spent on it. It counts
+ * only where there is something to issue or to write: a disk that is full while all files are right harms nobody.
+ */
+export function obstacleInForce(desired: Desired, observed: Observed, now: Instant): Failure | null {
+  const { generation, apply } = observed;
+  if (apply.obstacle === null) return null;
+  const isDeployed = apply.deployed === generation?.number && apply.outputs.every(({ state }) => state === "current");
+  return isDeployed && reasonToIssue(desired, observed, now) === undefined ? null : apply.obstacle;
 }
 
 /** A pair that stands there and fits is taken over: it costs no issuance and needs no secret on the host. */

@@ -7,7 +7,7 @@ import { formatInstant, type Instant } from "../base/time.ts";
 import { formatName } from "../x509/name.ts";
 import { addressText } from "./address.ts";
 import type { Streak } from "./facts.ts";
-import { AHEAD, endOfStorm, isFought, isProof, type Observed, type Plan, plan } from "./plan.ts";
+import { AHEAD, endOfStorm, isFought, isProof, type Observed, obstacleInForce, type Plan, plan } from "./plan.ts";
 import type { Desired, OutputState, Service } from "./ports.ts";
 
 export type State = "pending" | "current" | "unproven" | "renewing" | "failing" | "expired" | "paused" | "invalid";
@@ -167,7 +167,7 @@ function stateOf({ desired, observed, issuing }: Managed, now: Instant): State {
   const { facts, generation, apply, wish } = observed;
   if (facts.paused !== null) return "paused";
   if (generation !== null && generation.chainNotAfter <= now) return "expired";
-  if (failingWith(observed, now) !== null) return "failing";
+  if (failingWith(desired, observed, now) !== null) return "failing";
   if (
     wish === null &&
     (endOfStorm(desired, generation, facts, now) ?? 0) > now &&
@@ -187,10 +187,11 @@ function isDueToIssue(desired: Desired, observed: Observed, now: Instant): boole
 }
 
 /** The failure that makes a certificate `failing`: one of issuing or deploying. */
-function failingWith({ facts, apply }: Observed, now: Instant): Failure | null {
+function failingWith(desired: Desired, observed: Observed, now: Instant): Failure | null {
+  const { facts, apply } = observed;
   const fought = apply.outputs.find((output) => output.state !== "current" && isFought(output.path, facts, now));
   if (fought !== undefined) return fightOver(fought.path);
-  return facts.failures.issue ?? facts.failures.apply ?? apply.obstacle;
+  return facts.failures.issue ?? facts.failures.apply ?? obstacleInForce(desired, observed, now);
 }
 
 function fightOver(path: string): Failure {
@@ -204,7 +205,7 @@ function fightOver(path: string): Failure {
 
 function becauseOf({ desired, observed }: Managed, state: State, next: Plan, now: Instant): string {
   if (state === "current") return proofText(desired, observed);
-  if (state === "failing") return failingText(failingWith(observed, now)) ?? next.because;
+  if (state === "failing") return failingText(failingWith(desired, observed, now)) ?? next.because;
   if (state === "renewing") return "a newer certificate is on its way";
   if (state === "expired") return observed.facts.failures.issue?.message ?? "it could not be renewed in time";
   return next.because;
@@ -271,7 +272,8 @@ function failureStatus({ desired, observed, broken }: Managed, now: Instant): St
     return streakStatus(issue, Math.max(issue.tryAt, endOfStorm(desired, generation, facts, now) ?? 0));
   }
   if (deploy !== null) return streakStatus(deploy, deploy.tryAt);
-  if (apply.obstacle !== null) return plainStatus(apply.obstacle, now);
+  const obstacle = obstacleInForce(desired, observed, now);
+  if (obstacle !== null) return plainStatus(obstacle, now);
   return prove === null ? null : streakStatus(prove, prove.tryAt);
 }
 

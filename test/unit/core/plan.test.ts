@@ -210,6 +210,27 @@ const rows: readonly Row[] = [
     because: /no user "www"/,
   },
   {
+    title: "repairs nothing that an obstacle would spoil",
+    observed: settled({
+      apply: apply({
+        outputs: [stale],
+        obstacle: { code: "DEPLOY_FAILED", message: "no space left", hint: null, retryAt: null },
+      }),
+    }),
+    kind: "wait",
+    because: /no space left/,
+    next: "apply",
+  },
+  {
+    title: "does not mind an obstacle while all files are right",
+    observed: settled({
+      apply: apply({ obstacle: { code: "DEPLOY_FAILED", message: "no space left", hint: null, retryAt: null } }),
+    }),
+    kind: "wait",
+    because: /renewal window/,
+    next: "issue",
+  },
+  {
     title: "does nothing for a certificate that was revoked",
     observed: { ...nothing, facts: { ...NO_FACTS, paused: { since: NOW, because: "it was revoked" } } },
     kind: "wait",

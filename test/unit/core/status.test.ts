@@ -216,7 +216,7 @@ const rows: readonly Row[] = [
     }),
     state: "failing",
     because: /^no user "api"$/,
-    next: null,
+    next: /^issue: no user "api"$/,
     failure: "DEPLOY_FAILED",
     attention: true,
   },
