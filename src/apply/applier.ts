@@ -3,6 +3,7 @@
 import { type Files, nodeFiles } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Applier, ApplyFacts, Desired, ServiceFacts, System } from "../core/ports.ts";
 import { type Generations, openGenerations } from "../store/generations.ts";
 import type { Layout } from "../store/layout.ts";
@@ -25,6 +26,8 @@ export interface ApplierOptions {
   readonly log: Log;
   /** The specs in force as the root side reads them, by name. `owners`: which spec has deployed a path. */
   readonly specs: (owners: ReadonlyMap<string, string>) => Promise<ReadonlyMap<string, Desired>>;
+  /** Whether nothing that decides about this spec has changed since `specs` was last asked. Absent: always ask. */
+  readonly specIsCurrent?: ((name: string) => Promise<boolean>) | undefined;
   /** The trust anchors that a pair must chain to in order to be adopted. */
   readonly roots: (desired: Desired, signal: AbortSignal) => Promise<readonly Certificate[]>;
   readonly reachable: Reachable;
@@ -38,6 +41,9 @@ export interface RecoveringApplier extends Applier {
   /** Finishes what a killed process left. Done once, before anything else, even where nobody asks for it. */
   recover(): Promise<void>;
 }
+
+/** How long a spec may go by a reading of all that was made before: of two that want one file both may be the edited one. */
+const READING_BELIEVED: Milliseconds = 20 * SECOND;
 
 export async function createApplier(options: ApplierOptions): Promise<RecoveringApplier> {
   const { layout, system, log, specs } = options;
@@ -59,7 +65,20 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   const generationsOf = (name: string): Generations => openGenerations(layout.agent.generations(name));
   // A hundred specs that are observed at one time read the folder once or twice.
   const reading = createCoalesce<ReadonlyMap<string, Desired>>(system.clock, 0);
-  const readSpecs = async () => await reading("specs", async () => await specs(await records.owners()));
+  let lastReading: { readonly all: ReadonlyMap<string, Desired>; readonly until: Milliseconds } | undefined;
+  const readSpecs = () =>
+    reading("specs", async () => {
+      const all = await specs(await records.owners());
+      lastReading = { all, until: system.clock.monotonic() + READING_BELIEVED };
+      return all;
+    });
+
+  /** Each step of each spec asks for that one: a hundred others are looked at only now and then. */
+  const readSpec = async (name: string): Promise<Desired | undefined> => {
+    const isFresh = lastReading !== undefined && system.clock.monotonic() < lastReading.until;
+    const isCurrent = isFresh && (await options.specIsCurrent?.(name)) === true;
+    return (isCurrent ? lastReading?.all : await readSpecs())?.get(name);
+  };
 
   let recovered: Promise<void> | undefined;
   const ready = async (): Promise<void> => {
@@ -72,7 +91,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   };
 
   const specOf = async (name: string): Promise<Desired> => {
-    const desired = (await readSpecs()).get(name);
+    const desired = await readSpec(name);
     if (desired !== undefined) return desired;
     throw new AgentError("SPEC_INVALID", `Cannot apply "${name}": no such spec is in force`);
   };
@@ -91,10 +110,9 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     recover: ready,
     observe: async (names, signal) => {
       await ready();
-      const all = await readSpecs();
       const facts = new Map<string, ApplyFacts>();
       for (const name of names) {
-        const desired = all.get(name);
+        const desired = await readSpec(name);
         if (desired !== undefined) facts.set(name, await observe(desired, signal));
       }
       return facts;

@@ -53,7 +53,7 @@ async function findIn(host: Host, folder: Folder, name: string, wanted: ExactAcc
 }
 
 /** The mask of an ACL is the group's bits: only where these let more in than others' does an ACL change anything. */
-function aclMatters(mode: number, wanted: ExactAccess): boolean {
+export function aclMatters(mode: number, wanted: ExactAccess): boolean {
   return wanted.grants.length > 0 || ((mode >> 3) & ~mode & 0o7) !== 0;
 }
 

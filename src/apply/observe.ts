@@ -1,11 +1,12 @@
 import { dirname } from "node:path";
 import { type Failure, failureOf } from "../base/errors.ts";
+import type { FileStat } from "../base/file-calls.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
-import { type Instant, SECOND } from "../base/time.ts";
+import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Desired, Generation, Output, OutputFacts } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
 import { identityOf } from "./change.ts";
-import { differenceOfAccess, type Found } from "./found.ts";
+import { aclMatters, differenceOfAccess, type Found } from "./found.ts";
 import type { Host } from "./host.ts";
 import { digestOf } from "./intent.ts";
 import { pairIn } from "./pair.ts";
@@ -33,6 +34,7 @@ interface Look {
 /** Looks at outputs; a file that has not changed since it was looked at, and of which the same is wanted, costs an lstat. */
 export function createOutputsObserver(host: Host) {
   const looks = new Map<string, { readonly key: string; readonly look: Look }>();
+  const obstacleOfFolders = createFolderCheck(host);
   const digests = new Map<string, { readonly key: string; readonly byPath: ReadonlyMap<string, string> }>();
 
   /** What a generation looks like in each output; kept, so that an idle look neither reads keys nor renders them. */
@@ -50,6 +52,10 @@ export function createOutputsObserver(host: Host) {
     const link = linksOf(host, desired).get(output.path) ?? null;
     const before = await signatureOf(host, output.path, link);
     const written = record.files[output.path];
+    if (link === null && sha256 !== undefined && sha256 === written?.sha256 && before.text === written.identity) {
+      const untouched = await untouchedLook(host, output, before);
+      if (untouched !== undefined) return untouched;
+    }
     const key = `${before.text} ${desired.digest} ${sha256 ?? ""} ${written?.identity ?? ""}`;
     const known = looks.get(output.path);
     if (known?.key === key) return known.look;
@@ -77,7 +83,7 @@ export function createOutputsObserver(host: Host) {
     const obstacle =
       seen.find((look) => look.obstacle !== null)?.obstacle ??
       obstacleOfServices(desired) ??
-      (await obstacleOfFolders(host, desired));
+      (await obstacleOfFolders(desired));
     return {
       outputs: seen.map(({ facts }) => facts),
       holdPair: wanted === undefined && files.length > 0 && pairIn(files) !== undefined,
@@ -86,17 +92,32 @@ export function createOutputsObserver(host: Host) {
   };
 }
 
+/**
+ * The look at a file that stands exactly as certagent wrote it: the record knows what it holds, so nothing is opened.
+ * Undefined where its access is not what is wanted, or cannot be told without a look at its ACL.
+ */
+async function untouchedLook(host: Host, output: Output, { stat }: Signature): Promise<Look | undefined> {
+  const wanted = await host.accessOf(output).catch(() => undefined); // the closer look tells what is wrong with it
+  if (stat === undefined || wanted === undefined) return undefined;
+  const access = { mode: Number(stat.mode & 0o7777n), uid: Number(stat.uid), gid: Number(stat.gid), grants: [] };
+  if (aclMatters(access.mode, wanted) || differenceOfAccess(access, wanted) !== undefined) return undefined;
+  const facts: OutputFacts = { path: output.path, format: output.format.name, state: "current", because: null };
+  return { facts, obstacle: null, bytes: null };
+}
+
 interface Signature {
   readonly text: string;
   readonly changedAt: Instant | undefined;
+  /** Of what has the name itself; undefined where nothing has. */
+  readonly stat: FileStat | undefined;
 }
 
 async function signatureOf({ files }: Host, path: string, link: string | null): Promise<Signature> {
   const stat = await files.lstat(path).catch(() => undefined);
   const target = link === null || stat === undefined ? stat : await files.lstat(link).catch(() => undefined);
-  if (stat === undefined || target === undefined) return { text: "missing", changedAt: undefined };
+  if (stat === undefined || target === undefined) return { text: "missing", changedAt: undefined, stat };
   const text = link === null ? identityOf(stat) : `${identityOf(stat)} ${identityOf(target)}`;
-  return { text, changedAt: Number(target.ctimeMs) };
+  return { text, changedAt: Number(target.ctimeMs), stat };
 }
 
 async function lookClosely(
@@ -165,18 +186,27 @@ function obstacleOfServices({ services, outputs }: Desired): Failure | null {
 /** Less space than this is a full disk: a deployment writes its files beside the old ones. */
 const LEAST_BYTES = 64 * 1024;
 
+/** How long a folder is believed to have room: many specs write into one, and each look would ask again. */
+const ROOM_BELIEVED: Milliseconds = 5 * SECOND;
+
 /** Folders that are full or cannot be written show before an issuance is spent on them. */
-async function obstacleOfFolders({ files }: Host, { outputs }: Desired): Promise<Failure | null> {
-  const byFolder = new Map(outputs.map(({ path }) => [dirname(path), path]));
-  for (const [folder, path] of byFolder) {
-    try {
-      await files.mayWrite(folder);
-      const { bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
-      if (bfree * bsize >= LEAST_BYTES && (ffree > 0 || inodes === 0)) continue;
-      throw Object.assign(new Error("full"), { code: "ENOSPC" });
-    } catch (error) {
-      if (!isMissing(error)) return failureOf(fileError("write", path, error));
+function createFolderCheck({ files, system: { clock } }: Host) {
+  const roomy = new Map<string, Milliseconds>();
+  return async ({ outputs }: Desired): Promise<Failure | null> => {
+    const byFolder = new Map(outputs.map(({ path }) => [dirname(path), path]));
+    for (const [folder, path] of byFolder) {
+      if ((roomy.get(folder) ?? 0) > clock.monotonic()) continue;
+      try {
+        await files.mayWrite(folder);
+        const { bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
+        const isFull = bfree * bsize < LEAST_BYTES || (ffree === 0 && inodes !== 0);
+        if (isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
+        roomy.set(folder, clock.monotonic() + ROOM_BELIEVED);
+      } catch (error) {
+        roomy.delete(folder);
+        if (!isMissing(error)) return failureOf(fileError("write", path, error));
+      }
     }
-  }
-  return null;
+    return null;
+  };
 }

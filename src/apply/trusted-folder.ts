@@ -8,13 +8,16 @@ import { join } from "node:path";
 import type { Files } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
-import { isMissing, rethrow } from "../base/file-error.ts";
+import { fileError, isMissing, rethrow } from "../base/file-error.ts";
 import { type Folder, holdFolder, makeFolderIn, openFolderIn } from "../base/folder.ts";
 import { ownGid, ownUid } from "./access.ts";
 
-/** Linux; Node has no name for it. A descriptor that only names: enough to walk through a folder without reading it. */
+/**
+ * Linux; Node has no name for it. A descriptor that only names: enough to walk through a folder without reading it, and
+ * to tell a link from a folder.
+ */
 const O_PATH = 0o10000000;
-const STEP = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+const STEP = O_PATH | constants.O_NOFOLLOW;
 const MOST_LINKS = 20;
 
 /** A folder, or the last one that is there and the name of the one that is missing in it. */
@@ -35,9 +38,11 @@ export async function reach(path: string, owner: number, files: Files): Promise<
     let isOwners = false;
     for (let part = way.shift(); part !== undefined; part = way.shift()) {
       const place = join(folder.path, part);
-      const stat = await files.lstat(folder.at(part)).catch(rethrow("look at", place)).catch(absent);
-      if (stat === undefined) return await ending(folder, part, way, path, files);
+      const found = await hold(folder, part, files);
+      if (found === undefined) return await ending(folder, part, way, path, files);
+      const { next, stat } = found;
       if (stat.isSymbolicLink()) {
+        await next[Symbol.asyncDispose]();
         if (mayLink-- === 0 || isOwners || !isOurs(stat.uid)) {
           throw refused(place, "it is a link that another user made or could move", `ls -l ${place}`);
         }
@@ -46,9 +51,10 @@ export async function reach(path: string, owner: number, files: Files): Promise<
         if (target.startsWith("/")) folder = await swap(folder, holdFolder("/", await files.open("/", STEP), files));
         continue;
       }
-      folder = await swap(folder, await step(folder, part, files));
-      isOwners = await checkOwner(folder, owner, isOwners, files);
-      await checkWriters(folder, way.length === 0, files);
+      folder = await swap(folder, next);
+      if (!stat.isDirectory()) throw notAFolder(place);
+      isOwners = checkOwner(place, stat, owner, isOwners);
+      checkWriters(place, stat, way.length === 0);
     }
     return await ending(folder, null, way, path, files);
   } catch (error) {
@@ -71,9 +77,22 @@ export async function reachOrMake(
   return await openFolderIn(parent, missing, files);
 }
 
-async function step(folder: Folder, name: string, files: Files): Promise<Folder> {
+/** What has a name in a folder, be it a folder, a link or something else; undefined where nothing has it. */
+async function hold(
+  folder: Folder,
+  name: string,
+  files: Files,
+): Promise<{ readonly next: Folder; readonly stat: FileStat } | undefined> {
   const path = join(folder.path, name);
-  return holdFolder(path, await files.open(folder.at(name), STEP).catch(rethrow("open", path)), files);
+  const handle = await files.open(folder.at(name), STEP).catch(rethrow("look at", path)).catch(absent);
+  if (handle === undefined) return undefined;
+  const next = holdFolder(path, handle, files);
+  try {
+    return { next, stat: await files.stat(handle) };
+  } catch (error) {
+    await next[Symbol.asyncDispose]();
+    throw fileError("look at", path, error);
+  }
 }
 
 /** The last folder is opened for reading too: a descriptor that only names cannot be synced. */
@@ -101,24 +120,22 @@ async function swap(old: Folder, next: Folder): Promise<Folder> {
 }
 
 /** Whether the way has come into folders of the file's owner: from there on that user may have made any link. */
-async function checkOwner(folder: Folder, owner: number, isOwners: boolean, files: Files): Promise<boolean> {
-  const { uid } = await files.stat(folder.handle);
+function checkOwner(path: string, { uid }: FileStat, owner: number, isOwners: boolean): boolean {
   if (Number(uid) === owner && !isOurs(uid)) return true;
   if (isOurs(uid)) return isOwners;
   const fact = `it belongs to user ${uid}, neither to root nor to the file's owner`;
-  throw refused(folder.path, fact, `chown root ${folder.path}, or owner: "${uid}" for the output`);
+  throw refused(path, fact, `chown root ${path}, or owner: "${uid}" for the output`);
 }
 
 /** A sticky folder (/tmp) lets nobody move what belongs to others, so one may pass through it. */
-async function checkWriters(folder: Folder, isLast: boolean, files: Files): Promise<void> {
-  const { mode, uid, gid } = await files.stat(folder.handle);
+function checkWriters(path: string, { mode, uid, gid }: FileStat, isLast: boolean): void {
   const isSticky = (mode & 0o1000n) !== 0n;
   if ((mode & 0o022n) === 0n || (isSticky && !isLast)) return;
   const isPrivateGroup =
     (mode & 0o002n) === 0n && ownUid() !== 0 && Number(uid) === ownUid() && Number(gid) === ownGid();
   if (isPrivateGroup) return;
   const who = (mode & 0o002n) !== 0n ? "everybody" : "its group (or a user that its ACL names)";
-  throw refused(folder.path, `${who} may write there`, `chmod go-w ${folder.path}`);
+  throw refused(path, `${who} may write there`, `chmod go-w ${path}`);
 }
 
 /** Root, or the user that certagent runs as. */
@@ -128,6 +145,11 @@ export function isOurs(uid: FileStat["uid"]): boolean {
 
 function absent(error: unknown): undefined {
   if (!isMissing(error)) throw error;
+}
+
+/** In the kernel's own word, as a call that wants a folder would have said it. */
+function notAFolder(path: string): unknown {
+  return fileError("open", path, Object.assign(new Error("not a folder"), { code: "ENOTDIR" }));
 }
 
 function refused(path: string, fact: string, remedy: string): AgentError {

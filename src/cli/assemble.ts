@@ -8,8 +8,7 @@ import type { Clock } from "../base/time.ts";
 import type { Desired } from "../core/ports.ts";
 import { createIssuer, type IssuerConfig } from "../issuers/index.ts";
 import { isListening, prove } from "../probes/index.ts";
-import { openSpecFolder, type SpecFolder } from "../spec/folder.ts";
-import type { Host } from "../spec/host.ts";
+import { type FolderOnDisk, openSpecFolder, type Reading } from "../spec/folder.ts";
 import { type Layout, layoutOf } from "../store/layout.ts";
 import { steadyFacts } from "./host-facts.ts";
 
@@ -51,7 +50,7 @@ export async function assemble(
   const { clock, run, log, version, credentialsDirectory } = surroundings;
   const layout = layoutOf(places.state, places.runtime);
   const facts = await steadyFacts(run, join(layout.agent.folder, "host-facts.json"), { readOnly });
-  const open = (lastGoodFolder: string): Promise<SpecFolder> =>
+  const open = (lastGoodFolder: string): Promise<FolderOnDisk> =>
     openSpecFolder({
       folder: places.specs,
       hostFile: places.config,
@@ -69,19 +68,19 @@ export async function assemble(
     });
 
   const rootSide = await open(layout.apply.specs);
-  let host: Host | undefined;
+  let reading: Reading | undefined;
   const applier = await createApplier({
     layout,
     system: { clock, run },
     log,
     readOnly,
     specs: async (owners) => {
-      const reading = await rootSide.read({ owners });
-      host = reading.host;
+      reading = await rootSide.read({ owners });
       return new Map([...reading.specs].flatMap(([name, { desired }]) => (desired ? [[name, desired] as const] : [])));
     },
+    specIsCurrent: async (name) => (await reading?.isCurrent(name)) === true,
     roots: async ({ request: { issuer: name } }: Desired, signal) => {
-      const config = host?.issuers.get(name);
+      const config = reading?.host?.issuers.get(name);
       if (config !== undefined) return newIssuer(name, config).roots(signal);
       throw new AgentError("SPEC_INVALID", `Cannot use issuer "${name}": the host configuration does not have it`);
     },

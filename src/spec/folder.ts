@@ -39,8 +39,17 @@ export interface SpecFolder {
    * Never rejects for what stands on disk.
    */
   read(context: { readonly owners: ReadonlyMap<string, string> }): Promise<Specs>;
-  /** Whether the folder, the host configuration and this spec's file are still as the last reading found them. */
-  isAsRead(name: string): Promise<boolean>;
+}
+
+/** A {@link SpecFolder} whose readings can be told from what stands on disk by now. */
+export interface FolderOnDisk extends SpecFolder {
+  read(context: { readonly owners: ReadonlyMap<string, string> }): Promise<Reading>;
+}
+
+/** One reading of a folder on disk. */
+export interface Reading extends Specs {
+  /** Whether the folder, the host configuration and this spec's file are still as they were read. */
+  isCurrent(name: string): Promise<boolean>;
 }
 
 const AT_ONE_TIME = 8;
@@ -49,12 +58,11 @@ const AT_ONE_TIME = 8;
 const HOST = "certagent";
 
 /** Opens a folder of specs; what was last in force is found again. Readings wait for each other. */
-export async function openSpecFolder(options: SpecFolderOptions): Promise<SpecFolder> {
+export async function openSpecFolder(options: SpecFolderOptions): Promise<FolderOnDisk> {
   const state: State = {
     options,
     lastGoodHost: await openLastGood(options.lastGoodFolder, options),
     lastGood: await openLastGood(join(options.lastGoodFolder, "specs"), options),
-    folder: undefined,
     host: { identity: undefined, host: undefined, problems: [] },
     specs: new Map(),
   };
@@ -64,14 +72,6 @@ export async function openSpecFolder(options: SpecFolderOptions): Promise<SpecFo
       const reading = last.then(async () => await readAll(state, owners));
       last = reading.catch(() => {});
       return reading;
-    },
-    isAsRead: async (name) => {
-      const { folder, hostFile } = options;
-      return (
-        isSame(state.folder, await identityOf(join(folder, "/"))) &&
-        isSame(state.host.identity, await identityOf(hostFile)) &&
-        isSame(state.specs.get(name)?.identity, await identityOf(join(folder, `${name}.yaml`)))
-      );
     },
   };
 }
@@ -100,18 +100,16 @@ interface State {
   readonly options: SpecFolderOptions;
   readonly lastGoodHost: LastGood;
   readonly lastGood: LastGood;
-  /** What {@link identityOf} said of the folder before it was listed. */
-  folder: string | undefined;
   host: ReadHost;
   specs: ReadonlyMap<string, ReadSpec>;
 }
 
-async function readAll(state: State, owners: ReadonlyMap<string, string>): Promise<Specs> {
-  const { folder } = state.options;
+async function readAll(state: State, owners: ReadonlyMap<string, string>): Promise<Reading> {
+  const { folder, hostFile } = state.options;
   state.host = await readHost(state);
   const { host } = state.host;
   const problems = [...state.host.problems];
-  state.folder = await identityOf(join(folder, "/"));
+  const identity = await identityOf(join(folder, "/"));
   const listing = await listFolder(state.options);
   problems.push(...listing.problems);
   const { names } = listing;
@@ -125,7 +123,12 @@ async function readAll(state: State, owners: ReadonlyMap<string, string>): Promi
   const specs = await settle(candidates, owners);
   problems.push(...(await keepTexts(state, specs)));
   if (names !== undefined) await forgetOthers(state.lastGood, specs);
-  return { host, specs, problems };
+  const { host: hostAsRead, specs: specsAsRead } = state;
+  const isCurrent = async (name: string): Promise<boolean> =>
+    isSame(identity, await identityOf(join(folder, "/"))) &&
+    isSame(hostAsRead.identity, await identityOf(hostFile)) &&
+    isSame(specsAsRead.get(name)?.identity, await identityOf(join(folder, `${name}.yaml`)));
+  return { host, specs, problems, isCurrent };
 }
 
 async function readHost({ options, lastGoodHost, host: before }: State): Promise<ReadHost> {
