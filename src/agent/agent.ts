@@ -6,6 +6,7 @@ import {
   type CertificateStatus,
   type PlannedCertificate,
   planOf,
+  planOfInvalid,
   type RenewOutcome,
   statusOf,
   statusOfInvalid,
@@ -158,6 +159,13 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     return one === undefined ? [] : [statusOf(one.view(), clock.now())];
   };
 
+  const planOfName = (name: string): readonly PlannedCertificate[] => {
+    const bad = roster.invalid.get(name);
+    if (bad !== undefined) return [planOfInvalid(name, bad.failure)];
+    const one = roster.managed.get(name);
+    return one === undefined ? [] : [planOf(one.view(), clock.now())];
+  };
+
   const chosen = (wanted: readonly string[]): readonly ManagedCertificate[] =>
     all().filter((one) => wanted.length === 0 || wanted.includes(one.name));
 
@@ -230,7 +238,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     plan: async (wanted, signal) => {
       const idle = chosen(wanted).filter((one) => !busy.has(one.name));
       await Promise.all(idle.map((one) => one.look(signal)));
-      return chosen(wanted).map((one) => planOf(one.view(), clock.now()));
+      return (wanted.length > 0 ? wanted : names()).flatMap(planOfName);
     },
     renew: (wanted, onOutcome, signal) =>
       Promise.all(

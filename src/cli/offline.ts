@@ -3,7 +3,7 @@ import type { Agent } from "../agent/agent.ts";
 import { AgentError } from "../base/errors.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
 import type { Fields, Log } from "../base/log.ts";
-import { assemble } from "./assemble.ts";
+import { assemble, type Places } from "./assemble.ts";
 import { type Invocation, placesOf, type World } from "./command.ts";
 import type { Print } from "./print.ts";
 import { surroundingsOf } from "./surroundings.ts";
@@ -14,7 +14,7 @@ import { surroundingsOf } from "./surroundings.ts";
  */
 export async function offlineAgent(invocation: Invocation, world: World): Promise<Agent> {
   const places = placesOf(invocation);
-  await requireSpecs(places.specs);
+  await requirePlaces(places);
   await access(`${places.state}/agent/.`).catch((error: unknown) => {
     // Nothing was issued yet, which is an answer too.
     if (!isMissing(error)) throw fileError("read", `${places.state}/agent`, error, "STATE_UNUSABLE");
@@ -24,13 +24,21 @@ export async function offlineAgent(invocation: Invocation, world: World): Promis
   return (await assemble(places, { ...surroundingsOf(world), log }, { readOnly: true })).agent;
 }
 
-/** Throws `STATE_UNUSABLE` where there is no folder of specs: an answer about none would look like a good one. */
-export async function requireSpecs(folder: string): Promise<void> {
-  await readdir(folder).catch((cause: unknown) => {
-    const error = fileError("read", folder, cause, "STATE_UNUSABLE");
+/**
+ * Throws `STATE_UNUSABLE` where the host configuration or the folder of specs is not there: an answer about no spec, or
+ * about what was last in force, would look like a good one.
+ */
+export async function requirePlaces({ config, specs }: Pick<Places, "config" | "specs">): Promise<void> {
+  await access(config).catch(absent(config, "--config"));
+  await readdir(specs).catch(absent(specs, "--specs"));
+}
+
+function absent(path: string, option: string): (cause: unknown) => never {
+  return (cause) => {
+    const error = fileError("read", path, cause, "STATE_UNUSABLE");
     if (!isMissing(cause) || !(error instanceof AgentError)) throw error;
-    throw new AgentError(error.code, error.message, { cause, hint: "make it, or name another with --specs" });
-  });
+    throw new AgentError(error.code, error.message, { cause, hint: `make it, or name another with ${option}` });
+  };
 }
 
 /** What the agent has to tell, as notes: this is a command for people, and no service. */

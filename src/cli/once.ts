@@ -34,8 +34,8 @@ async function bringUpToDate(invocation: Invocation, world: World, log: Log): Pr
   checkStart(invocation, world);
   const signal = stopSignal(world.signals);
   const places = placesOf(invocation);
-  const [{ assemble }, { requireSpecs }] = await Promise.all([import("./assemble.ts"), import("./offline.ts")]);
-  await requireSpecs(places.specs);
+  const [{ assemble }, { requirePlaces }] = await Promise.all([import("./assemble.ts"), import("./offline.ts")]);
+  await requirePlaces(places);
   const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
   await using _lock = await lock(layout.agent.lock, world.run);
   await sweepTemporaries(layout.agent.folder);

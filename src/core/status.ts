@@ -161,6 +161,11 @@ export function planOf({ desired, observed }: Managed, now: Instant): PlannedCer
   };
 }
 
+/** The plan of a spec of which no version was ever understood: it waits for its mend. */
+export function planOfInvalid(name: string, failure: Streak): PlannedCertificate {
+  return { name, action: "wait", because: failure.message, at: null, steps: [] };
+}
+
 // ---------------------------------------------------------------------------------------------------------- the state
 
 function stateOf({ desired, observed, issuing }: Managed, now: Instant): State {

@@ -93,6 +93,31 @@ test.each(["status", "plan", "once"])(
   },
 );
 
+test.each(["status", "plan", "once"])(
+  "%s without a host configuration is one clear line, and ends with 1",
+  async (command) => {
+    await using home = await homeWithSpec();
+    const options = [...home.options, "--config", join(home.folder, "nowhere")];
+
+    const { code, stdout, stderr } = await certagent({ options }, command);
+
+    expect(stderr).toMatch(/^\S+ ?Cannot read "\S+\/nowhere": no such file or folder\b.*\n(certagent: hint: .*\n)?$/);
+    expect([code, stdout]).toEqual([1, ""]);
+  },
+);
+
+test("plan of a spec that cannot be understood says why, by its name and among all", async () => {
+  await using home = await homeWithSpec();
+  await home.write("bad", "subject: [");
+
+  const one = await certagent(home, "plan", "bad");
+  const all = await certagent(home, "plan");
+
+  expect(one.stdout).toMatch(/^bad: wait, \S+\/bad\.yaml:1:11: not valid YAML: .*\n$/);
+  expect(all.stdout).toContain(one.stdout);
+  expect([one.code, all.code]).toEqual([0, 0]);
+});
+
 test("renew without a daemon says how to start one, and ends with 1", async () => {
   await using home = await homeWithSpec();
 
