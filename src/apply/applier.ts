@@ -62,7 +62,12 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   const records = openRecords(host);
   const withLock = createLocks();
   const observeOutputs = createOutputsObserver(host);
-  const generationsOf = (name: string): Generations => openGenerations(layout.agent.generations(name));
+  const opened = new Map<string, Generations>();
+  const generationsOf = (name: string): Generations => {
+    const generations = opened.get(name) ?? openGenerations(layout.agent.generations(name));
+    opened.set(name, generations);
+    return generations;
+  };
   // A hundred specs that are observed at one time read the folder once or twice.
   const reading = createCoalesce<ReadonlyMap<string, Desired>>(system.clock, 0);
   let lastReading: { readonly all: ReadonlyMap<string, Desired>; readonly until: Milliseconds } | undefined;

@@ -40,7 +40,7 @@ const schema = z.object({
 export interface Generations {
   /** All numbers, ascending. Throws `STATE_UNUSABLE` where the folder is there and cannot be read. */
   list(): Promise<readonly number[]>;
-  /** The newest number; undefined where there is none. */
+  /** The newest number that can be read, since a damaged file is as good as a missing one; undefined where there is none. */
   newest(): Promise<number | undefined>;
   /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE` where the file is not what was written. */
   read(number: number): Promise<Generation>;
@@ -76,7 +76,22 @@ export function openGenerations(folder: string): Generations {
       .map(Number)
       .toSorted((a, b) => a - b);
   };
-  const newest = async (): Promise<number | undefined> => (await list()).at(-1);
+
+  /** What was read once stays readable: generations never change. */
+  const sound = new Set<number>();
+  const isSound = async (number: number): Promise<boolean> => {
+    if (sound.has(number)) return true;
+    const canBeRead = await readGeneration(pathOf(number), number).then(
+      () => true,
+      () => false,
+    );
+    if (canBeRead) sound.add(number);
+    return canBeRead;
+  };
+  const newest = async (): Promise<number | undefined> => {
+    for (const number of (await list()).toReversed()) if (await isSound(number)) return number;
+    return undefined;
+  };
 
   return {
     list,
@@ -85,7 +100,7 @@ export function openGenerations(folder: string): Generations {
     reserve: () => writeBytes(reservedPath, Buffer.alloc(RESERVED)),
     stage: async (draft, after = null) => {
       await rm(reservedPath, { force: true });
-      const number = Math.max((await newest()) ?? 0, after ?? 0) + 1;
+      const number = Math.max((await list()).at(-1) ?? 0, after ?? 0) + 1; // damaged ones keep their numbers
       await writeState(pathOf(number), {
         schema: 1,
         request: draft.request,

@@ -76,6 +76,19 @@ test("numbers are listed by value, and other files in the folder are none", asyn
   expect(await state.generations.newest()).toBe(11);
 });
 
+test("a damaged generation is not the newest, and its number is not given again", async () => {
+  await using state = await open();
+  await stageMany(state.generations, 3);
+  await writeFile(join(state.folder, "3.json"), "torn");
+  await writeFile(join(state.folder, "2.json"), "");
+
+  const reopened = openGenerations(state.folder);
+
+  expect(await reopened.newest()).toBe(1);
+  expect((await reopened.stage(draft())).number).toBe(4);
+  expect(await reopened.newest()).toBe(4);
+});
+
 test("pruning keeps the newest three and what is protected", async () => {
   await using state = await open();
   await stageMany(state.generations, 6);
