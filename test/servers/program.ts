@@ -4,6 +4,7 @@ import { rmSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { bundle } from "../../scripts/build.ts";
 import { nodeFlags } from "../../scripts/pinned-node.mjs";
 import { MINUTE, pause, systemClock } from "../../src/base/time.ts";
@@ -42,8 +43,8 @@ function homeIn(folder: string, life: string): Home {
   const config = join(folder, "certagent.yaml");
   const specs = join(folder, "specs");
   const [state, runtime] = [join(folder, `${life}-state`), join(folder, `${life}-run`)];
-  const put = async (path: string, text: string): Promise<void> => {
-    await writeFile(join(folder, "edited"), text, { mode: 0o644 });
+  const put = async (path: string, content: string): Promise<void> => {
+    await writeFile(join(folder, "edited"), content, { mode: 0o644 });
     await rename(join(folder, "edited"), path);
   };
   return {
@@ -54,7 +55,7 @@ function homeIn(folder: string, life: string): Home {
     runtime,
     options: ["--config", config, "--specs", specs, "--state", state, "--runtime", runtime],
     configure: (content) => put(config, typeof content === "string" ? content : JSON.stringify(content, null, 2)),
-    write: (name, text) => put(join(specs, `${name}.yaml`), text),
+    write: (name, spec) => put(join(specs, `${name}.yaml`), spec),
     remove: (name) => rm(join(specs, `${name}.yaml`)),
     reinstalled: () => homeIn(folder, "second"),
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
@@ -181,16 +182,22 @@ async function start(argv: readonly string[], { env, through = [], output = "rea
   });
   let [stdout, stderr] = ["", ""];
   if (output === "read") {
-    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
-    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    child.stdout.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk));
+    child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
   } else if (output === "closed") {
     child.stdout.destroy();
     child.stderr.destroy();
   }
   const ended = new Promise<Outcome>((resolve, reject) => {
     child.once("error", reject);
-    const event = output === "read" ? "close" : "exit";
-    child.once(event, (code: number | null, signal: string | null) => resolve({ code, signal, stdout, stderr }));
+    if (output === "read") child.once("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
+    else {
+      // What a pipe that nobody read still holds shows that it was full.
+      child.once("exit", (code, signal) => {
+        const left = output === "unread" ? text(child.stderr) : Promise.resolve("");
+        left.then((rest) => resolve({ code, signal, stdout, stderr: rest }), reject);
+      });
+    }
   });
   return { process: child, pid: child.pid ?? 0, ended, stderr: () => stderr };
 }

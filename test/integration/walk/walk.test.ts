@@ -2,14 +2,27 @@
  * The contract's five specs through their whole life, with the real program and real servers. The tests are the stages
  * of one walk: each begins where the one before it ended.
  */
-import { appendFile, chmod, chown, copyFile, lstat, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import {
+  appendFile,
+  chmod,
+  chown,
+  copyFile,
+  lstat,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { StatusDocument } from "../../../src/core/status.ts";
 import { listenForNotifications, type NotifySocket } from "../../servers/notify-socket.ts";
 import { type Agent, certagent, startAgent } from "../../servers/program.ts";
+import { hits, keysBelow, readableByOthers, secretOf } from "../secrets/canary.ts";
 import { accessOf, areCurrent, fingerprintOf, isCurrent, issuancesOf, keepConnecting, leafIn, served } from "./look.ts";
-import { FIVE, LONG, makeWorld, type World } from "./world.ts";
+import { FIVE, LONG, makeWorld, REDIS_PASSWORD, type World } from "./world.ts";
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
@@ -34,7 +47,14 @@ afterAll(async () => {
   await world[Symbol.asyncDispose]();
 });
 
-const start = (): Promise<Agent> => startAgent(world.home, { env: { NOTIFY_SOCKET: manager.address } });
+/** All that ran, for what they have told. */
+const agents: Agent[] = [];
+
+async function start(home = world.home): Promise<Agent> {
+  const started = await startAgent(home, { env: { NOTIFY_SOCKET: manager.address } });
+  agents.push(started);
+  return started;
+}
 
 /** What the CA issues from now on. The log of a real CA comes a moment after its answer. */
 function issuancesFromNow(): () => { sign: number; renew: number } {
@@ -329,8 +349,8 @@ describe.concurrent("with services and files in trouble", () => {
     const [certificate, same] = [await readFile(host.certificate), await readFile(exporter.certificate)];
     await chmod(host.key, 0o644);
     await writeFile(host.certificate, "not a certificate at all\n");
-    await rm(exporter.certificate);
-    await writeFile(exporter.certificate, same);
+    await writeFile(`${exporter.certificate}.mine`, same);
+    await rename(`${exporter.certificate}.mine`, exporter.certificate);
 
     const repaired = { timeout: 60_000, interval: 200 };
     await expect.poll(() => accessOf(host.key), repaired).toBe("root:root 600");
@@ -437,7 +457,7 @@ test("SIGTERM ends it with 0; plan, check, status and once then work from what i
 test("a host whose state is lost adopts what is deployed, and renews it over mTLS with no secret", async () => {
   const issued = issuancesFromNow();
   const second = world.home.reinstalled();
-  agent = await startAgent(second);
+  agent = await start(second);
 
   await agent.until("all are current", areCurrent);
   expect(agent.journal().filter((line) => line.startsWith("<6>adopted certificate=")).length).toBe(5);
@@ -455,4 +475,19 @@ test("node_exporter lived through it all, and every handshake with it found a wh
   expect(well).toBeGreaterThan(100);
   expect(world.exporter.running).toBe(true);
   expect(world.exporter.log()).not.toContain("mismatch");
+});
+
+test("no secret shows in all that the agents have told, nor in a file that others may read", async () => {
+  const folders = [world.home.folder, ...FIVE.map((name) => dirname(world.paths[name].key))];
+  const secrets = [
+    secretOf("the provisioner's password", world.ca.provisioner.password),
+    secretOf("the password of Redis", REDIS_PASSWORD),
+    ...(await Promise.all(folders.map(keysBelow))).flat(),
+  ];
+  const journals = agents.map((one) => ({ where: "a journal", text: one.journal().join("\n") }));
+  const files = (await Promise.all(folders.map(readableByOthers))).flat();
+
+  expect(secrets.length).toBeGreaterThan(FIVE.length);
+  // A server's own configuration is its own.
+  expect(hits(secrets, [...journals, ...files.filter(({ where }) => !where.endsWith(".conf"))])).toEqual([]);
 });

@@ -1,0 +1,177 @@
+/** What goes wrong around the program: other specs, hanging commands, readers that do not read, disks that are full. */
+import { existsSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { DAY, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
+import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
+import { type Agent, type AgentSettings, type Home, makeHome, startAgent } from "../../servers/program.ts";
+import { isCurrent, issuancesOf } from "../walk/look.ts";
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
+let ca: DevCa;
+
+beforeAll(async () => {
+  ca = await startDevCa({ policy: { longest: DAY } });
+});
+afterAll(async () => {
+  await ca.stop();
+});
+
+/** A home with the CA and its key, and no spec yet. */
+async function homeAt(authority: DevCa = ca): Promise<Home> {
+  const home = await makeHome();
+  await writeFile(join(home.folder, "root"), authority.root.pem);
+  await writeFile(join(home.folder, "jwk"), authority.provisioner.jwk, { mode: 0o600 });
+  const provisioner = { type: "jwk", name: authority.provisioner.name, key: { file: join(home.folder, "jwk") } };
+  const internal = { type: "step-ca", url: authority.url, root: { file: join(home.folder, "root") }, provisioner };
+  await home.configure({ issuers: { internal }, default_issuer: "internal" });
+  return home;
+}
+
+function specOf(home: Home, name: string, more: Readonly<Record<string, unknown>> = {}): string {
+  const outputs = [{ format: "combined", path: join(home.folder, `${name}.pem`) }];
+  return JSON.stringify({ subject: `${name}.internal`, outputs, ...more });
+}
+
+async function addSpec(home: Home, name: string, more: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  await home.write(name, specOf(home, name, more));
+}
+
+const requestsOf = (authority: DevCa): { requests(): readonly string[] } => ({
+  requests: () => authority.requests.map(({ path }) => path),
+});
+
+test("one good spec among 199 broken ones is as quick as alone", async () => {
+  await using alone = await homeAt();
+  await using crowded = await homeAt();
+  for (let number = 0; number < 199; number++) {
+    await crowded.write(`broken-${number}`, number % 2 === 0 ? "subject: [" : specOf(crowded, "x", { subjct: "x" }));
+  }
+  for (const home of [alone, crowded]) await addSpec(home, "good");
+
+  // At one time, so that a busy machine is as busy for the one as for the other.
+  const [quick, slow] = await Promise.all([timeToCurrent(alone), timeToCurrent(crowded)]);
+
+  expect(slow - quick).toBeLessThan(2 * SECOND);
+});
+
+async function timeToCurrent(home: Home): Promise<number> {
+  const begin = systemClock.monotonic();
+  await using agent = await startAgent(home);
+  const all = await agent.until("the good one is current", (now) => isCurrent(now.get("good")));
+  const end = systemClock.monotonic();
+  const broken = [...all.values()].filter(({ name }) => name !== "good");
+  for (const { state, failure } of broken) expect([state, failure?.code]).toEqual(["invalid", "SPEC_INVALID"]);
+  return end - begin;
+}
+
+describe.concurrent("what hangs", () => {
+  test("a reload that hangs delays no other spec, and neither does its end by SIGTERM", async () => {
+    await using home = await homeAt();
+    await addSpec(home, "hangs", {
+      services: [{ type: "command", reload: ["/bin/sleep", "30"], timeout: "1m" }],
+    });
+    await using agent = await startAgent(home);
+    await expect.poll(() => existsSync(join(home.folder, "hangs.pem")), { timeout: 20_000 }).toBe(true);
+
+    await addSpec(home, "quick", { services: [{ type: "command", reload: ["/bin/true"] }] });
+    const all = await agent.until("the other is current", (now) => isCurrent(now.get("quick")));
+    expect(isCurrent(all.get("hangs"))).toBe(false);
+    expect(await agent.stop("SIGTERM")).toMatchObject({ code: 0 });
+  });
+
+  test("five specs of a CA that never answers do not delay one of another", async () => {
+    await using silent = await startDevCa();
+    silent.faults = { transport: "silent" };
+    await using home = await homeAt();
+    const config = JSON.parse(await readFile(home.config, "utf8")) as { issuers: { internal: object } };
+    await writeFile(join(home.folder, "silent-root"), silent.root.pem);
+    const other = { ...config.issuers.internal, url: silent.url, root: { file: join(home.folder, "silent-root") } };
+    await home.configure({ ...config, issuers: { ...config.issuers, other } });
+    for (const number of [1, 2, 3, 4, 5]) await addSpec(home, `a-${number}`, { issuer: "other" });
+    await using agent = await startAgent(home);
+    await expect.poll(() => silent.requests.length, { timeout: 20_000 }).toBeGreaterThan(0);
+
+    await addSpec(home, "quick");
+    const all = await agent.until("the other is current", (now) => isCurrent(now.get("quick")));
+    expect([...all.values()].filter(({ failure }) => failure !== null)).toEqual([]); // none has even given up yet
+  });
+});
+
+describe.concurrent("output", () => {
+  test.each(["unread", "closed"] as const)("that is %s stops no renewal, and no end", async (output) => {
+    await using authority = await startDevCa({ policy: { lifetime: 4 * SECOND, backdate: 0 } });
+    await using home = await homeAt(authority);
+    // Broken over and over, so that there is much to tell: far more than a pipe holds.
+    for (let number = 0; number < 10; number++) {
+      const services = [{ type: "command", reload: ["/bin/sh", "-c", `echo ${"word ".repeat(500)}; false`] }];
+      await addSpec(home, `loud-${number}`, { services });
+    }
+    await addSpec(home, "quiet");
+    await using agent = await startAgent(home, { output });
+
+    await agent.until("it is renewed time and again", (all) => (all.get("quiet")?.leaf?.generation ?? 0) >= 4);
+    await agent.until("it is current", (all) => isCurrent(all.get("quiet")));
+    const { code, stderr } = await agent.stop("SIGTERM");
+    expect(code).toBe(0);
+    // As much as a pipe holds: what came then found it full.
+    if (output === "unread") expect(Buffer.byteLength(stderr)).toBeGreaterThan(60_000);
+  });
+});
+
+describe("a state folder", () => {
+  /** The state folder is a small file system of its own, which only the agent sees. */
+  const throughSmallDisk = (home: Home): AgentSettings => ({
+    through: [
+      "unshare",
+      "--mount",
+      "/bin/sh",
+      "-c",
+      'mkdir -p "$0" && mount -t tmpfs -o size=256k tmpfs "$0" && exec "$@"',
+      home.state,
+    ],
+  });
+
+  async function fill(agent: Agent, home: Home): Promise<void> {
+    const file = join(`/proc/${agent.pid}/root`, home.state, "filler");
+    for (const size of [65_536, 4096]) {
+      while (await appended(file, size));
+    }
+  }
+
+  async function appended(file: string, size: number): Promise<boolean> {
+    return await writeFile(file, Buffer.alloc(size), { flag: "a" }).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  test("that is full fails with a clear message, costs at most one issuance, and heals", async () => {
+    await using authority = await startDevCa({ policy: { lifetime: 8 * MINUTE, backdate: 0 } });
+    await using home = await homeAt(authority);
+    await addSpec(home, "web");
+    await using agent = await startAgent(home, throughSmallDisk(home));
+    await agent.until("it is current", (all) => isCurrent(all.get("web")));
+    const before = await readFile(join(home.folder, "web.pem"));
+    await fill(agent, home);
+    const issued = issuancesOf(requestsOf(authority));
+
+    agent.send("SIGHUP");
+    const all = await agent.until("it fails", (now) => now.get("web")?.state === "failing");
+    expect(all.get("web")?.failure).toMatchObject({
+      code: "DEPLOY_FAILED",
+      message: expect.stringMatching(/^Cannot write "[^"]*": no space left/),
+    });
+    expect(await readFile(join(home.folder, "web.pem"))).toEqual(before);
+    expect(agent.journal().some((line) => /^<4>.*no space left/.test(line))).toBe(true);
+
+    await writeFile(join(`/proc/${agent.pid}/root`, home.state, "filler"), "");
+    await agent.until("it heals by itself", (now) => {
+      return isCurrent(now.get("web")) && now.get("web")?.leaf?.generation !== all.get("web")?.leaf?.generation;
+    });
+    const { sign, renew } = issuancesOf(requestsOf(authority));
+    expect({ sign: sign - issued.sign, renew: renew - issued.renew }).toEqual({ sign: 0, renew: 1 });
+  });
+});
