@@ -31,6 +31,7 @@ export async function renewOrMint(
 ): Promise<void> {
   const { world, name, desired, generations, newest, wish } = memory;
   const { clock, log } = world;
+  signal.throwIfAborted(); // it may have waited for its turn meanwhile
   if (wish !== null) memory.wish = { ...wish, attempted: true };
   const issuer = world.issuer(desired.request.issuer);
   memory.issuing = true;
@@ -92,6 +93,7 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
   const failure = verdicts.find((each) => each?.verdict.failure !== undefined)?.verdict.failure;
   if (failure !== undefined) throw failure;
   memory.facts = withoutFailure(memory.facts, "prove");
+  memory.joinable = false; // its status says so from now on: who asks again wants another one
 }
 
 /** Undefined where the spec changed meanwhile and has no such service. */

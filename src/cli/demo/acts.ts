@@ -6,7 +6,7 @@ import { type Milliseconds, SECOND, systemClock, withDeadline } from "../../base
 import { lifetimeOf, renewalWindow } from "../../core/renewal.ts";
 import type { Certificate } from "../../x509/certificate.ts";
 import { askStatus } from "../control-client.ts";
-import { type Eyes, messageOf, NotSeen, see } from "./eyes.ts";
+import { type Eyes, endingOf, messageOf, NotSeen, see } from "./eyes.ts";
 import {
   describe,
   insist,
@@ -18,6 +18,7 @@ import {
   share,
   short,
   statusOf,
+  timeText,
   untilRenewed,
   wholePair,
 } from "./play.ts";
@@ -61,9 +62,8 @@ async function mint(play: Play): Promise<Certificate> {
   });
   insist(!signed.mtls, "a request that a one-time token authorises", describe(signed));
   screen.event("well", "minted", `${SUBJECT}: the CA saw POST /sign, authorised by a one-time token`);
-  const leaf = await seeWritten(play);
-  await seeProven(play, leaf);
-  return leaf;
+  await seeWritten(play);
+  return await seeProven(play);
 }
 
 async function forgetPassword({ eyes, screen, stage }: Play, leaf: Certificate): Promise<Certificate> {
@@ -95,9 +95,8 @@ async function renew(play: Play, old: Certificate): Promise<Certificate> {
 }
 
 async function seeInForce(play: Play, old: Certificate): Promise<Certificate> {
-  const leaf = await seeWritten(play, old);
-  await seeProven(play, leaf);
-  return leaf;
+  await seeWritten(play, old);
+  return await seeProven(play);
 }
 
 async function loseCa(play: Play, leaf: Certificate): Promise<Certificate> {
@@ -109,29 +108,32 @@ async function loseCa(play: Play, leaf: Certificate): Promise<Certificate> {
   });
   screen.event("broken", "killed", `the CA (process ${ca.pid}, SIGKILL): connection refused at ${ca.url}`);
 
-  const within = untilRenewed(play, leaf, systemClock.now());
-  const failure = await see(
-    eyes,
-    "the agent failing with ISSUER_UNREACHABLE",
-    async (instead) => {
-      const { state, failure } = await statusOf(play);
-      instead(`${state}, ${failure?.code ?? "no failure"}`);
-      return state === "failing" && failure?.code === "ISSUER_UNREACHABLE" ? failure : undefined;
-    },
-    within,
-  );
-  const now = systemClock.now();
-  const tryAgain = failure.retry_at?.slice(11) ?? "never";
-  screen.event("noticed", "failing", `${failure.code}, ${failure.message}; next try ${tryAgain}`);
-  insist(tryAgain !== "never", "a next try", "none");
-  const seen = await see(eyes, `the old ${short(leaf)} served, and valid`, async (instead) => {
-    const seen = await served(play);
-    instead(`${short(seen)}, ${seen.notAfter > systemClock.now() ? "valid" : "expired"}`);
-    return seen.fingerprint === leaf.fingerprint && seen.notAfter > systemClock.now() ? seen : undefined;
+  askToRenew(play);
+  const failure = await see(eyes, "the agent failing with ISSUER_UNREACHABLE, and a next try", async (instead) => {
+    const { state, failure } = await statusOf(play);
+    instead(`${state}, ${failure?.code ?? "no failure"}`);
+    return state === "failing" && failure?.code === "ISSUER_UNREACHABLE" && failure.retry_at ? failure : undefined;
   });
-  const left = ((seen.notAfter - now) / SECOND).toFixed(1);
-  screen.event("well", "served", `${short(seen)} is served on, and valid for another ${left} s`);
+  const nextTry = timeText(Date.parse(failure.retry_at ?? ""));
+  screen.event("noticed", "failing", `${failure.code}, ${failure.message}; next try ${nextTry}`);
+  await see(eyes, `the old ${short(leaf)} served, and valid`, async (instead) => {
+    const seen = await served(play);
+    const left = seen.notAfter - systemClock.now();
+    instead(`${short(seen)}, ${left > 0 ? "valid" : "expired"}`);
+    if (seen.fingerprint !== leaf.fingerprint || left <= 0) return undefined;
+    screen.event(
+      "well",
+      "served",
+      `${short(seen)} is served on, and valid for another ${(left / SECOND).toFixed(1)} s`,
+    );
+    return true;
+  });
   return leaf;
+}
+
+function askToRenew({ agent, screen }: Play): void {
+  agent.signal("SIGHUP");
+  screen.event("done", "asked", "SIGHUP to the agent: renew now");
 }
 
 async function isListening(url: string): Promise<boolean> {
@@ -153,17 +155,16 @@ async function regainCa(play: Play, old: Certificate): Promise<Certificate> {
   insist(isSame, "the same CA: same address, same root", play.ca.url === ca.url ? "another root" : play.ca.url);
   screen.event("done", "back", `the CA at the same address, with the same root (process ${play.ca.pid})`);
   await seeRenewed(play, first, play.eyes.patience);
-  screen.event("well", "renewed", "by itself, over mTLS");
+  screen.event("well", "renewed", "by itself, once the CA is there: over mTLS");
   return await seeInForce(play, old);
 }
 
 async function ignoreReload(play: Play, old: Certificate): Promise<Certificate> {
-  const { eyes, screen, server, agent, requests, journal } = play;
+  const { eyes, screen, server, requests, journal } = play;
   const [firstReload, firstRequest, firstEvent] = [server.reloads.length, requests.length, journal.length];
   await server.ignore(1);
-  agent.signal("SIGHUP");
-  screen.event("done", "asked", "SIGHUP to the agent: renew now");
-  const leaf = await seeWritten(play, old);
+  askToRenew(play);
+  await seeWritten(play, old);
   await seeReload(play, firstReload, "ignored");
   await seeOnce(eyes, `the old ${short(old)} served`, async () => await served(play), old);
   screen.event("broken", "ignored", `the server was told to reload, and goes on with ${short(old)}`);
@@ -187,8 +188,7 @@ async function ignoreReload(play: Play, old: Certificate): Promise<Certificate> 
   insist(granted.length === 1, "one request to the CA, and none for the second reload", granted.join(", "));
   const after = ((systemClock.monotonic() - noticedAt) / SECOND).toFixed(1);
   screen.event("well", "mended", `the agent had it reload again ${after} s later, without a new issuance`);
-  await seeProven(play, leaf);
-  return leaf;
+  return await seeProven(play);
 }
 
 /** Sees that it is this leaf, at the first look. */
@@ -239,10 +239,11 @@ async function killAgent(play: Play, old: Certificate): Promise<Certificate> {
 }
 
 async function stopAgent(play: Play, leaf: Certificate): Promise<Certificate> {
-  const { screen, agent, watch, requests } = play;
+  const { eyes, screen, agent, watch, requests } = play;
   const stoppedAt = systemClock.monotonic();
-  const { exitCode, signal } = await agent.end("SIGTERM");
-  insist(exitCode === 0, "the agent ending with exit code 0", signal ?? `exit code ${exitCode}`);
+  void agent.end("SIGTERM");
+  const { exitCode } = await see(eyes, "the agent ending", () => agent.ending());
+  insist(exitCode === 0, "the agent ending with exit code 0", endingOf(agent));
   const after = ((systemClock.monotonic() - stoppedAt) / SECOND).toFixed(1);
   screen.event("well", "stopped", `the agent, by SIGTERM: exit code 0 after ${after} s`);
   await watch[Symbol.asyncDispose]();

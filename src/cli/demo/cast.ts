@@ -125,10 +125,14 @@ async function startServer({ eyes, join }: Call, argv: readonly string[]): Promi
 /** Lines of JSON are words of a role; what goes to standard error is a defect. */
 function listen(errors: string[], onWord: (word: unknown) => void): OnLine {
   return (line, from) => {
-    if (from === "output") onWord(JSON.parse(line));
-    else errors.push(line);
+    const word = from === "output" ? documentOf(line) : undefined;
+    if (word === undefined) errors.push(line);
+    else onWord(word);
   };
 }
+
+/** The other roles end when their input does; the agent, which is no role of the demo, when the demo is killed. */
+const WITH_US = ["/usr/bin/setpriv", "--pdeathsig=KILL"];
 
 /** `certagent run`, as it is shipped: it listens for SIGUSR1 itself, so that flag of the other commands goes. */
 async function startAgent(
@@ -141,18 +145,19 @@ async function startAgent(
   const node = program.filter((word) => word !== "--disable-sigusr1");
   return await startActor(
     "the agent",
-    [...node, "run", ...places, "--log", "json"],
+    [...WITH_US, ...node, "run", ...places, "--log", "json"],
     (line, from) => {
-      if (from === "error") onEvent(eventOf(line));
+      if (from === "error") onEvent((documentOf(line) as LogRecord | undefined) ?? { level: "error", msg: line });
     },
     join,
   );
 }
 
-function eventOf(line: string): LogRecord {
+/** Undefined for what is no document: Node's own last words, or a line that its writer did not live to end. */
+function documentOf(line: string): unknown {
   try {
-    return JSON.parse(line) as LogRecord;
+    return JSON.parse(line);
   } catch {
-    return { level: "error", msg: line }; // Node's own last words
+    return undefined;
   }
 }

@@ -47,9 +47,15 @@ export async function see<T>(eyes: Eyes, expected: string, look: Look<T>, within
     const found = await attempt(look, instead);
     if (found !== undefined) return found;
     const lost = eyes.actors.find((actor) => actor.ending() !== undefined && !actor.mayEnd());
-    if (lost !== undefined) throw new NotSeen(expected, `${lost.name} ended by itself`);
+    if (lost !== undefined) throw new NotSeen(expected, `${lost.name} ended by itself, ${endingOf(lost)}`);
     if (isLast) throw new NotSeen(`${expected}, within ${formatDuration(within)}`, seen);
   }
+}
+
+/** `exit code 1`, `SIGKILL`. */
+export function endingOf(actor: Actor): string {
+  const { exitCode = null, signal = null } = actor.ending() ?? {};
+  return signal ?? `exit code ${exitCode}`;
 }
 
 /** In the words of whoever threw. */

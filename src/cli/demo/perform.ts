@@ -21,8 +21,11 @@ export interface PerformOptions {
   readonly patience?: Milliseconds;
 }
 
-/** Short enough for three renewals in half a minute; a third of it is what a CA and an agent may take to come back. */
-const LIFETIME = "14s";
+/**
+ * Short enough to see two renewal windows in half a minute. Half of it is what renewals, reloads and proofs may take on a
+ * machine whose disk is busy, and a third what a killed agent has left to come back.
+ */
+const LIFETIME = "20s";
 const PATIENCE: Milliseconds = 12 * SECOND;
 /** Of the agent's journal, for a failure. */
 const LAST_LINES = 12;

@@ -42,6 +42,11 @@ export function share(leaf: Certificate, at: Instant): string {
   return `${Math.round(((at - leaf.notBefore) / lifetimeOf(leaf)) * 100)} %`;
 }
 
+/** The time of day, UTC: `10:22:31Z`. */
+export function timeText(instant: Instant): string {
+  return formatInstant(instant).slice(11);
+}
+
 export function address({ server }: Play): string {
   return `127.0.0.1:${server.port}`;
 }
@@ -73,7 +78,7 @@ export function untilRenewed({ eyes }: Play, leaf: Certificate, now: Instant): n
 }
 
 /** Sees the files hold another pair than `old`, with the modes of the spec, and tells so. */
-export async function seeWritten(play: Play, old?: Certificate): Promise<Certificate> {
+export async function seeWritten(play: Play, old?: Certificate): Promise<void> {
   const { eyes, stage, screen } = play;
   const leaf = await see(
     eyes,
@@ -91,7 +96,6 @@ export async function seeWritten(play: Play, old?: Certificate): Promise<Certifi
   screen.show(leaf);
   const names = [stage.pair.certificate, stage.pair.key].map((path) => basename(path));
   screen.event("well", "written", `${names[0]} 0644, ${names[1]} 0600, a new key, and it is the certificate's`);
-  return leaf;
 }
 
 /** Follows links, as consumers do. */
@@ -99,20 +103,25 @@ async function modeOf(path: string): Promise<string> {
   return `0${((await stat(path)).mode & 0o7777).toString(8)}`;
 }
 
-/** Sees a leaf served to the demo itself, and the agent say the same of it, and tells so. */
-export async function seeProven(play: Play, leaf: Certificate): Promise<void> {
+/** Sees the leaf in the files served to the demo itself, and the agent say the same, tells so and answers with it. */
+export async function seeProven(play: Play): Promise<Certificate> {
   const { eyes, screen } = play;
-  await see(eyes, `${short(leaf)} served at ${address(play)}, and the agent saying so`, async (instead) => {
-    const [seen, status] = [await served(play), await statusOf(play)];
-    const [service] = status.services;
-    const isProven = service?.state === "proven" && service.fingerprint === leaf.fingerprint;
-    if (seen.fingerprint !== leaf.fingerprint) instead(`${short(seen)} is served`);
-    else if (status.state !== "current" || !isProven) instead(`served, but the agent says ${status.state}`);
-    else return true;
-    return undefined;
-  });
-  const end = formatInstant(leaf.notAfter).slice(11);
+  const leaf = await see(
+    eyes,
+    `the leaf in the files served at ${address(play)}, and the agent saying so`,
+    async (instead) => {
+      const [leaf, seen, status] = [await wholePair(play), await served(play), await statusOf(play)];
+      const [service] = status.services;
+      const isProven = service?.state === "proven" && service.fingerprint === leaf.fingerprint;
+      if (seen.fingerprint !== leaf.fingerprint) instead(`${short(seen)} is served, not ${short(leaf)}`);
+      else if (status.state !== "current" || !isProven) instead(`served, but the agent says ${status.state}`);
+      else return leaf;
+      return undefined;
+    },
+  );
+  const end = timeText(leaf.notAfter);
   screen.event("well", "proven", `${address(play)} serves ${short(leaf)} on a fresh connection, valid until ${end}`);
+  return leaf;
 }
 
 /** Sees the CA certify a new key for whom the old pair authorises, over mTLS, among the requests from `first` on. */

@@ -158,7 +158,7 @@ const BREAKS: readonly (readonly [what: string, breaks: Breaks, step: string, ex
   ],
   [
     "an agent that renews before the window",
-    { beforeAgent: editSpec("key: { rotate: true }", "renew: { before: 8s }\nkey: { rotate: true }") },
+    { beforeAgent: editSpec("key: { rotate: true }", "renew: { before: 12s }\nkey: { rotate: true }") },
     "step 3, renewal in its window",
     "between 1/2 and 2/3 of the lifetime",
   ],

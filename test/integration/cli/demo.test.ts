@@ -35,10 +35,11 @@ const STORY = `
   written: fullchain.pem
   proven: on a fresh connection
   killed: the CA
+  asked: SIGHUP to the agent
   failing: ISSUER_UNREACHABLE
   served: and valid for another
   back: with the same root
-  renewed: by itself, over mTLS
+  renewed: by itself, once the CA is there: over mTLS
   written: fullchain.pem
   proven: on a fresh connection
   asked: SIGHUP to the agent

@@ -1,0 +1,52 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { type Memory, recall } from "../../../src/agent/memory.ts";
+import { prove } from "../../../src/agent/steps.ts";
+import type { Sighting } from "../../../src/agent/world.ts";
+import { AgentError } from "../../../src/base/errors.ts";
+import { systemClock } from "../../../src/base/time.ts";
+import type { Applier } from "../../../src/core/ports.ts";
+import { layoutOf } from "../../../src/store/layout.ts";
+import { apply, desired, generation } from "../core/given.ts";
+
+const signal = new AbortController().signal;
+
+/** A certificate whose forced renewal is deployed and is now looked at. */
+async function beingProven(sighting: Sighting): Promise<Memory> {
+  const nowhere = join(tmpdir(), "certagent-nowhere");
+  const never = (): never => {
+    throw new Error("was not to be asked");
+  };
+  const applier: Applier = { observe: never, adopt: never, apply: never };
+  const world = {
+    clock: systemClock,
+    log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
+    layout: layoutOf(nowhere, nowhere),
+    applier,
+    prove: () => Promise.resolve(sighting),
+    issuer: never,
+    issuing: never,
+    waiting: never,
+    clockSuspectFor: () => null,
+  };
+  const memory = await recall(world, desired(), null);
+  return Object.assign(memory, { newest: generation(), apply: apply(), joinable: true });
+}
+
+test("a wish that comes once a forced renewal is proven is another one, and joins it no more", async () => {
+  const memory = await beingProven({ served: true });
+
+  await prove(memory, [0], signal);
+
+  expect(memory.joinable).toBe(false);
+});
+
+test("a wish that comes while a forced renewal is not proven yet joins it", async () => {
+  const failure = new AgentError("SERVICE_STALE", "Cannot see the certificate: another one is served");
+  const memory = await beingProven({ served: false, failure, other: undefined });
+
+  await expect(prove(memory, [0], signal)).rejects.toThrow(failure.message);
+
+  expect(memory.joinable).toBe(true);
+});
