@@ -34,7 +34,7 @@ export async function issue(
   signal: AbortSignal,
 ): Promise<Generation> {
   const key = await keyFor(desired, current, generations);
-  await generations.reserve();
+  await using _room = await generations.reserve();
   const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
   const issued = await issuer.issue(order, signal).catch(async (error: unknown) => {
     if (error instanceof AgentError && error.code === "CHAIN_UNUSABLE") await onIssued([]);
@@ -50,7 +50,7 @@ export async function issue(
     now: now(),
   });
   const { roots, via } = issued;
-  return generations.stage({ request: desired.request, key, chain, roots, via, issuedAt: now() }, after);
+  return await generations.stage({ request: desired.request, key, chain, roots, via, issuedAt: now() }, after);
 }
 
 /** The key to certify: the one there is, unless it is to be rotated or is of another kind; else a new, durable one. */

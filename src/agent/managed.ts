@@ -4,9 +4,9 @@ import { factsOfSpec, NO_FACTS, type Step, type Streak, withoutFailure } from ".
 import { type Plan, plan, stepsOver } from "../core/plan.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Managed } from "../core/status.ts";
-import { logFailure } from "./journal.ts";
 import { fail, type Memory, observe, observedOf, recall, save } from "./memory.ts";
 import { adopt, deploy, prove, renewOrMint } from "./steps.ts";
+import { tellWait } from "./tell-wait.ts";
 import type { World } from "./world.ts";
 
 /** One spec together with what exists of it on this host: observes, plans, takes one step, and asks again. */
@@ -74,11 +74,7 @@ export async function manage(world: World, desired: Desired, broken: Streak | nu
       memory.facts = { ...memory.facts, failures: NO_FACTS.failures };
       dueAt = 0;
     },
-    view: () => {
-      const observed = observedOf(memory);
-      const { deployed, issuing } = memory;
-      return { desired: memory.desired, observed, deployed, issuing, broken: memory.broken };
-    },
+    view: () => viewOf(memory),
     dueAt: () => dueAt,
     newestRecord: () => Math.max(memory.facts.writtenAt, memory.newest?.issuedAt ?? 0),
     isWaitingFor: (issuer) =>
@@ -86,6 +82,11 @@ export async function manage(world: World, desired: Desired, broken: Streak | nu
       !stepsOver(memory.desired, observedOf(memory), world.clock.now()).includes("issue"),
     deployedPaths: () => memory.facts.deployed,
   };
+}
+
+function viewOf(memory: Memory): Managed {
+  const { desired, deployed, issuing, broken } = memory;
+  return { desired, observed: observedOf(memory), deployed, issuing, broken };
 }
 
 /** Observes, plans and acts until the plan is to wait; answers until when. Never rejects. */
@@ -98,13 +99,16 @@ async function comeToRest(memory: Memory, signal: AbortSignal): Promise<Instant 
       const next = plan(memory.desired, observedOf(memory), world.clock.now());
       world.log.debug("planned", { certificate: name, action: next.kind, because: next.because });
       if (next.kind === "wait") {
+        tellWait(memory, viewOf(memory), next);
         await tidy(memory);
         return next.until;
       }
       await act(memory, next, signal);
     }
   } catch (error) {
-    if (!signal.aborted) logFailure(world.log, name, "apply", asAgentError(error), null);
+    // What cannot even be looked at cannot be deployed; it is looked at again in a moment.
+    if (!signal.aborted) fail(memory, "apply", error);
+    await save(memory);
   }
   return undefined;
 }

@@ -8,7 +8,7 @@ import { readBounded } from "../base/read-file.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
-import { readState, writeBytes, writeState } from "./state-file.ts";
+import { readState, unreadable, writeBytes, writeState } from "./state-file.ts";
 
 /** Generations that are kept: the one in force and those that can be gone back to. */
 const GENERATIONS_KEPT = 3;
@@ -44,8 +44,8 @@ export interface Generations {
   newest(): Promise<number | undefined>;
   /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE` where the file is not what was written. */
   read(number: number): Promise<Generation>;
-  /** Takes the room that a generation needs, so that a full disk is noticed before the CA is asked. */
-  reserve(): Promise<void>;
+  /** Holds the room that a generation needs until disposed of, so that a full disk shows before the CA is asked. */
+  reserve(): Promise<AsyncDisposable>;
   /** Keeps a generation, durable when it resolves. Its number follows the newest and `after`. */
   stage(draft: Omit<Generation, "number">, after?: number | null): Promise<Generation>;
   /** Removes all but the newest three and those to protect. */
@@ -97,7 +97,10 @@ export function openGenerations(folder: string): Generations {
     list,
     newest,
     read: (number) => readGeneration(pathOf(number), number),
-    reserve: () => writeBytes(reservedPath, Buffer.alloc(RESERVED)),
+    reserve: async () => {
+      await writeBytes(reservedPath, Buffer.alloc(RESERVED));
+      return { [Symbol.asyncDispose]: () => rm(reservedPath, { force: true }) };
+    },
     stage: async (draft, after = null) => {
       await rm(reservedPath, { force: true });
       const number = Math.max((await list()).at(-1) ?? 0, after ?? 0) + 1; // damaged ones keep their numbers
@@ -115,7 +118,10 @@ export function openGenerations(folder: string): Generations {
     },
     prune: async (protect) => {
       const old = (await list()).slice(0, -GENERATIONS_KEPT).filter((number) => !protect.includes(number));
-      for (const number of old) await rm(pathOf(number), { force: true });
+      for (const number of old) {
+        await rm(pathOf(number), { force: true });
+        await rm(unreadable(pathOf(number)), { force: true });
+      }
     },
     pendingKey: async () => {
       // One that is there and cannot be read now is not replaced: a certificate may have been issued for it.

@@ -1,8 +1,8 @@
-import { copyFile, mkdir } from "node:fs/promises";
+import { copyFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { z } from "zod";
 import { writeAtomically } from "../base/atomic-file.ts";
-import { openFolder } from "../base/folder.ts";
+import { makeFolders } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 
 /** No file of state is larger; a larger one was not written by us. */
@@ -20,8 +20,13 @@ export async function readState<Schema extends z.ZodType>(
   if (bytes === undefined) return undefined;
   const parsed = schema.safeParse(parseJson(bytes.toString("utf8")));
   if (parsed.success) return parsed.data;
-  await copyFile(path, `${path}.unreadable`).catch(() => undefined);
+  await copyFile(path, unreadable(path)).catch(() => undefined);
   return undefined;
+}
+
+/** Where a file of state is set aside that could not be understood. */
+export function unreadable(path: string): string {
+  return `${path}.unreadable`;
 }
 
 /** Writes a file of state as JSON, 0600, durable when it resolves. Throws DEPLOY_FAILED. */
@@ -31,18 +36,8 @@ export function writeState(path: string, value: unknown): Promise<void> {
 
 /** Writes a file of state, 0600, with the folders that it needs, durable when it resolves. Throws DEPLOY_FAILED. */
 export async function writeBytes(path: string, bytes: Uint8Array): Promise<void> {
-  await makeFolders(dirname(path));
+  await makeFolders(dirname(path), { mode: 0o700 });
   await writeAtomically(path, bytes, { mode: 0o600 });
-}
-
-/** Makes a folder and its parents, 0700, each durable: a synced file is worth nothing in a folder that is not. */
-async function makeFolders(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let made = path; made.length >= first.length; made = dirname(made)) {
-    await using parent = await openFolder(dirname(made));
-    await parent.sync();
-  }
 }
 
 function parseJson(text: string): unknown {
