@@ -7,6 +7,9 @@ import type { AgentSignal, Signals } from "./cli/signals.ts";
 // Before anything is loaded: until somebody listens, SIGHUP ends Node and SIGUSR1 opens its inspector.
 const signals = ["run", "once", "demo"].includes(process.argv[2] ?? "") ? holdSignals() : noSignals();
 
+// What is made has the mode that was asked for at once, and what certagent runs finds the umask that it expects.
+process.umask(0o022);
+
 // Node's own warnings are no output of certagent. The daemon writes them into its log.
 process.removeAllListeners("warning");
 

@@ -63,7 +63,21 @@ export async function makeFolder(path: string, access: Ownership, files: FileCal
   return await makeFolderIn(parent, basename(path), access, files);
 }
 
-/** {@link makeFolder} in a folder that is held. */
+/** Makes a folder and the parents that it lacks, each durably: a synced file is worth nothing in a folder that is not. */
+export async function makeFolders(path: string, access: Ownership, files: FileCalls = fileCalls): Promise<void> {
+  try {
+    await files.lstat(path);
+  } catch (error) {
+    if (!isMissing(error)) throw fileError("make", path, error);
+    await makeFolders(dirname(path), access, files);
+    await makeFolder(path, access, files);
+  }
+}
+
+/**
+ * {@link makeFolder} in a folder that is held. It has its mode from the start, as far as the umask lets it (main.ts sets
+ * that): a process that is killed here must not leave a folder behind that services cannot enter, for ever.
+ */
 export async function makeFolderIn(
   parent: Folder,
   name: string,
@@ -72,7 +86,7 @@ export async function makeFolderIn(
 ): Promise<boolean> {
   const path = join(parent.path, name);
   try {
-    await files.mkdir(parent.at(name), 0o700);
+    await files.mkdir(parent.at(name), mode);
   } catch (error) {
     if (errnoOf(error) === "EEXIST") return false;
     throw fileError("make", path, error);

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type Agent, createAgent } from "../agent/agent.ts";
 import { createApplier, type RecoveringApplier } from "../apply/applier.ts";
 import { AgentError } from "../base/errors.ts";
+import { makeFolders } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
 import type { Run } from "../base/run.ts";
 import type { Clock } from "../base/time.ts";
@@ -49,6 +50,8 @@ export async function assemble(
 ): Promise<Assembled> {
   const { clock, run, log, version, credentialsDirectory } = surroundings;
   const layout = layoutOf(places.state, places.runtime);
+  // Services go through it, to what the links of `layout: link` lead to.
+  if (!readOnly) await makeFolders(places.state, { mode: 0o755 });
   const facts = await steadyFacts(run, join(layout.agent.folder, "host-facts.json"), { readOnly });
   const open = (lastGoodFolder: string): Promise<FolderOnDisk> =>
     openSpecFolder({

@@ -1,7 +1,7 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeAtomically } from "../base/atomic-file.ts";
-import { removeDurably } from "../base/folder.ts";
+import { makeFolders, removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import { sha256 } from "../core/hash.ts";
 import { LARGEST_FILE } from "./parse.ts";
@@ -23,7 +23,7 @@ export interface LastGood {
 export async function openLastGood(folder: string, { readOnly = false } = {}): Promise<LastGood> {
   const digests = new Map<string, string | undefined>();
   const fileOf = (name: string): string => join(folder, `${name}.yaml`);
-  if (!readOnly) await mkdir(folder, { recursive: true, mode: 0o700 }).catch(() => {}); // `save` says what is wrong with it
+  if (!readOnly) await makeFolders(folder, { mode: 0o700 }).catch(() => {}); // `save` says what is wrong with it
   for (const file of await readdir(folder).catch(() => [])) {
     if (!file.startsWith(".") && file.endsWith(".yaml")) digests.set(file.slice(0, -".yaml".length), undefined);
   }

@@ -1,6 +1,7 @@
-import { mkdir, open, readFile } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
+import { makeFolders } from "../base/folder.ts";
 import type { Run } from "../base/run.ts";
 import { SECOND } from "../base/time.ts";
 
@@ -10,7 +11,7 @@ import { SECOND } from "../base/time.ts";
  * file description that both share. Throws `LOCKED` where another agent holds it.
  */
 export async function lock(path: string, run: Run): Promise<AsyncDisposable> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makeFolders(dirname(path), { mode: 0o700 });
   const file = await open(path, "a+", 0o600);
   try {
     const { exitCode, output } = await run(["/usr/bin/flock", "--nonblock", "3"], {

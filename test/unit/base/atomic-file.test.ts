@@ -12,8 +12,9 @@ import {
   temporaryPath,
   writeAtomically,
 } from "../../../src/base/atomic-file.ts";
+import { type FileCalls, fileCalls } from "../../../src/base/file-calls.ts";
 import { errnoOf } from "../../../src/base/file-error.ts";
-import { makeFolder, removeDurably, removeFolder } from "../../../src/base/folder.ts";
+import { makeFolder, makeFolders, removeDurably, removeFolder } from "../../../src/base/folder.ts";
 import { readBounded } from "../../../src/base/read-file.ts";
 import { run } from "../../../src/base/run.ts";
 
@@ -202,6 +203,31 @@ test("folders are made with their mode whatever the umask, published, emptied an
   expect(await removeDurably(join(dir.path, "current"))).toBe(true);
   expect(await removeDurably(join(dir.path, "current"))).toBe(false);
   expect(await readdir(dir.path)).toEqual(["f"]);
+});
+
+test("a folder has its mode from the start: who dies in the midst of making it leaves none that nobody can enter", async () => {
+  await using dir = await folder();
+  const path = join(dir.path, "a");
+  const dying: FileCalls = { ...fileCalls, chmod: () => Promise.reject(new Error("killed")) };
+
+  await expect(makeFolder(path, { mode: 0o755 }, dying)).rejects.toThrow("killed");
+
+  expect(lstatSync(path).mode & 0o7777).toBe(0o755);
+});
+
+test("each folder of several that are made is made durable in the one above it", async () => {
+  await using dir = await folder();
+  const synced: string[] = [];
+  const noting: FileCalls = {
+    ...fileCalls,
+    sync: async (file) => void synced.push(await readlink(`/proc/self/fd/${file.fd}`)),
+  };
+
+  await makeFolders(join(dir.path, "a", "b"), { mode: 0o711 }, noting);
+  await makeFolders(join(dir.path, "a", "b"), { mode: 0o711 }, noting);
+
+  expect(synced.map((path) => path.slice(dir.path.length))).toEqual(["/a", "", "/a/b", "/a"]);
+  expect(lstatSync(join(dir.path, "a", "b")).mode & 0o7777).toBe(0o711);
 });
 
 test("only certagent's own temporary names are taken for such", async () => {

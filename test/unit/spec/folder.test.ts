@@ -288,6 +288,7 @@ test("a file that is not believed leaves the last good version in force", async 
 
 test("a place for last good texts that cannot be written is said, and costs no spec", async () => {
   await using world = await worldIn();
+  await world.read();
   await rm(world.lastGood, { recursive: true });
   await writeFile(world.lastGood, "in the way");
   await world.restart();
