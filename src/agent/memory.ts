@@ -26,6 +26,8 @@ export interface Memory {
   /** A renewal that was asked for is done and still being deployed or proven: what asks again meanwhile joins it. */
   joinable: boolean;
   adoptionRefused: boolean;
+  /** Why nothing was done when that was told last; null where it was not yet. */
+  waitsFor: string | null;
   /** Whether an issuance is under way. */
   issuing: boolean;
   /** Whether services were told of new files since they were last looked at. */
@@ -57,6 +59,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     wish: null,
     joinable: false,
     adoptionRefused: false,
+    waitsFor: null,
     issuing: false,
     justReloaded: false,
     apply: unobserved(desired),

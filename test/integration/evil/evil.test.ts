@@ -158,6 +158,8 @@ describe.each(EVIL.filter((evil) => evil.failure !== undefined))("a CA that is $
     const issued = asked.filter(isIssuance).map(({ at }) => at);
     expect(issued.length).toBeGreaterThan(3);
     expect(densest(issued, LIFETIME / 6)).toBeLessThanOrEqual(3 * issuances);
+    const alarm = new RegExp(`^<4>.*certificate=${name} .*held by the storm breaker`);
+    expect(agent.journal().filter((line) => alarm.test(line))).not.toEqual([]);
   });
 });
 

@@ -67,6 +67,24 @@ async function timeToCurrent(home: Home): Promise<number> {
   return end - begin;
 }
 
+test("what cannot be deployed is told in the journal once, with the remedy, before a certificate is spent on it", async () => {
+  await using authority = await startDevCa();
+  await using home = await homeAt(authority);
+  const path = join(home.folder, "web.pem");
+  await addSpec(home, "web", { outputs: [{ format: "combined", path, owner: "nobody-yet" }] });
+  await using agent = await startAgent(home);
+
+  await agent.until("it is failing", (all) => all.get("web")?.failure?.code === "DEPLOY_FAILED");
+  await addSpec(home, "other");
+  await agent.until("the other is current", (all) => isCurrent(all.get("other")));
+
+  const told = agent.journal().filter((line) => line.startsWith("<4>") && line.includes("certificate=web "));
+  expect(told).toEqual([
+    expect.stringMatching(/this host has no user .*nobody-yet.* hint=".*getent passwd nobody-yet/),
+  ]);
+  expect(issuancesOf(requestsOf(authority))).toEqual({ sign: 1, renew: 0 });
+});
+
 describe.concurrent("what hangs", () => {
   test("a reload that hangs delays no other spec, and neither does its end by SIGTERM", async () => {
     await using home = await homeAt();
