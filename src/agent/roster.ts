@@ -20,7 +20,7 @@ export interface InvalidSpec {
 export interface Roster {
   readonly managed: ReadonlyMap<string, ManagedCertificate>;
   readonly invalid: ReadonlyMap<string, InvalidSpec>;
-  /** Reads configuration and specs again; what is understood is in force when it resolves. Readings wait in line. */
+  /** Reads configuration and specs again; what is understood is in force when it resolves. One reads at a time. */
   reread(): Promise<void>;
   /** Resolves when no reading is under way. */
   settled(): Promise<void>;
@@ -40,6 +40,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   const invalid = new Map<string, InvalidSpec>();
   let told: ReadonlySet<string> = new Set();
   let last: Promise<void> = Promise.resolve();
+  let waiting: Promise<void> | undefined;
 
   /** Before the first reading nothing is managed: then what is on disk tells who has deployed what. */
   const owners = async (): Promise<ReadonlyMap<string, string>> => {
@@ -96,9 +97,13 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
     managed,
     invalid,
     reread: () => {
-      const reading = last.then(async () => take(await specs.read({ owners: await owners() })));
-      last = reading.catch(() => undefined);
-      return reading;
+      // One that has not begun yet answers all who ask meanwhile: a storm of signals is two readings.
+      waiting ??= last.then(async () => {
+        waiting = undefined;
+        await take(await specs.read({ owners: await owners() }));
+      });
+      last = waiting.catch(() => undefined);
+      return waiting;
     },
     settled: () => last,
   };
