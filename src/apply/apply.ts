@@ -47,6 +47,8 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
   let before: ReadonlyMap<string, Before> = new Map();
   let previous: Previous | undefined;
   if (targets.every(isTrue)) {
+    // A pair that was adopted as it stands is not what breaks a service.
+    if (progress.record.deployed === null) before = await lookBefore(task, true);
     await recordOutputs(applying, progress, generation, targets);
     // Only where a process ended before its services were seen to take the files.
     const earlier = await readGeneration(applying, progress.record.before);

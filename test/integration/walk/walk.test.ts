@@ -457,8 +457,13 @@ test("SIGTERM ends it with 0; plan, check, status and once then work from what i
 test("a host whose state is lost adopts what is deployed, and renews it over mTLS with no secret", async () => {
   const issued = issuancesFromNow();
   const second = world.home.reinstalled();
+  // Broken by somebody else: what is adopted is not what breaks it.
+  await world.nginx.configure("this_is_no_directive on;");
   agent = await start(second);
 
+  await agent.until("nginx is found broken", (all) => all.get("vlc-admin")?.failure?.code === "RELOAD_FAILED");
+  expect(await agent.certificate("vlc-admin")).toMatchObject({ state: "unproven" });
+  await world.nginx.configure("");
   await agent.until("all are current", areCurrent);
   expect(agent.journal().filter((line) => line.startsWith("<6>adopted certificate=")).length).toBe(5);
   expect(issued()).toEqual({ sign: 0, renew: 0 });
