@@ -33,6 +33,22 @@ const versionOnly: Plugin = {
 };
 
 /**
+ * undici's client wants two words of Node's http: its limit for headers, and a class to tell requests by that none of
+ * ours is of. Whoever loads that module gets Node's own fetch and WebSocket with it: 4 MB that nothing can give back.
+ */
+const withoutHttp: Plugin = {
+  name: "undici without node:http",
+  setup: (esbuild) => {
+    esbuild.onResolve({ filter: /^node:http$/ }, ({ importer }) =>
+      importer.includes(`${join("node_modules", "undici")}/`) ? { path: "http", namespace: "stub" } : undefined,
+    );
+    esbuild.onLoad({ filter: /^http$/, namespace: "stub" }, () => ({
+      contents: "module.exports = { maxHeaderSize: 16384, IncomingMessage: class {} };",
+    }));
+  },
+};
+
+/**
  * Bundles `entry` (from the root of the checkout) into `folder`. Throws where a package of {@link LAZY_PACKAGES} would be
  * evaluated at start, or where the whole of undici or a package without a licence text would get in.
  */
@@ -52,7 +68,7 @@ export async function bundle(entry: string, folder: string): Promise<void> {
     minifySyntax: true,
     legalComments: "none",
     banner: { js: REQUIRE },
-    plugins: [versionOnly],
+    plugins: [versionOnly, withoutHttp],
     logLevel: "silent",
   });
   refuseEarlyPackages(metafile, entry);

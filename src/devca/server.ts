@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { createServer, type Server } from "node:https";
+import type { Server } from "node:https";
 import type { TLSSocket } from "node:tls";
 import { DAY, HOUR, type Instant, pause, SECOND } from "../base/time.ts";
 import { cryptoKeys } from "../x509/csr.ts";
@@ -34,6 +34,7 @@ export async function createCaServer(state: CaState, record: (request: RequestRe
   const validity = { notBefore: now - HOUR, notAfter: now + 30 * DAY };
   const leaf = await signCertificate(state.intermediate, serverLeaf(state.names, cryptoKeys(key).publicKey, validity));
   const authorities = [...state.roots, state.intermediate].map(({ certificate }) => certificate.pem);
+  const { createServer } = await import("node:https"); // the bundle of the agent would load it at start
   const server = createServer({
     key: key.toPem(),
     cert: leaf.pem + state.intermediate.certificate.pem,
