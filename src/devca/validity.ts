@@ -11,7 +11,7 @@ const GO_UNITS: Readonly<Record<string, number>> = {
   m: MINUTE,
   h: HOUR,
 };
-const GO_DURATION = /^[+-]?(?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+$/;
+const GO_DURATION = /^[+-]?(?:\d+(?:\.\d*)?(?:ns|us|\u00b5s|ms|s|m|h))+$/;
 
 /** What may be asked for, and how far a certificate is dated back. */
 export interface Limits {
@@ -59,7 +59,7 @@ function instantOf(value: unknown, from: Instant): Instant | undefined {
 
 function parseGoDuration(text: string): Milliseconds | undefined {
   if (!GO_DURATION.test(text)) return undefined;
-  const parts = text.matchAll(/(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)/g);
+  const parts = text.matchAll(/(\d+(?:\.\d*)?)(ns|us|\u00b5s|ms|s|m|h)/g);
   const span = parts.reduce((sum, [, count, unit]) => sum + Number(count) * (GO_UNITS[unit ?? ""] ?? 0), 0);
   return text.startsWith("-") ? -span : span;
 }
