@@ -6,7 +6,7 @@ import type { Failure } from "../base/errors.ts";
 import { HOUR, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds } from "../base/time.ts";
 import { changeOfRequest } from "./change.ts";
 import { type Facts, isWithin, type Proof, type Step } from "./facts.ts";
-import type { ApplyFacts, CertificateRequest, Desired, Service, ServiceFacts } from "./ports.ts";
+import type { ApplyFacts, CertificateRequest, Desired, OutputFacts, Service, ServiceFacts } from "./ports.ts";
 import { lifetimeOf, renewAt, type Validity } from "./renewal.ts";
 import { ASSUMED_LIFETIME, LONGEST_DELAY } from "./retry.ts";
 
@@ -202,7 +202,11 @@ function issuanceNeeded(desired: Desired, observed: Observed, now: Instant): Fin
 /** The outputs do not hold the newest generation, or somebody changed them. */
 function outputsDiffer(_: Desired, { generation, apply, facts }: Observed, now: Instant): Finding {
   if (generation === null) return undefined;
-  const wrong = apply.outputs.find((output) => output.state !== "current");
+  // A file that somebody fights for does not hide another that may be put right now.
+  const fightEndOf = ({ path }: OutputFacts): Instant => endOfFight(path, facts, now) ?? 0;
+  const wrong = apply.outputs
+    .filter(({ state }) => state !== "current")
+    .toSorted((a, b) => fightEndOf(a) - fightEndOf(b))[0];
   const isNew = apply.deployed !== generation.number;
   if (wrong === undefined && !isNew) return undefined;
 
@@ -210,8 +214,8 @@ function outputsDiffer(_: Desired, { generation, apply, facts }: Observed, now: 
     wrong === undefined || (isNew && wrong.state !== "drifted")
       ? `generation ${generation.number} is not deployed yet`
       : `${wrong.path} ${wrong.because ?? "is not as the spec says"}`;
-  const fightEnds = wrong === undefined || isNew ? undefined : endOfFight(wrong.path, facts, now);
-  const until = Math.max(fightEnds ?? 0, tryAt(facts, "apply", now) ?? 0);
+  const fightEnds = wrong === undefined || isNew ? 0 : fightEndOf(wrong);
+  const until = Math.max(fightEnds, tryAt(facts, "apply", now) ?? 0);
   return until <= now
     ? { kind: "apply", because }
     : { kind: "wait", because, next: { action: "apply", at: until }, until };

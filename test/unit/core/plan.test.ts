@@ -296,6 +296,15 @@ const rows: readonly Row[] = [
     next: "apply",
   },
   {
+    title: "puts a file right beside one that somebody fights for",
+    observed: settled({
+      apply: apply({ outputs: [stale, { ...stale, path: "/etc/web.key", because: "is missing" }] }),
+      facts: facts({ repairs: [30, 20, 10].map((ago) => ({ path: stale.path, at: NOW - ago * MINUTE })) }),
+    }),
+    kind: "apply",
+    because: /\/etc\/web.key is missing/,
+  },
+  {
     title: "deploys a new generation over a file that somebody fights for",
     observed: settled({
       generation: generation({ number: 4 }),
