@@ -3,7 +3,7 @@
  * number of `progress`, then one `result` or `error`. Both ends check what they read.
  */
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { AgentError, ERROR_CODES, type ErrorCode, type Failure } from "../base/errors.ts";
 import type { CertificateStatus, PlanDocument, RenewOutcome, State, StatusDocument } from "../core/status.ts";
 

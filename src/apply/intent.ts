@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { publishLeftover, writeAtomically } from "../base/atomic-file.ts";
 import { isMissing } from "../base/file-error.ts";
 import { type Folder, removeDurably } from "../base/folder.ts";

@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { writeAtomically } from "../base/atomic-file.ts";
 import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
 import { readState } from "../store/state-file.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Run } from "../base/run.ts";
 import { type Facts, readFacts } from "../spec/facts.ts";
 import { readState, writeState } from "../store/state-file.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Issuer } from "../core/ports.ts";
 import { type IssuerContext, unknownKind } from "./kind.ts";
 import { stepCa } from "./step-ca/kind.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Service } from "../core/ports.ts";
 import { probeTarget, recipe, unit } from "./recipe.ts";
 import { unitLiveness } from "./unit.ts";

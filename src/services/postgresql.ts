@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
 import { clusterAddress } from "./postgresql-config.ts";

@@ -1,6 +1,6 @@
 /** The keys that every kind of service takes, and how they are parsed. */
 import { isIP } from "node:net";
-import { z } from "zod";
+import * as z from "zod";
 import { parseDuration } from "../base/duration.ts";
 import { HOUR, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Address, ProbeTarget } from "../core/ports.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { AgentError } from "../base/errors.ts";
 import { addressText } from "../core/address.ts";
 import type { Service } from "../core/ports.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { nearest } from "../base/nearest.ts";
 
 type Issue = z.core.$ZodRawIssue;

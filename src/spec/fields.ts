@@ -1,6 +1,6 @@
 /** The kinds of value that specs and host configuration have in common, with what they complain about. */
 import { posix } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { DAY, type Milliseconds, SECOND } from "../base/time.ts";
 import { expects, quoted, show, textOf, withHint } from "./describe.ts";

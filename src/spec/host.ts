@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { nearest } from "../base/nearest.ts";
 import { sha256 } from "../core/hash.ts";
 import { type IssuerConfig, issuerSchema } from "../issuers/index.ts";

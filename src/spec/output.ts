@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { AclEntry, Output } from "../core/ports.ts";
 import { FORMATS, formatNamed } from "../formats/index.ts";
 import { expects, show, textOf, withHint } from "./describe.ts";

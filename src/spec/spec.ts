@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Milliseconds } from "../base/time.ts";
 import { sha256 } from "../core/hash.ts";
 import type { CertificateRequest, Desired, Output } from "../core/ports.ts";

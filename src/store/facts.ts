@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
 import { type Facts, NO_FACTS } from "../core/facts.ts";
 import { readState, writeState } from "./state-file.ts";

@@ -1,6 +1,6 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { AgentError } from "../base/errors.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
 import { removeDurably } from "../base/folder.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { parseDuration } from "../../base/duration.ts";
 import { SECOND } from "../../base/time.ts";
 import { unknownKind } from "../kind.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { AgentError } from "../../base/errors.ts";
 import { remoteText } from "./remote-text.ts";
 import type { Session } from "./session.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { formatDuration } from "../../base/duration.ts";
 import { AgentError } from "../../base/errors.ts";
 import { formatInstant, MINUTE, type Milliseconds } from "../../base/time.ts";

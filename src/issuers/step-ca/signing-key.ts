@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { CryptoKey, JWK } from "jose";
-import { z } from "zod";
+import * as z from "zod";
 import { AgentError } from "../../base/errors.ts";
 import { findProvisioner } from "./provisioners.ts";
 import type { Session } from "./session.ts";
