@@ -212,7 +212,13 @@ export function bundled(): Promise<string> {
 
 async function build(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "certagent-bundle-"));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  process.once("exit", remove);
+  // vitest ends its workers so.
+  process.once("SIGTERM", () => {
+    remove();
+    process.kill(process.pid, "SIGTERM");
+  });
   await bundle("src/main.ts", folder);
   return join(folder, "certagent.mjs");
 }

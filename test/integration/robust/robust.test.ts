@@ -86,7 +86,7 @@ test("what cannot be deployed is told in the journal once, with the remedy, befo
 });
 
 describe.concurrent("what hangs", () => {
-  test("a reload that hangs delays no other spec, and neither does its end by SIGTERM", async () => {
+  test("a reload that hangs delays no other spec, and neither does its end by SIGTERM", async ({ expect }) => {
     await using home = await homeAt();
     await addSpec(home, "hangs", {
       services: [{ type: "command", reload: ["/bin/sleep", "30"], timeout: "1m" }],
@@ -100,7 +100,7 @@ describe.concurrent("what hangs", () => {
     expect(await agent.stop("SIGTERM")).toMatchObject({ code: 0 });
   });
 
-  test("five specs of a CA that never answers do not delay one of another", async () => {
+  test("five specs of a CA that never answers do not delay one of another", async ({ expect }) => {
     await using silent = await startDevCa();
     silent.faults = { transport: "silent" };
     await using home = await homeAt();

@@ -343,7 +343,7 @@ describe.concurrent("with services and files in trouble", () => {
     expect(fingerprintOf(served(world.redis.port))).toBe(down.leaf?.fingerprint);
   });
 
-  test("files that somebody changed are repaired within a minute: a mode, a content, a link", async () => {
+  test("files that somebody changed are repaired within a minute: a mode, a content, a link", async ({ expect }) => {
     const { host, "node-exporter": exporter } = world.paths;
     const key = await readFile(host.key, "utf8");
     const [certificate, same] = [await readFile(host.certificate), await readFile(exporter.certificate)];
