@@ -36,8 +36,11 @@ export interface Agent {
   reread(): Promise<void>;
   /** SIGHUP: re-reads, and asks for a renewal of everything. Resolves after the re-read. */
   reload(): Promise<void>;
-  /** Works until `signal` aborts; `onTick` is called after each look at every certificate's due time. */
-  run(signal: AbortSignal, onTick: () => void): Promise<void>;
+  /**
+   * Works until `signal` aborts; `onTick` is called after each look at every certificate's due time, and told how many
+   * are at work.
+   */
+  run(signal: AbortSignal, onTick: (atWork: number) => void): Promise<void>;
   /** Brings the named ones (none: all) up to date once. */
   once(names: readonly string[], signal: AbortSignal): Promise<void>;
   /** Observes all, changes nothing. */
@@ -220,7 +223,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
       while (!signal.aborted) {
         waker = new AbortController();
         const until = tick(signal);
-        onTick();
+        onTick(busy.size);
         await clock.sleepUntil(until, AbortSignal.any([signal, waker.signal]));
       }
       await drain();

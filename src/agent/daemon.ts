@@ -1,7 +1,7 @@
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Notifier } from "../base/notify.ts";
-import type { Clock } from "../base/time.ts";
+import { type Clock, SECOND } from "../base/time.ts";
 import { needsAttention } from "../core/status.ts";
 import type { Agent } from "./agent.ts";
 import { openControl } from "./control.ts";
@@ -51,12 +51,10 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   using heartbeat = startHeartbeat(notifier.watchdogEvery, clock, () => notifier.watchdog());
   notifier.ready();
   log.info("ready", { version: identity.version, specs: agent.names().length });
-  let told = "";
-  await agent.run(stop.signal, () => {
+  const tell = summaries(options);
+  await agent.run(stop.signal, (atWork) => {
     heartbeat.beat();
-    const summary = summaryOf(agent);
-    if (summary !== told) notifier.status(summary);
-    told = summary;
+    tell(atWork);
   });
   await notifier.flush();
 }
@@ -81,6 +79,23 @@ function logStatus(agent: Agent, log: Log): void {
       code: failure?.code,
     });
   }
+}
+
+/**
+ * Tells the service manager how things stand, where that has changed: when all are at rest, and in between at most once
+ * a second. A summary looks at every certificate, and each that comes to rest makes a tick.
+ */
+function summaries({ agent, clock, notifier }: DaemonOptions): (atWork: number) => void {
+  let told = "";
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  return (atWork) => {
+    const now = clock.monotonic();
+    if (atWork > 0 && now - lookedAt < SECOND) return;
+    lookedAt = now;
+    const summary = summaryOf(agent);
+    if (summary !== told) notifier.status(summary);
+    told = summary;
+  };
 }
 
 function summaryOf(agent: Agent): string {
