@@ -6,6 +6,7 @@ import { identityOf } from "./change.ts";
 import { deployFiles } from "./deploy-files.ts";
 import { deployLink } from "./deploy-link.ts";
 import { digestOf } from "./intent.ts";
+import { letGo } from "./let-go.ts";
 import { isUntouched, type Previous } from "./previous.ts";
 import { type Applying, keep, type Progress } from "./progress.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD } from "./record.ts";
@@ -29,6 +30,7 @@ export async function changeOutputs(
     actions.push(`made ${path}/`);
     host.log.info("made a folder", { certificate: name, path });
   };
+  await letGo(host, desired, record);
   signal.throwIfAborted(); // the last chance: from here to the last rename nothing is cut off
   const stats =
     desired.layout === "link"
@@ -37,8 +39,8 @@ export async function changeOutputs(
   progress.files = "written";
   for (const target of changes) tellOf(target, applying, progress, generation);
   await keep(applying, progress, {
-    ...deployedNow(record, generation),
-    files: { ...record.files, ...written(targets, stats) },
+    ...deployedNow(desired, record, generation),
+    files: { ...namedStill(desired, record), ...written(targets, stats) },
     services: unchecked(desired, record, previous === undefined ? null : earliestExpiry(previous.generation.chain)),
     owesAfter: desired.hooks.after !== null,
   });
@@ -73,17 +75,26 @@ export async function recordOutputs(
   const ours = targets.filter(({ path }) => path in record.files || (isNew && !isAdopted));
   const stats = new Map(ours.flatMap(({ path, before }) => (before.kind === "file" ? [[path, before.stat]] : [])));
   await keep(applying, progress, {
+    ...deployedNow(applying.desired, record, generation),
     files: { ...record.files, ...written(targets, stats) },
     ...(isNew && {
-      ...deployedNow(record, generation),
       services: unchecked(applying.desired, record, isAdopted ? earliestExpiry(generation.chain) : null),
       owesAfter: !isAdopted && applying.desired.hooks.after !== null,
     }),
   });
 }
 
-function deployedNow(record: ApplyRecord, { number }: Generation): Pick<ApplyRecord, "deployed" | "before"> {
-  return { deployed: number, before: record.deployed === number ? record.before : record.deployed };
+function deployedNow(
+  { outputs }: Desired,
+  record: ApplyRecord,
+  { number }: Generation,
+): Pick<ApplyRecord, "deployed" | "before" | "paths"> {
+  const before = record.deployed === number ? record.before : record.deployed;
+  return { deployed: number, before, paths: outputs.map(({ path }) => path) };
+}
+
+function namedStill({ outputs }: Desired, { files }: ApplyRecord): ApplyRecord["files"] {
+  return Object.fromEntries(Object.entries(files).filter(([file]) => outputs.some(({ path }) => path === file)));
 }
 
 /** The identity of what stands at each path that a deployment answered for. */

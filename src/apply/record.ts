@@ -26,6 +26,8 @@ const schema = z.object({
   deployed: z.number().nullable(),
   /** What stood there before `deployed`, for as long as a service may still refuse that. */
   before: z.number().nullable(),
+  /** The outputs then: what the spec keeps against a newcomer, adopted files too. */
+  paths: z.array(z.string()),
   /** What certagent wrote: path → digest of the bytes, and the identity that the file then had. */
   files: z.record(z.string(), z.object({ sha256: z.string(), identity: z.string() })),
   /** By the service's key. */
@@ -43,6 +45,7 @@ export type ServiceRecord = z.output<typeof service>;
 const NO_RECORD: ApplyRecord = {
   deployed: null,
   before: null,
+  paths: [],
   files: {},
   services: {},
   owesAfter: false,
@@ -53,7 +56,7 @@ export const NO_SERVICE_RECORD: ServiceRecord = { reloaded: null, preflight: nul
 /** The records of all specs; what was read once is kept in memory, as nobody else writes them. */
 export interface Records {
   read(name: string): Promise<ApplyRecord>;
-  /** Durable when it resolves. Does nothing where nothing changed. */
+  /** Durable when it resolves. Does nothing where nothing changed. Its paths are no other spec's any more. */
   write(name: string, record: ApplyRecord): Promise<void>;
   /** Which spec has deployed a path. */
   owners(): Promise<ReadonlyMap<string, string>>;
@@ -67,23 +70,29 @@ export function openRecords({ layout, files }: Host): Records {
     known.set(name, record);
     return record;
   };
+  const save = async (name: string, record: ApplyRecord): Promise<void> => {
+    if (JSON.stringify(known.get(name)) === JSON.stringify(record)) return;
+    const path = layout.apply.facts(name);
+    known.delete(name);
+    const { deployed, before, paths, files: written, services, owesAfter, failing } = record;
+    const text = JSON.stringify({ schema: 1, deployed, before, paths, files: written, services, owesAfter, failing });
+    await writeAtomically(path, Buffer.from(`${text}\n`), { mode: 0o600, files });
+    known.set(name, record);
+  };
   return {
     read,
     owners: async () => {
       listed ??= namesIn(dirname(layout.apply.facts("x")));
       for (const name of await listed) await read(name);
-      return new Map(
-        [...known].flatMap(([name, { files: written }]) => Object.keys(written).map((path) => [path, name])),
-      );
+      return new Map([...known].flatMap(([name, { paths }]) => paths.map((path) => [path, name])));
     },
     write: async (name, record) => {
-      if (JSON.stringify(known.get(name)) === JSON.stringify(record)) return;
-      const path = layout.apply.facts(name);
-      known.delete(name);
-      const { deployed, before, files: written, services, owesAfter, failing } = record;
-      const text = JSON.stringify({ schema: 1, deployed, before, files: written, services, owesAfter, failing });
-      await writeAtomically(path, Buffer.from(`${text}\n`), { mode: 0o600, files });
-      known.set(name, record);
+      await save(name, record);
+      // A path is of the last spec that deployed it: one that was removed or renamed must not claim it when it is back.
+      for (const [other, theirs] of known) {
+        const paths = theirs.paths.filter((path) => other === name || !record.paths.includes(path));
+        if (paths.length < theirs.paths.length) await save(other, { ...theirs, paths });
+      }
     },
   };
 }

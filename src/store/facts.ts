@@ -51,16 +51,15 @@ export async function readFacts(path: string): Promise<Facts> {
   return facts;
 }
 
-/** Which spec has deployed which path, of all specs that ever did. */
+/** Which spec has deployed which path, of all specs that ever did: the one that was last at work, where several have. */
 export async function readOwners(folder: string): Promise<ReadonlyMap<string, string>> {
   const files = await readdir(folder).catch(() => []);
   const names = files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -".json".length));
-  const owned = await Promise.all(
-    names.map(async (name) =>
-      (await readFacts(join(folder, `${name}.json`))).deployed.map((path) => [path, name] as const),
-    ),
+  const all = await Promise.all(
+    names.map(async (name) => ({ name, facts: await readFacts(join(folder, `${name}.json`)) })),
   );
-  return new Map(owned.flat());
+  const byAge = all.toSorted((a, b) => a.facts.writtenAt - b.facts.writtenAt);
+  return new Map(byAge.flatMap(({ name, facts }) => facts.deployed.map((path) => [path, name] as const)));
 }
 
 /** Writes one spec's facts, durable when it resolves. Throws DEPLOY_FAILED. */

@@ -67,6 +67,15 @@ test("a link, a folder or a monster of a file where facts should be is none", as
   expect(await readFacts(large)).toEqual(NO_FACTS);
 });
 
+test("of two specs that have deployed one path the one that was last at work has it", async () => {
+  await using state = await open();
+  const folder = dirname(state.path);
+  await writeFacts(join(folder, "new.json"), facts({ deployed: ["/etc/web.crt"], writtenAt: NOW }));
+  await writeFacts(join(folder, "old.json"), facts({ deployed: ["/etc/web.crt"], writtenAt: NOW - 1 }));
+
+  expect(await readOwners(folder)).toEqual(new Map([["/etc/web.crt", "new"]]));
+});
+
 test("who has deployed which path is known from all facts, damaged ones left out", async () => {
   await using state = await open();
   const folder = dirname(state.path);
