@@ -5,7 +5,7 @@ import type { Certificate } from "../x509/certificate.ts";
 import type { Host } from "./host.ts";
 import { pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
-import { lookAt } from "./target.ts";
+import { linksOf, lookAt } from "./target.ts";
 
 /** The pair that stands at a spec's outputs, in order, where it fits the spec by names, dates and chain. */
 export async function adoptPair(
@@ -16,8 +16,10 @@ export async function adoptPair(
   now: Instant,
 ): Promise<Adopted | undefined> {
   const files: Uint8Array[] = [];
+  const links = linksOf(host, desired);
   for (const output of desired.outputs) {
-    const found = await lookAt(host, output, await host.accessOf(output), record);
+    const link = links.get(output.path) ?? null;
+    const found = await lookAt(host, output, await host.accessOf(output), record, link);
     if (found.kind === "file") files.push(found.bytes);
   }
   const pair = pairIn(files);

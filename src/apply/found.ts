@@ -29,22 +29,36 @@ export const MISSING: Found = { kind: "missing" };
 
 /**
  * What stands at a name. Links are read through only where root made them and nobody else could have: a planted one
- * would have root copy a secret. Throws `DEPLOY_FAILED` for what certagent never replaces: a FIFO, a device, a socket, a
+ * would have root copy a secret. But where one leads to `own`, into certagent's own sets, it does not matter who made
+ * it. Throws `DEPLOY_FAILED` for what certagent never replaces: a FIFO, a device, a socket, a
  * folder, a file with several names.
  */
-export async function find(host: Host, folder: Folder, name: string, wanted: ExactAccess): Promise<Found> {
-  return await findIn(host, folder, name, wanted, MOST_LINKS);
+export async function find(
+  host: Host,
+  folder: Folder,
+  name: string,
+  wanted: ExactAccess,
+  own: string | null,
+): Promise<Found> {
+  return await findIn(host, folder, name, { wanted, own, links: MOST_LINKS });
 }
 
-async function findIn(host: Host, folder: Folder, name: string, wanted: ExactAccess, links: number): Promise<Found> {
+interface Looking {
+  readonly wanted: ExactAccess;
+  readonly own: string | null;
+  /** How many links may still be followed. */
+  readonly links: number;
+}
+
+async function findIn(host: Host, folder: Folder, name: string, looking: Looking): Promise<Found> {
   const path = join(folder.path, name);
   const stat = await host.files.lstat(folder.at(name)).catch(rethrow("look at", path)).catch(absent);
   if (stat === undefined) return MISSING;
-  if (stat.isSymbolicLink()) return await readThrough(host, folder, name, wanted, links);
+  if (stat.isSymbolicLink()) return await readThrough(host, folder, name, looking);
   refuseOthers(path, stat);
   let grants: readonly Grant[] = [];
   const file = await readRegular(folder.at(name), LIMIT, host.files, async (handle, { mode }) => {
-    if (aclMatters(Number(mode), wanted)) grants = await readGrants(handle);
+    if (aclMatters(Number(mode), looking.wanted)) grants = await readGrants(handle);
   }).catch(rethrow("read", path));
   refuseOthers(path, file.stat);
   const { mode, uid, gid } = file.stat;
@@ -72,26 +86,27 @@ function refuseOthers(path: string, stat: FileStat): void {
   if (stat.size > BigInt(LIMIT)) throw refuse("the file there is far too long for a certificate", `ls -l ${path}`);
 }
 
-async function readThrough(
-  host: Host,
-  folder: Folder,
-  name: string,
-  wanted: ExactAccess,
-  links: number,
-): Promise<Found> {
+async function readThrough(host: Host, folder: Folder, name: string, looking: Looking): Promise<Found> {
   const link = await host.files.readlink(folder.at(name)).catch(rethrow("read", join(folder.path, name)));
-  if (links === 0) return { kind: "link", link };
+  if (looking.links === 0) return { kind: "link", link };
   const target = resolve(folder.path, link);
   try {
-    await using trusted = await reach(folder.path, -1, host.files);
+    if (link !== looking.own && !(await isRootsLink(host, folder, name))) return { kind: "link", link };
     await using reached = await reach(dirname(target), -1, host.files);
-    const stat = await host.files.lstat(trusted.folder.at(name));
-    if (trusted.missing !== null || reached.missing !== null || !isOurs(stat.uid)) return { kind: "link", link };
-    const found = await findIn(host, reached.folder, basename(target), wanted, links - 1);
+    if (reached.missing !== null) return { kind: "link", link };
+    const further = { ...looking, links: looking.links - 1 };
+    const found = await findIn(host, reached.folder, basename(target), further);
     return found.kind === "file" ? { ...found, link } : { kind: "link", link };
   } catch {
     return { kind: "link", link }; // not to be read through: it is replaced unread
   }
+}
+
+/** Whether nobody but root could have made a link, or put it in its folder. */
+async function isRootsLink(host: Host, folder: Folder, name: string): Promise<boolean> {
+  await using trusted = await reach(folder.path, -1, host.files);
+  const stat = await host.files.lstat(trusted.folder.at(name));
+  return trusted.missing === null && isOurs(stat.uid);
 }
 
 function absent(error: unknown): undefined {

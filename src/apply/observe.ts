@@ -130,7 +130,7 @@ async function lookClosely(
   const facts = { path: output.path, format: output.format.name };
   try {
     const access = await host.accessOf(output);
-    const found = await lookAt(host, output, access, record);
+    const found = await lookAt(host, output, access, record, link);
     const judged = judge(output, found, sha256, access, record, link);
     return { facts: { ...facts, ...judged }, obstacle: null, bytes: found.kind === "file" ? found.bytes : null };
   } catch (error) {

@@ -43,19 +43,28 @@ export async function targetsOf(
   const targets: Target[] = [];
   for (const output of keysFirst(desired.outputs)) {
     const access = await host.accessOf(output);
-    const before = await lookAt(host, output, access, record);
     const link = links.get(output.path) ?? null;
+    const before = await lookAt(host, output, access, record, link);
     const bytes = output.format.render(generation);
     targets.push({ output, path: output.path, bytes, access, owner: access.uid, before, link });
   }
   return targets;
 }
 
-/** What stands at an output's path. Throws `DEPLOY_FAILED` where it must not be replaced, or the way there is not safe. */
-export async function lookAt(host: Host, output: Output, access: ExactAccess, record: ApplyRecord): Promise<Found> {
+/**
+ * What stands at an output's path. `link`: where its link of `layout: link` leads. Throws `DEPLOY_FAILED` where it must
+ * not be replaced, or the way there is not safe.
+ */
+export async function lookAt(
+  host: Host,
+  output: Output,
+  access: ExactAccess,
+  record: ApplyRecord,
+  link: string | null,
+): Promise<Found> {
   await using reached = await reach(dirname(output.path), access.uid, host.files);
   if (reached.missing !== null) return MISSING;
-  const found = await find(host, reached.folder, basename(output.path), access);
+  const found = await find(host, reached.folder, basename(output.path), access, link);
   const isStrange = found.kind === "file" && found.link === null && record.files[output.path] === undefined;
   if (isStrange && found.bytes.length > 0 && !output.format.recognizes(found.bytes)) {
     throw new AgentError(

@@ -1,4 +1,4 @@
-import { lstat, readdir, readlink, rm, symlink, writeFile } from "node:fs/promises";
+import { chown, lstat, readdir, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { accessAt, makeHost, NAME, never, output, pairAt, type TestHost, text } from "./harness.ts";
@@ -63,6 +63,43 @@ test("a change back to files makes plain files again and removes the sets", asyn
   expect(report.failure).toBeNull();
   expect(accessAt(host.path("web.key"))).toMatchObject({ link: null, mode: 0o600 });
   expect(await readdir(host.layout.live)).toEqual([]);
+});
+
+test.each(["link", "files"] as const)(
+  "a path that the spec no longer names keeps what it held, then with layout: %s",
+  async (layout) => {
+    await using host = await makeHost({ layout: "link" });
+    const named = host.desired.outputs;
+    host.desired = { ...host.desired, outputs: [...named, output("roots", host.path("ca.crt"), { mode: 0o640 })] };
+    await host.issue();
+    const applier = await host.open();
+    await applier.apply(NAME, never);
+    const roots = await text(host.path("ca.crt"));
+    host.desired = { ...host.desired, layout, outputs: named, digest: "2" };
+    await host.issue();
+
+    const { failure } = await applier.apply(NAME, never);
+
+    expect(failure).toBeNull();
+    expect(await text(host.path("ca.crt"))).toBe(roots);
+    expect(accessAt(host.path("ca.crt"))).toMatchObject({ link: null, mode: 0o640 });
+  },
+);
+
+test("links in a folder of the file's owner are read through, and at rest", async () => {
+  await using host = await makeHost({ layout: "link" });
+  const owned = host.desired.outputs.map((one) => ({ ...one, owner: "games", group: "games" }));
+  host.desired = { ...host.desired, outputs: owned };
+  await chown(host.tls, 5, 60);
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+
+  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const { files } = await applier.apply(NAME, never);
+
+  expect(facts?.outputs.map(({ state }) => state)).toEqual(["current", "current"]);
+  expect(files).toBe("unchanged");
 });
 
 test("three sets are kept", async () => {
