@@ -1,5 +1,5 @@
 /** What the journal is told of a certificate: one event, one line, `certificate=` in each. */
-import { type AgentError, ERROR_CODES } from "../base/errors.ts";
+import { type AgentError, ERROR_CODES, type Failure } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { formatInstant } from "../base/time.ts";
 import type { Step, Streak } from "../core/facts.ts";
@@ -20,6 +20,11 @@ export function logFailure(log: Log, certificate: string, step: Step, error: Age
   if (ERROR_CODES[code] === "slowly") log.error(FAILED[step], fields);
   else log.warning(FAILED[step], fields);
   if (code === "BUG") log.debug("stack of the failure", { certificate, stack: stackOf(error) });
+}
+
+/** A better way to a certificate failed, or a used secret could not be deleted; the certificate came all the same. */
+export function logSetback(log: Log, certificate: string, { code, message, hint }: Failure): void {
+  log.warning("something failed on the way to a certificate", { certificate, code, reason: message, hint });
 }
 
 function stackOf(error: AgentError): string | undefined {

@@ -3,7 +3,7 @@ import { errorOf } from "../base/errors.ts";
 import { type Proof, withIssuance, withoutFailure, withRepairs } from "../core/facts.ts";
 import { isProof, type ObservedGeneration, type Plan } from "../core/plan.ts";
 import { issue } from "./issue.ts";
-import { logDeployed, logFailure, logIssued, logVerdict } from "./journal.ts";
+import { logDeployed, logIssued, logSetback, logVerdict } from "./journal.ts";
 import { fail, type Memory, save } from "./memory.ts";
 import { observedGeneration } from "./observed-generation.ts";
 import { proveService, type Verdict } from "./prove.ts";
@@ -42,7 +42,7 @@ export async function renewOrMint(
       { issuer, generations, now: clock.now },
       async (failedRungs) => {
         if (wish === null) memory.facts = withIssuance(memory.facts, clock.now());
-        for (const rung of failedRungs) logFailure(log, name, "issue", errorOf(rung), null);
+        for (const rung of failedRungs) logSetback(log, name, rung);
         await save(memory);
       },
       signal,

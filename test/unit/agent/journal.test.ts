@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "vitest";
-import { logDeployed, logFailure, logIssued, logVerdict } from "../../../src/agent/journal.ts";
+import { logDeployed, logFailure, logIssued, logSetback, logVerdict } from "../../../src/agent/journal.ts";
 import { AgentError, asAgentError } from "../../../src/base/errors.ts";
 import type { Fields, Log } from "../../../src/base/log.ts";
 import type { ApplyReport, Generation } from "../../../src/core/ports.ts";
@@ -102,6 +102,25 @@ test("a failure that an operator has to look at is an error", () => {
   logFailure(log, "web", "issue", new AgentError("ISSUER_REJECTED", "Cannot get a certificate: not allowed"), null);
 
   expect(log.lines[0]?.level).toBe("error");
+});
+
+test("a rung that failed before another one succeeded is no error, and says what to do", () => {
+  const log = journal();
+
+  logSetback(log, "web", {
+    code: "ISSUER_REJECTED",
+    message: "Cannot renew over mTLS: refused",
+    hint: "ask",
+    retryAt: null,
+  });
+
+  expect(log.lines).toEqual([
+    {
+      level: "warning",
+      message: "something failed on the way to a certificate",
+      fields: { certificate: "web", code: "ISSUER_REJECTED", reason: "Cannot renew over mTLS: refused", hint: "ask" },
+    },
+  ]);
 });
 
 test("a defect tells where it happened, for us", () => {
