@@ -52,9 +52,21 @@ function pairs(fields: Readonly<Record<string, unknown>>, style: LineStyle): str
 }
 
 function formatValue(value: unknown): string {
-  if (Array.isArray(value)) return value.length === 0 ? '""' : cut(value.map(formatValue).join(","), LONGEST_VALUE);
+  if (Array.isArray(value)) return formatList(value);
   const text = cut(String(value), LONGEST_VALUE);
   return BARE.test(text) ? text : quoted(text);
+}
+
+/** Whole entries only: one that is cut within its quotes would turn what follows inside out. */
+function formatList(values: readonly unknown[]): string {
+  const shown: string[] = [];
+  let room = LONGEST_VALUE;
+  for (const text of values.map(formatValue)) {
+    room -= text.length + 1;
+    if (room < 0 && shown.length > 0) return `${shown.join(",")},…`;
+    shown.push(text);
+  }
+  return shown.length === 0 ? '""' : shown.join(",");
 }
 
 /** Backslashes are doubled first, so that an escape that was in the text cannot be taken for one of ours. */

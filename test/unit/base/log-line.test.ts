@@ -73,6 +73,14 @@ test("a long value is cut, and its end says by how much", () => {
   expect(line).toBe(`<4>cannot issue page="${"x".repeat(1024)}… (98976 more)" last=1`);
 });
 
+test("a list that is cut ends behind a whole entry, so that nothing in it can pass for a pair", () => {
+  const files = ["a".repeat(1000), `b ${"c".repeat(100)}`];
+
+  const line = formatLine({ level: "info", msg: "wrote", files, reason: "x forged=1" }, "journal");
+
+  expect(line).toBe(`<6>wrote files=${"a".repeat(1000)},… reason="x forged=1"`);
+});
+
 test("a line stays far below the 48 KiB at which journald starts a new one, whatever is in it", () => {
   const worst = "\u{10ffff}\u202e\0".repeat(10_000);
   const fields = Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`f${index}`, worst]));
