@@ -23,3 +23,8 @@ export function printableJson(json: string): string {
     }).join(""),
   );
 }
+
+/** At most so many characters of a text, with its end shown as cut. */
+export function shortened(text: string, most: number): string {
+  return text.length <= most ? text : `${text.slice(0, most - 1)}…`;
+}

@@ -3,13 +3,11 @@ import { type FileHandle, open, unlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rethrow } from "./file-error.ts";
+import { printable } from "./printable.ts";
 import { type Milliseconds, pause } from "./time.ts";
 
 const STEP: Milliseconds = 50;
 const LEFT_OUT = "\n[… left out …]\n";
-/** Control characters but tab and newline, and what turns the direction of text or breaks lines (Unicode TR 36). */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const CONTROL = /[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /**
  * A file without a name that a program writes to. It is kept short while it is held: a program that floods it fills
@@ -89,11 +87,10 @@ async function readAt(file: FileHandle, position: number, length: number): Promi
   return buffer.subarray(0, bytesRead);
 }
 
+/** Line breaks and tabs stay. */
 function readable(bytes: Buffer): string {
-  return bytes.toString("utf8").replaceAll("\r\n", "\n").replace(CONTROL, escaped);
-}
-
-function escaped(character: string): string {
-  const code = character.charCodeAt(0);
-  return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  return bytes
+    .toString("utf8")
+    .replaceAll("\r\n", "\n")
+    .replace(/[^\n\t]+/g, printable);
 }

@@ -1,4 +1,5 @@
 import { AgentError } from "../base/errors.ts";
+import { shortened } from "../base/printable.ts";
 import { formatInstant, type Instant, MINUTE } from "../base/time.ts";
 import { allowsUsage, type Certificate, displayName } from "../x509/certificate.ts";
 import { arrangeChain, type Chain, type Fault, strayFault } from "../x509/chain.ts";
@@ -8,6 +9,8 @@ import type { CertificateRequest } from "./ports.ts";
 
 /** How far the CA's clock may be ahead of this host's. */
 const CLOCK_SKEW = 5 * MINUTE;
+/** A certificate may hold thousands of names; what is said of it goes into the journal, the state and every status. */
+const LONGEST_FACT = 512;
 
 /** A pair, what was asked for, and what it must chain to. */
 export interface Fitting {
@@ -88,7 +91,8 @@ function firstFault<T>(checks: readonly Check<T>[], fitting: T): Fault | null {
 }
 
 function unusable([leaf]: Chain, { fact, hint }: Fault): AgentError {
-  return new AgentError("CHAIN_UNUSABLE", `Cannot use the certificate for "${displayName(leaf)}": ${fact}`, { hint });
+  const [name, said] = [displayName(leaf), fact].map((text) => shortened(text, LONGEST_FACT));
+  return new AgentError("CHAIN_UNUSABLE", `Cannot use the certificate for "${name}": ${said}`, { hint });
 }
 
 function checkKey({ key, chain: [leaf] }: Fitting): Fault | null {

@@ -335,7 +335,7 @@ test("text of a CA can neither forge a line of the journal nor colour a terminal
 
   const error = await failure(issuer.issue({ ...renewal, current: undefined }, never));
 
-  expect(error.message).toContain(String.raw`"x\n<3>FORGED \x1b[31mred \u202eleft \x00 long long`);
+  expect(error.message).toContain(String.raw`"x\n<3>FORGED \x1b[31mred \u{202e}left \x00 long long`);
   expect(error.message).not.toMatch(/[\p{Cc}\p{Cf}]/u);
   expect(error.message.length).toBeLessThan(700);
 });

@@ -76,7 +76,7 @@ test("run() names the program that cannot be started", async () => {
 test("run() escapes control characters and what turns the direction of text", async () => {
   const { output } = await run(["/usr/bin/printf", "a\\tb\\r\\nc\\033[31m\\000\\xff\\u202e\\n"], { timeout });
 
-  expect(output).toBe("a\tb\nc\\x1b[31m\\x00\ufffd\\u202e\n");
+  expect(output).toBe("a\tb\nc\\x1b[31m\\x00\ufffd\\u{202e}\n");
 });
 
 test("run() keeps head and tail of a flood, and no file of it", async () => {

@@ -100,3 +100,21 @@ describe("a strange certificate is refused as an answer and for adoption", () =>
     expect(fitsForAdoption(fitting)).toBeNull();
   });
 });
+
+test("a certificate with a thousand names is refused in a message of a reasonable length", () => {
+  const names = Array.from({ length: 1000 }, (_, index) => `DNS:host-${index}.internal`).join(",");
+  const fitting = issueWithOpenssl({ key: P256, names }, pki.intermediate);
+
+  const refusal = (): string => {
+    try {
+      return String(judgeChain(fitting).length);
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  expect(refusal()).toMatch(
+    /^Cannot use the certificate for "web\.internal": it lacks web\.internal and also names .*…$/,
+  );
+  expect(refusal().length).toBeLessThan(600);
+});

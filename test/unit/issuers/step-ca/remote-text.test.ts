@@ -4,7 +4,7 @@ import { remoteText } from "../../../../src/issuers/step-ca/remote-text.ts";
 
 test("what could forge a line, colour a terminal or turn text around is shown by its number", () => {
   expect(remoteText("a\nb\r\t\u001b[31m\u202e\u200b\u2028\ufeffz")).toBe(
-    String.raw`a\nb\x0d\x09\x1b[31m\u202e\u200b\u2028\ufeffz`,
+    String.raw`a\nb\r\t\x1b[31m\u{202e}\u{200b}\u{2028}\u{feff}z`,
   );
 });
 
