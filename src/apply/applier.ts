@@ -58,6 +58,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     // A preflight is cheap and the first word on a change: it waits for nobody.
     preflights: createCoalesce(system.clock, 0),
     reloads: createCoalesce(system.clock),
+    revivals: new Set(),
   };
   const records = openRecords(host);
   const withLock = createLocks();

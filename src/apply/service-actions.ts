@@ -10,6 +10,8 @@ export interface ServiceHost extends Host {
   readonly watch: ServiceWatch;
   readonly preflights: Coalesce<void>;
   readonly reloads: Coalesce<string | undefined>;
+  /** Services of which a reload that waits is to start what a failed one brought down, whoever's reload it becomes. */
+  readonly revivals: Set<string>;
 }
 
 /** One apply: whose, what of, and who may end it. */
@@ -76,10 +78,13 @@ export async function reload(
   { before, revive }: { readonly before: Liveness; readonly revive: boolean },
 ): Promise<string | null> {
   const { outputs } = desired;
+  const { revivals } = host;
+  if (revive) revivals.add(service.key);
   try {
     const note = await host.reloads(
       service.key,
-      async () => await service.reload(host.system, { outputs, generation, revive }, signal),
+      async () =>
+        await service.reload(host.system, { outputs, generation, revive: revivals.delete(service.key) }, signal),
     );
     did(service.steps.at(-1) ?? `reloaded ${service.type}`);
     await livesOn(host, desired, service, before, signal);

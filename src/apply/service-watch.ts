@@ -39,8 +39,14 @@ export function openServiceWatch(system: System, reachable: Reachable): ServiceW
     const byUnit = await service.liveness(system, signal);
     const target = byUnit === "unknown" ? await probe(desired, service, signal) : null;
     if (target === null) return remember(service.key, byUnit);
-    return remember(service.key, (await reachable(target.address, target.timeout, signal)) ? "up" : "down");
+    const isReachable = await reachable(target.address, target.timeout, signal);
+    return remember(placeOf(desired, service), isReachable ? "up" : "down");
   };
+
+  /** Two specs may run one command and look at two addresses. */
+  const placeOf = ({ name }: Desired, { key }: Service): string => `${name} ${key}`;
+  const believedUntil = (desired: Desired, service: Service): Milliseconds =>
+    Math.max(alive.get(service.key) ?? 0, alive.get(placeOf(desired, service)) ?? 0);
 
   const remember = (key: string, liveness: Liveness): Liveness => {
     if (liveness === "up") alive.set(key, system.clock.monotonic() + UP_BELIEVED);
@@ -52,6 +58,6 @@ export function openServiceWatch(system: System, reachable: Reachable): ServiceW
     probe,
     livenessNow,
     liveness: async (desired, service, signal) =>
-      (alive.get(service.key) ?? 0) > system.clock.monotonic() ? "up" : await livenessNow(desired, service, signal),
+      believedUntil(desired, service) > system.clock.monotonic() ? "up" : await livenessNow(desired, service, signal),
   };
 }

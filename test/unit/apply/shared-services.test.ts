@@ -1,0 +1,50 @@
+import { expect, test } from "vitest";
+import { createCoalesce } from "../../../src/apply/coalesce.ts";
+import { reload, type ServiceHost, type ServiceTask } from "../../../src/apply/service-actions.ts";
+import { openServiceWatch } from "../../../src/apply/service-watch.ts";
+import { run } from "../../../src/base/run.ts";
+import { systemClock } from "../../../src/base/time.ts";
+import type { Desired, ReloadContext, Service } from "../../../src/core/ports.ts";
+import { targetAt } from "../../../src/services/recipe.ts";
+import { desiredIn, never, shellService } from "../../integration/apply/harness.ts";
+
+const system = { clock: systemClock, run };
+
+test("a reload that is to start what fell starts it, although another spec's plain reload joins it", async () => {
+  const contexts: ReloadContext[] = [];
+  const service = shellService({
+    reload: async (_system, context) => {
+      contexts.push(context);
+      return undefined;
+    },
+  });
+  const host = {
+    system,
+    log: { info: () => {} },
+    reloads: createCoalesce(systemClock),
+    revivals: new Set(),
+  } as unknown as ServiceHost;
+  const task = (name: string): ServiceTask =>
+    ({ host, desired: desiredIn("/srv", { name }), generation: { number: 1 }, did: () => {}, signal: never }) as never;
+
+  await Promise.all([
+    reload(task("fallen"), service, { before: "down", revive: true }),
+    reload(task("other"), service, { before: "down", revive: false }),
+  ]);
+  await reload(task("other"), service, { before: "down", revive: false });
+
+  expect(contexts.map(({ revive }) => revive)).toEqual([true, false]);
+});
+
+test("one command at two addresses: that one answers does not make the other one up", async () => {
+  const at = (port: number): Service => ({
+    ...shellService({ key: "command" }),
+    probe: targetAt({ host: "127.0.0.1", port }),
+    liveness: async () => "unknown",
+  });
+  const watch = openServiceWatch(system, async (address) => "port" in address && address.port === 443);
+  const spec = (name: string): Desired => desiredIn("/srv", { name });
+
+  expect(await watch.liveness(spec("up"), at(443), never)).toBe("up");
+  expect(await watch.liveness(spec("down"), at(8443), never)).toBe("down");
+});
