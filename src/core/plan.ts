@@ -380,9 +380,10 @@ function needOf(
   return { action: "apply", at: reload, because: `${service.type} has not taken generation ${generation.number}` };
 }
 
-/** Whether a proof is of this generation. */
+/** Whether a proof is of this generation: of its leaf, where one was seen, since numbers begin anew with a lost state folder. */
 export function isProof(proof: Proof | null | undefined, generation: ObservedGeneration): proof is Proof {
-  return proof?.proven === true && proof.generation === generation.number;
+  if (proof?.proven !== true || proof.generation !== generation.number) return false;
+  return proof.fingerprint === null || proof.fingerprint === generation.fingerprint;
 }
 
 /**

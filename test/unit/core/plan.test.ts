@@ -331,6 +331,12 @@ const rows: readonly Row[] = [
     because: /has not been seen to serve/,
   },
   {
+    title: "believes no proof of another leaf, although its generation had the same number",
+    observed: settled({ facts: facts({ proofs: [proof({ fingerprint: "00".repeat(32) })] }) }),
+    kind: "prove",
+    because: /has not been seen to serve/,
+  },
+  {
     title: "proves by looking where there is nothing to reload",
     desired: { services: [service({ type: "none", passive: true })] },
     observed: settled({ apply: apply({ services: [serviceFacts({ reloaded: null })] }), facts: unproven }),
