@@ -3,6 +3,7 @@ import { type Instant, MINUTE } from "../base/time.ts";
 import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
 import { lifetimeInForce, type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/plan.ts";
 import type { ApplyFacts, Desired } from "../core/ports.ts";
+import { lifetimeOf } from "../core/renewal.ts";
 import { retryAt } from "../core/retry.ts";
 import { readFacts, writeFacts } from "../store/facts.ts";
 import { type Generations, openGenerations } from "../store/generations.ts";
@@ -129,7 +130,8 @@ export function fail(memory: Memory, step: Step, thrown: unknown): void {
   const { world, name, desired, newest } = memory;
   const error = asAgentError(thrown);
   const now = world.clock.now();
-  const lifetime = lifetimeInForce(desired, newest);
+  // The leaf's own: an intermediate that ends is a deadline, and makes nobody hurry for ever after it.
+  const lifetime = newest === null ? lifetimeInForce(desired, null) : lifetimeOf(newest);
   const remaining = newest === null ? lifetime : validityOf(newest).notAfter - now;
   const limit = error.code === "SERVICE_DOWN" ? now + LONGEST_BLINDNESS : Number.POSITIVE_INFINITY;
   memory.facts = withFailure(memory.facts, step, failureOf(error), now, (attempt) =>

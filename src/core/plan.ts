@@ -312,7 +312,10 @@ export function endOfStorm(
   return Math.min(third, now) + span;
 }
 
-/** The lifetime that back-off and breaker go by: the one in force, else the one asked for, else 24 h. */
+/**
+ * The lifetime that the storm breaker goes by, and before the first issue back-off too: the one in force, else the one
+ * asked for, else 24 h.
+ */
 export function lifetimeInForce(desired: Desired, generation: ObservedGeneration | null): Milliseconds {
   if (generation !== null) return lifetimeOf(validityOf(generation));
   return desired.request.lifetime ?? ASSUMED_LIFETIME;
