@@ -10,7 +10,7 @@
  * - A reader that goes away (`| head`) ends the output, quietly.
  */
 import { asAgentError } from "../base/errors.ts";
-import { printable } from "../base/printable.ts";
+import { printable, printableJson } from "../base/printable.ts";
 
 /** Where output goes. */
 export interface Channel {
@@ -116,8 +116,11 @@ function printTo(
       const widths = widthsOf(rows);
       for (const row of rows) line(...row.flatMap((cell, index) => [cell, gap(cell, widths[index] ?? 0)]));
     },
-    json: (document) => channel.write(`${JSON.stringify(document, null, 2)}\n`),
-    jsonLine: (document) => channel.write(`${JSON.stringify(document)}\n`),
+    json: (document) => {
+      const lines = JSON.stringify(document, null, 2).split("\n");
+      channel.write(`${lines.map(printableJson).join("\n")}\n`);
+    },
+    jsonLine: (document) => channel.write(`${printableJson(JSON.stringify(document))}\n`),
   };
 }
 

@@ -75,6 +75,23 @@ test("the words of others cannot move the cursor, in no output", () => {
   expect(err.text).toBe("certagent: x\\x1b[2J\ncertagent: hint: y\\u{202e}\n");
 });
 
+test("a document holds the words of others as they are, in characters that do nothing", () => {
+  const out = sink();
+  const print = createPrint(out, sink());
+  const document = { because: "a\x9b2J\u202eb\nc" };
+
+  print.json(document);
+  print.jsonLine(document);
+
+  expect(out.text).toBe(
+    String.raw`{
+  "because": "a\u009b2J\u202eb\nc"
+}
+{"because":"a\u009b2J\u202eb\nc"}
+`,
+  );
+});
+
 test("colour is for channels that have it", () => {
   const [plain, coloured] = [sink(), sink({ isColoured: true })];
 
