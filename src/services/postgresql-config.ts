@@ -1,5 +1,5 @@
 /** Where a cluster of this host listens, by its own configuration. */
-import { glob } from "node:fs/promises";
+import { glob, lstat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { readBounded } from "../base/read-file.ts";
 import type { Address, Output } from "../core/ports.ts";
@@ -13,7 +13,8 @@ const CONFIGS = [
 ];
 const DEFAULT: Address = { host: "127.0.0.1", port: 5432 };
 const LONGEST_CONFIG = 1024 * 1024;
-const MOST_INCLUDES = 5;
+/** Files that are read of one cluster: its configuration is not root's, and may include itself a thousand times. */
+const MOST_FILES = 100;
 
 type Settings = ReadonlyMap<string, string>;
 
@@ -48,15 +49,16 @@ function addressOf(port: string | undefined, listen: string | undefined): Addres
 }
 
 /** The settings of a file and of those that it includes, the last of each name winning as it does for PostgreSQL. */
-async function readSettings(file: string, depth = 0): Promise<Settings> {
+async function readSettings(file: string, budget = { files: MOST_FILES }): Promise<Settings> {
   const settings = new Map<string, string>();
+  if (budget.files-- <= 0) return settings;
   for (const line of (await read(file)).split("\n")) {
     const [, name = "", quoted, plain = ""] =
       /^\s*([\w.]+)(?:\s*=\s*|\s+)(?:'((?:[^']|'')*)'|([^\s#']+))/.exec(line) ?? [];
     const value = quoted?.replaceAll("''", "'") ?? plain;
-    const included = depth < MOST_INCLUDES ? await includedBy(name.toLowerCase(), resolve(dirname(file), value)) : [];
-    for (const path of included) {
-      for (const [key, its] of await readSettings(path, depth + 1)) settings.set(key, its);
+    const isFollowed = /^include/i.test(name) && budget.files-- > 0;
+    for (const path of isFollowed ? await includedBy(name.toLowerCase(), resolve(dirname(file), value)) : []) {
+      for (const [key, its] of await readSettings(path, budget)) settings.set(key, its);
     }
     settings.set(name.toLowerCase(), value);
   }
@@ -68,7 +70,9 @@ async function includedBy(name: string, path: string): Promise<readonly string[]
   return name === "include_dir" ? (await Array.fromAsync(glob(join(path, "*.conf")))).sort() : [];
 }
 
-/** Bounded, and never through a link: the data folder is not root's. What cannot be read says nothing. */
+/** Bounded, never through a link, and no device is even opened: the data folder is not root's. What cannot be read says nothing. */
 async function read(path: string): Promise<string> {
+  const stat = await lstat(path).catch(() => undefined);
+  if (stat?.isFile() !== true) return "";
   return (await readBounded(path, LONGEST_CONFIG).catch(() => Buffer.alloc(0))).toString("utf8");
 }
