@@ -312,10 +312,7 @@ export function endOfStorm(
   return Math.min(third, now) + span;
 }
 
-/**
- * The lifetime that the storm breaker goes by, and before the first issue back-off too: the one in force, else the one
- * asked for, else 24 h.
- */
+/** The lifetime that the storm breaker goes by: the one in force, else the one asked for, else 24 h. */
 export function lifetimeInForce(desired: Desired, generation: ObservedGeneration | null): Milliseconds {
   if (generation !== null) return lifetimeOf(validityOf(generation));
   return desired.request.lifetime ?? ASSUMED_LIFETIME;
