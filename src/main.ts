@@ -13,10 +13,11 @@ process.umask(0o022);
 // Node's own warnings are no output of certagent. The daemon writes them into its log.
 process.removeAllListeners("warning");
 
-const [{ isatty }, { certagent }, { createPrint }, { run }, { systemClock }] = await Promise.all([
+const [{ isatty }, { certagent }, { createPrint }, { endAtOnce }, { run }, { systemClock }] = await Promise.all([
   import("node:tty"),
   import("./cli/certagent.ts"),
   import("./cli/print.ts"),
+  import("./base/libc.ts"),
   import("./base/run.ts"),
   import("./base/time.ts"),
 ]);
@@ -45,7 +46,9 @@ const code = await certagent(argv, {
 await flushed();
 if (outputFailure !== undefined) print.note(`Cannot write the output: ${outputFailure.message}`);
 // By name: a connection that something left open is no reason to stay.
-process.exit(outputFailure === undefined ? code : 1);
+const exitCode = outputFailure === undefined ? code : 1;
+await endAtOnce(exitCode);
+process.exit(exitCode);
 
 function holdSignals(): Signals {
   const early: AgentSignal[] = [];
