@@ -48,6 +48,8 @@ export interface Agent {
   /** Resolves when no work is under way. */
   settled(): Promise<void>;
   names(): readonly string[];
+  /** What is wrong with the configuration and the folder of specs as a whole, a line each. */
+  problems(): readonly string[];
   status(names: readonly string[]): readonly CertificateStatus[];
   plan(names: readonly string[], signal: AbortSignal): Promise<readonly PlannedCertificate[]>;
   /** Renews now, and waits for the outcomes; `onOutcome` hears of each as it is known. */
@@ -237,6 +239,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     },
     settled,
     names,
+    problems: roster.problems,
     status: (wanted) => (wanted.length > 0 ? wanted : names()).flatMap(statusOfName),
     plan: async (wanted, signal) => {
       const idle = chosen(wanted).filter((one) => !busy.has(one.name));

@@ -121,6 +121,7 @@ export const StatusAnswer: z.ZodType<StatusDocument> = z.looseObject({
     since: text.nullable(),
     apply: z.enum(["direct", "broker"]).nullable(),
   }),
+  problems: z.array(text).optional(),
   certificates: z.array(certificate),
 });
 

@@ -18,7 +18,7 @@ export function controlled(agent: Agent, { version, pid, since, apply }: Identit
   return {
     status: (names): StatusDocument => {
       checkNames(agent, names);
-      return { agent: head, certificates: agent.status(names) };
+      return { agent: head, problems: agent.problems(), certificates: agent.status(names) };
     },
     plan: async (names, signal): Promise<PlanDocument> => {
       checkNames(agent, names);

@@ -13,6 +13,7 @@ export async function statusFromDisk(
   await agent.look(signal);
   return {
     agent: { running: false, pid: null, version, since: null, apply: null },
+    problems: agent.problems(),
     certificates: agent.status(names),
   };
 }

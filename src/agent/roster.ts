@@ -20,6 +20,8 @@ export interface InvalidSpec {
 export interface Roster {
   readonly managed: ReadonlyMap<string, ManagedCertificate>;
   readonly invalid: ReadonlyMap<string, InvalidSpec>;
+  /** What is wrong with the configuration and the folder as a whole, a line each. */
+  problems(): readonly string[];
   /** Reads configuration and specs again; what is understood is in force when it resolves. One reads at a time. */
   reread(): Promise<void>;
   /** Resolves when no reading is under way. */
@@ -96,6 +98,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   return {
     managed,
     invalid,
+    problems: () => [...told],
     reread: () => {
       // One that has not begun yet answers all who ask meanwhile: a storm of signals is two readings.
       waiting ??= last.then(async () => {

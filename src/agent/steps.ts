@@ -1,7 +1,8 @@
 /** The steps that a plan can ask for. Each throws what went wrong; who called it keeps the streak. */
 import { errorOf } from "../base/errors.ts";
 import { type Proof, withIssuance, withoutFailure, withRepairs } from "../core/facts.ts";
-import { isProof, type ObservedGeneration, type Plan } from "../core/plan.ts";
+import type { ObservedGeneration, Plan } from "../core/plan.ts";
+import { isProof } from "../core/service-needs.ts";
 import { issue } from "./issue.ts";
 import { logDeployed, logIssued, logSetback, logVerdict } from "./journal.ts";
 import { fail, type Memory, save } from "./memory.ts";

@@ -1,5 +1,6 @@
 import type { Failure } from "../base/errors.ts";
 import { HOUR, type Instant, type Milliseconds } from "../base/time.ts";
+import { LONGEST_DELAY } from "./retry.ts";
 
 /** The steps that fail, and are tried again, each for itself: a file is repaired while the CA is down. */
 export type Step = "issue" | "apply" | "prove";
@@ -127,4 +128,10 @@ export function withRepairs(facts: Facts, paths: readonly string[], at: Instant)
 /** Whether `then` lies in the span before `now`; an instant in the future (the clock stepped back) does too. */
 export function isWithin(then: Instant, now: Instant, span: Milliseconds): boolean {
   return now - then < span;
+}
+
+/** The instant at which a step may be tried again after its failures; undefined where nothing failed. */
+export function tryAt(facts: Facts, step: Step, now: Instant): Instant | undefined {
+  const streak = facts.failures[step];
+  return streak === null ? undefined : Math.min(streak.tryAt, now + LONGEST_DELAY);
 }

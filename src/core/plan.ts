@@ -5,10 +5,11 @@
 import type { Failure } from "../base/errors.ts";
 import { HOUR, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds } from "../base/time.ts";
 import { changeOfRequest } from "./change.ts";
-import { type Facts, isWithin, type Proof, type Step } from "./facts.ts";
-import type { ApplyFacts, CertificateRequest, Desired, OutputFacts, Service, ServiceFacts } from "./ports.ts";
+import { type Facts, isWithin, type Step, tryAt } from "./facts.ts";
+import type { ApplyFacts, CertificateRequest, Desired, OutputFacts } from "./ports.ts";
 import { lifetimeOf, renewAt, type Validity } from "./renewal.ts";
-import { ASSUMED_LIFETIME, LONGEST_DELAY } from "./retry.ts";
+import { ASSUMED_LIFETIME } from "./retry.ts";
+import { needsOf } from "./service-needs.ts";
 
 /** The newest generation, as far as decisions need it. */
 export interface ObservedGeneration {
@@ -75,8 +76,6 @@ const DRIFT_REPAIRS = 3;
  * since a certificate of minutes would not live to see the end.
  */
 const CLOCK_PATIENCE: Milliseconds = 10 * MINUTE;
-/** How long a proof is good for before the service is looked at again. */
-const PROOF_LIFE: Milliseconds = 15 * MINUTE;
 
 /** Why a certificate waits for which nothing is to be done. */
 export const AHEAD = "current until its place in the renewal window";
@@ -139,12 +138,6 @@ export function stepsOver(desired: Desired, observed: Observed, now: Instant): r
     ...(reasonToIssue(desired, observed, now) === undefined ? (["issue"] as const) : []),
     ...(isDeployed && !waitsForReload ? (["apply"] as const) : []),
   ];
-}
-
-/** The instant at which a step may be tried again after its failures; undefined where nothing failed. */
-export function tryAt(facts: Facts, step: Step, now: Instant): Instant | undefined {
-  const streak = facts.failures[step];
-  return streak === null ? undefined : Math.min(streak.tryAt, now + LONGEST_DELAY);
 }
 
 /** The dates of a generation that decisions go by. */
@@ -328,70 +321,4 @@ function endOfFight(path: string, facts: Facts, now: Instant): Instant | undefin
 /** Whether somebody else writes one of the outputs: it was put right as often as is reasonable within an hour. */
 export function isFought(path: string, facts: Facts, now: Instant): boolean {
   return (endOfFight(path, facts, now) ?? 0) > now;
-}
-
-// ----------------------------------------------------------------------------------------------------------- services
-
-interface Need {
-  readonly action: "apply" | "prove";
-  readonly at: Instant;
-  readonly because: string;
-  readonly routine?: boolean;
-}
-
-/** What each service needs, as far as it was observed. */
-function needsOf(desired: Desired, generation: ObservedGeneration, observed: Observed, now: Instant) {
-  return desired.services.flatMap((service, index) => {
-    const facts = observed.apply.services[index];
-    return facts === undefined ? [] : [{ ...needOf(service, facts, index, generation, observed, now), index }];
-  });
-}
-
-/** What one service needs, and when. */
-function needOf(
-  service: Service,
-  facts: ServiceFacts,
-  index: number,
-  generation: ObservedGeneration,
-  observed: Observed,
-  now: Instant,
-): Need {
-  const proof = observed.facts.proofs[index];
-  const isGone = facts.liveness === "down" || facts.liveness === "absent";
-  if (isProof(proof, generation)) {
-    const at = Math.min(proof.at, now) + (isGone ? MINUTE : PROOF_LIFE);
-    return { action: "prove", at, because: `time to look at ${service.type} again`, routine: true };
-  }
-  const retry = tryAt(observed.facts, "prove", now) ?? now;
-  const reload = Math.max(retry, tryAt(observed.facts, "apply", now) ?? now);
-  const { reloaded } = facts;
-  if (service.passive || (reloaded?.generation === generation.number && reloaded.failure === null)) {
-    const streak = observed.facts.failures.prove;
-    const because = streak?.message ?? `${service.type} has not been seen to serve generation ${generation.number}`;
-    // A reload of the future was made by a clock that was ahead: it was long ago.
-    const wasBefore = streak !== null && reloaded !== null && (reloaded.at <= streak.at || reloaded.at > now);
-    if (!service.passive && streak?.code === "SERVICE_STALE" && wasBefore)
-      return { action: "apply", at: reload, because };
-    return { action: "prove", at: retry, because };
-  }
-  if (isGone) return { action: "prove", at: retry, because: `${service.type} is not running` };
-  const opens = windowOpensAt(service, observed.servedUntil, now);
-  if (opens > now) return { action: "apply", at: opens, because: `${service.type} waits for its maintenance window` };
-  return { action: "apply", at: reload, because: `${service.type} has not taken generation ${generation.number}` };
-}
-
-/** Whether a proof is of this generation: of its leaf, where one was seen, since numbers begin anew with a lost state folder. */
-export function isProof(proof: Proof | null | undefined, generation: ObservedGeneration): proof is Proof {
-  if (proof?.proven !== true || proof.generation !== generation.number) return false;
-  return proof.fingerprint === null || proof.fingerprint === generation.fingerprint;
-}
-
-/**
- * When a service's action may run: now, or when its maintenance window opens, unless the certificate that it still
- * serves (`servedUntil`, null where there is none) would not live to see that.
- */
-export function windowOpensAt(service: Pick<Service, "window">, servedUntil: Instant | null, now: Instant): Instant {
-  if (service.window === null || servedUntil === null) return now;
-  const { open, nextOpensAt } = service.window.at(now);
-  return open || nextOpensAt + HOUR >= servedUntil ? now : nextOpensAt;
 }

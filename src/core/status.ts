@@ -7,8 +7,9 @@ import { formatInstant, type Instant } from "../base/time.ts";
 import { formatName } from "../x509/name.ts";
 import { addressText } from "./address.ts";
 import type { Streak } from "./facts.ts";
-import { AHEAD, endOfStorm, isFought, isProof, type Observed, obstacleInForce, type Plan, plan } from "./plan.ts";
+import { AHEAD, endOfStorm, isFought, type Observed, obstacleInForce, type Plan, plan } from "./plan.ts";
 import type { Desired, OutputState, Service } from "./ports.ts";
+import { isProof } from "./service-needs.ts";
 
 export type State = "pending" | "current" | "unproven" | "renewing" | "failing" | "expired" | "paused" | "invalid";
 
@@ -58,6 +59,8 @@ export interface StatusDocument {
     readonly since: string | null;
     readonly apply: "direct" | "broker" | null;
   };
+  /** What is wrong with the configuration and the folder of specs as a whole, a line each; a spec's own is with it. */
+  readonly problems?: readonly string[] | undefined;
   readonly certificates: readonly CertificateStatus[];
 }
 

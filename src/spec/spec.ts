@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { Milliseconds } from "../base/time.ts";
+import { MINUTE, type Milliseconds } from "../base/time.ts";
 import { sha256 } from "../core/hash.ts";
 import type { CertificateRequest, Desired, Output } from "../core/ports.ts";
 import { serviceSchema } from "../services/index.ts";
@@ -210,7 +210,23 @@ function pathComplaints(outputs: readonly Output[]): readonly Complaint[] {
 
 const HOLDS_LEAF = new Set(["certificate", "fullchain", "combined", "pkcs12"]);
 
-function warningsAbout({ outputs }: SpecData): readonly Complaint[] {
+/** step-ca gives nothing shorter unless it is told to, and dates a certificate a minute back. */
+const SHORT_LIFETIME = 5 * MINUTE;
+
+function warningsAbout({ outputs, lifetime }: SpecData): readonly Complaint[] {
+  const short: readonly Complaint[] =
+    lifetime === undefined || lifetime >= SHORT_LIFETIME
+      ? []
+      : [
+          {
+            path: ["lifetime"],
+            message: "lifetime is under 5m, which a step-ca refuses unless it is configured for it",
+          },
+        ];
+  return [...short, ...outputWarnings(outputs)];
+}
+
+function outputWarnings(outputs: SpecData["outputs"]): readonly Complaint[] {
   const hasKey = outputs.some(({ format }) => format.holdsKey);
   const hasLeaf = outputs.some(({ format }) => HOLDS_LEAF.has(format.name));
   if (hasKey && hasLeaf) return [];

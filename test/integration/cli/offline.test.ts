@@ -48,6 +48,17 @@ test("status --json from disk is the document of the contract", async () => {
   });
 });
 
+test("status tells of a configuration that is wrong as a whole, though no spec is", async () => {
+  const letsencrypt = { type: "acme", directory: "https://acme.example" };
+  await using home = await makeHome({ ...CONFIG, issuers: { ...CONFIG.issuers, letsencrypt } });
+
+  const { stdout, stderr } = await certagent(home, "status", "--json");
+
+  const problem = /certagent\.yaml:\d+:\d+: this version has no issuer of type acme yet$/;
+  expect(JSON.parse(stdout)).toMatchObject({ problems: [expect.stringMatching(problem)], certificates: [] });
+  expect(stderr).toContain("this version has no issuer of type acme yet");
+});
+
 test("plan tells from disk, says so, and leaves no trace", async () => {
   await using home = await homeWithSpec();
 

@@ -202,3 +202,16 @@ test("the samples in config/ are accepted, and say nothing that looks like a sli
     [],
   );
 });
+
+test("a lifetime that a step-ca refuses unless it is configured for it is a warning", async () => {
+  await using world = await worldIn();
+  await world.write("short", `${specText("a.internal", "/srv/a")}lifetime: 61s\n`);
+  await world.write("long", `${specText("b.internal", "/srv/b")}lifetime: 5m\n`);
+
+  const { ok, warnings } = await judge(world);
+
+  expect(ok).toBe(true);
+  expect(warnings.map(({ file, key, message }) => [file.split("/").at(-1), key, message])).toEqual([
+    ["short.yaml", "lifetime", "lifetime is under 5m, which a step-ca refuses unless it is configured for it"],
+  ]);
+});
