@@ -1,7 +1,7 @@
 /** Makes the services of one spec take the files that stand at its outputs, as the contract settles each case. */
 import { type Failure, failureOf } from "../base/errors.ts";
-import { windowOpensAt } from "../core/service-needs.ts";
 import type { ApplyReport, Service } from "../core/ports.ts";
+import { windowOpensAt } from "../core/service-needs.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD, type ServiceRecord } from "./record.ts";
 import { type Before, isGone, preflight, reload, type ServiceTask } from "./service-actions.ts";
