@@ -1,3 +1,4 @@
+import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { type Agent, createAgent } from "../agent/agent.ts";
 import { createApplier, type RecoveringApplier } from "../apply/applier.ts";
@@ -49,7 +50,8 @@ export async function assemble(
   { readOnly = false } = {},
 ): Promise<Assembled> {
   const { clock, run, log, version, credentialsDirectory } = surroundings;
-  const layout = layoutOf(places.state, places.runtime);
+  // A state folder may be a link to another disk; what lies in it may not be reached through links.
+  const layout = layoutOf(await realpath(places.state).catch(() => places.state), places.runtime);
   // Services go through it, to what the links of `layout: link` lead to.
   if (!readOnly) await makeFolders(places.state, { mode: 0o755 });
   const facts = await steadyFacts(run, join(layout.agent.folder, "host-facts.json"), { readOnly });
