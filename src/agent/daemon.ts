@@ -1,5 +1,6 @@
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { giveMemoryBack } from "../base/malloc.ts";
 import type { Notifier } from "../base/notify.ts";
 import { type Clock, SECOND } from "../base/time.ts";
 import { needsAttention } from "../core/status.ts";
@@ -52,9 +53,12 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   notifier.ready();
   log.info("ready", { version: identity.version, specs: agent.names().length });
   const tell = summaries(options);
+  let wasAtWork = false;
   await agent.run(stop.signal, (atWork) => {
     heartbeat.beat();
     tell(atWork);
+    if (wasAtWork && atWork === 0) void giveMemoryBack();
+    wasAtWork = atWork > 0;
   });
   await notifier.flush();
 }

@@ -1,4 +1,5 @@
 import type { Log } from "../base/log.ts";
+import { keepMallocSmall } from "../base/malloc.ts";
 import { openNotifier } from "../base/notify.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import { lock } from "../store/lock.ts";
@@ -34,6 +35,7 @@ status for each; SIGTERM finishes the file set in hand and ends within ten secon
 
 async function serve(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
   checkStart(invocation, world);
+  await keepMallocSmall();
   const { clock, env, signals } = world;
   const places = placesOf(invocation);
   const [{ assemble }, { daemon }] = await Promise.all([import("./assemble.ts"), import("../agent/daemon.ts")]);
