@@ -19,14 +19,14 @@ const BELIEVED: Milliseconds = MINUTE;
 export type ResolveAccess = (output: Output) => Promise<ExactAccess>;
 
 /** Names that were found are remembered for a minute; names that were not are looked up every time. */
-export function createAccessResolver({ run, clock }: System): ResolveAccess {
+export function createAccessResolver({ ask, clock }: System): ResolveAccess {
   const known = new Map<string, { readonly id: number; readonly until: Milliseconds }>();
 
   const idOf = async (kind: "user" | "group", name: string, path: string): Promise<number> => {
     const key = `${kind} ${name}`;
     const entry = known.get(key);
     if (entry !== undefined && entry.until > clock.monotonic()) return entry.id;
-    const id = await (kind === "user" ? lookUpUser(name, run) : lookUpGroup(name, run));
+    const id = await (kind === "user" ? lookUpUser(name, ask) : lookUpGroup(name, ask));
     if (id === undefined) {
       throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": this host has no ${kind} "${name}"`, {
         hint: `create it (a package may bring it), or name another in the spec; getent ${kind === "user" ? "passwd" : "group"} ${name} shows it`,

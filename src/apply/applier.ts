@@ -18,7 +18,7 @@ import { type ApplyRecord, NO_SERVICE_RECORD, openRecords } from "./record.ts";
 import { finish, recover } from "./recover.ts";
 import { openRelabel } from "./relabel.ts";
 import type { ServiceHost } from "./service-actions.ts";
-import { openServiceWatch, type Reachable } from "./service-watch.ts";
+import { openServiceWatch } from "./service-watch.ts";
 
 export interface ApplierOptions {
   readonly layout: Layout;
@@ -30,7 +30,6 @@ export interface ApplierOptions {
   readonly specIsCurrent?: ((name: string) => Promise<boolean>) | undefined;
   /** The trust anchors that a pair must chain to in order to be adopted. */
   readonly roots: (desired: Desired, signal: AbortSignal) => Promise<readonly Certificate[]>;
-  readonly reachable: Reachable;
   readonly files?: Files | undefined;
   /** Only observes: what a killed process left is not finished, which is the daemon's to do. */
   readonly readOnly?: boolean;
@@ -54,7 +53,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     files: options.files ?? nodeFiles,
     accessOf: createAccessResolver(system),
     relabel: await openRelabel(system),
-    watch: openServiceWatch(system, options.reachable),
+    watch: openServiceWatch(system),
     // A preflight is cheap and the first word on a change: it waits for nobody.
     preflights: createCoalesce(system.clock, 0),
     reloads: createCoalesce(system.clock),

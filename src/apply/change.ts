@@ -23,7 +23,7 @@ export function identityOf({ dev, ino, ctimeNs, size, mode, uid, gid }: FileStat
 }
 
 export function surroundingsOf({ files, system, relabel }: Host) {
-  return { files, run: system.run, relabel };
+  return { files, run: system.ask, relabel };
 }
 
 /** Puts back what stood at a path before a change, as a fresh file: some services go by the time of a file (hitch). */

@@ -1,7 +1,7 @@
 import { AgentError } from "../base/errors.ts";
 import { MINUTE } from "../base/time.ts";
 import type { Desired, Hooks } from "../core/ports.ts";
-import type { Host } from "./host.ts";
+import { type Host, labelled } from "./host.ts";
 
 const TIMEOUT = 5 * MINUTE;
 
@@ -20,11 +20,14 @@ export async function runHook(
   const env = { CERTAGENT_NAME: name, CERTAGENT_PATHS: outputs.map(({ path }) => path).join(":") };
   const failed = (fact: string, cause?: unknown): AgentError =>
     new AgentError("HOOK_FAILED", `Cannot run the "${hook}" hook ${JSON.stringify(argv)}: ${fact}`, { cause });
-  const result = await system.run(argv, { timeout: TIMEOUT, env, signal }).catch((error: unknown) => {
-    signal.throwIfAborted();
-    throw failed(error instanceof Error ? error.message : String(error), error);
-  });
+  const result = await labelled(system, name)
+    .run(argv, { timeout: TIMEOUT, env, signal })
+    .catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw failed(error instanceof Error ? error.message : String(error), error);
+    });
   if (result.exitCode === 0) return true;
   const ending = result.timedOut ? "it did not end in time" : `it ended with ${result.exitCode ?? result.signal}`;
-  throw failed(`${ending}: ${result.output.trim().slice(-500)}`);
+  const words = result.output.trim().slice(-500);
+  throw failed(words === "" ? `${ending} and printed nothing` : `${ending}: ${words}`);
 }

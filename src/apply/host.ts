@@ -14,3 +14,8 @@ export interface Host {
   /** Gives a staged file its security label; absent where the host has none. */
   readonly relabel: ((path: string) => Promise<void>) | undefined;
 }
+
+/** The world for one spec's services and hooks: their commands run under its name. */
+export function labelled(system: System, label: string): System {
+  return { ...system, run: (argv, options) => system.run(argv, { ...options, label }) };
+}

@@ -8,15 +8,15 @@ import type { System } from "../core/ports.ts";
  * Undefined where SELinux is not mounted: then there is nothing to do.
  */
 export async function openRelabel({
-  run,
-}: Pick<System, "run">): Promise<((path: string) => Promise<void>) | undefined> {
+  ask,
+}: Pick<System, "ask">): Promise<((path: string) => Promise<void>) | undefined> {
   try {
     await access("/sys/fs/selinux/enforce");
   } catch {
     return undefined;
   }
   return async (path) => {
-    const { exitCode, output } = await run(["restorecon", "-F", path], { timeout: 10 * SECOND });
+    const { exitCode, output } = await ask(["restorecon", "-F", path], { timeout: 10 * SECOND });
     if (exitCode === 0) return;
     throw new AgentError("DEPLOY_FAILED", `Cannot label "${path}": ${output.trim()}`, {
       hint: "restorecon -Fv on the folder shows what SELinux's policy says",

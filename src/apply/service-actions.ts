@@ -2,7 +2,7 @@ import { AgentError, type Failure, failureOf } from "../base/errors.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Desired, Generation, Liveness, Service } from "../core/ports.ts";
 import type { Coalesce } from "./coalesce.ts";
-import type { Host } from "./host.ts";
+import { type Host, labelled } from "./host.ts";
 import type { ServiceWatch } from "./service-watch.ts";
 
 /** What it takes to act on services. */
@@ -57,7 +57,10 @@ export async function preflight(
   service: Service,
 ): Promise<Failure | null> {
   try {
-    await host.preflights(service.key, async () => await service.preflight(host.system, signal));
+    await host.preflights(
+      service.key,
+      async () => await service.preflight(labelled(host.system, desired.name), signal),
+    );
     did(service.steps.length > 1 ? (service.steps[0] ?? "checked") : `checked ${service.type}`);
     return null;
   } catch (error) {
@@ -84,7 +87,11 @@ export async function reload(
     const note = await host.reloads(
       service.key,
       async () =>
-        await service.reload(host.system, { outputs, generation, revive: revivals.delete(service.key) }, signal),
+        await service.reload(
+          labelled(host.system, desired.name),
+          { outputs, generation, revive: revivals.delete(service.key) },
+          signal,
+        ),
     );
     did(service.steps.at(-1) ?? `reloaded ${service.type}`);
     await livesOn(host, desired, service, before, signal);

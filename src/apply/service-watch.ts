@@ -1,9 +1,7 @@
-import type { Milliseconds } from "../base/time.ts";
-import { MINUTE, SECOND } from "../base/time.ts";
-import type { Address, Desired, Liveness, ProbeTarget, Service, System } from "../core/ports.ts";
-
-/** Whether something accepts a connection. `apply` has no network of its own. */
-export type Reachable = (address: Address, timeout: Milliseconds, signal: AbortSignal) => Promise<boolean>;
+import { MINUTE, type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
+import { addressText } from "../core/address.ts";
+import type { Desired, Liveness, ProbeTarget, Service, System } from "../core/ports.ts";
+import { labelled } from "./host.ts";
 
 /** Whether services run and where to look at them, asked no more often than needed: each question may start a process. */
 export interface ServiceWatch {
@@ -20,7 +18,7 @@ const UP_BELIEVED: Milliseconds = 45 * SECOND;
 const PROBE_BELIEVED: Milliseconds = 10 * MINUTE;
 const NO_PROBE_BELIEVED: Milliseconds = MINUTE;
 
-export function openServiceWatch(system: System, reachable: Reachable): ServiceWatch {
+export function openServiceWatch(system: System): ServiceWatch {
   const alive = new Map<string, Milliseconds>();
   const probes = new Map<string, { readonly probe: ProbeTarget | null; readonly until: Milliseconds }>();
 
@@ -29,17 +27,19 @@ export function openServiceWatch(system: System, reachable: Reachable): ServiceW
     const key = `${desired.name} ${desired.digest} ${service.key}`;
     const known = probes.get(key);
     if (known !== undefined && known.until > system.clock.monotonic()) return known.probe;
-    const found = (await service.defaultProbe(system, desired.outputs, signal).catch(() => undefined)) ?? null;
+    const found =
+      (await service.defaultProbe(labelled(system, desired.name), desired.outputs, signal).catch(() => undefined)) ??
+      null;
     const believed = found === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
     probes.set(key, { probe: found, until: system.clock.monotonic() + believed });
     return found;
   };
 
   const livenessNow: ServiceWatch["livenessNow"] = async (desired, service, signal) => {
-    const byUnit = await service.liveness(system, signal);
+    const byUnit = await service.liveness(labelled(system, desired.name), signal);
     const target = byUnit === "unknown" ? await probe(desired, service, signal) : null;
     if (target === null) return remember(service.key, byUnit);
-    const isReachable = await reachable(target.address, target.timeout, signal);
+    const isReachable = await takesConnections(system, target, signal);
     return remember(placeOf(desired, service), isReachable ? "up" : "down");
   };
 
@@ -60,4 +60,18 @@ export function openServiceWatch(system: System, reachable: Reachable): ServiceW
     liveness: async (desired, service, signal) =>
       believedUntil(desired, service) > system.clock.monotonic() ? "up" : await livenessNow(desired, service, signal),
   };
+}
+
+/** Whether anything takes connections there: what tells up from down where no unit does. */
+async function takesConnections(
+  { connect }: System,
+  { address, timeout }: ProbeTarget,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    (await connect(address, addressText(address), withDeadline(timeout, signal))).destroy();
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -14,16 +14,18 @@ const NOBODY: Readonly<Record<string, string>> = {
   ETIMEDOUT: "no answer",
 };
 
+/** A TCP address or the path of a unix socket. */
+export type Endpoint = { readonly host: string; readonly port: number } | { readonly path: string };
+
+/** Connects to a service; see {@link connect}. */
+export type Connect = (to: Endpoint, name: string, signal: AbortSignal) => Promise<Socket>;
+
 /**
  * A connection to a TCP address or a unix socket; `name` is the address for people. An error of the socket after this
  * is not thrown: it ends the socket. Throws `SERVICE_DOWN` where nothing listens or answers until `signal` aborts, and
  * `SERVICE_STALE` where one may not look.
  */
-export function connect(
-  to: { readonly host: string; readonly port: number } | { readonly path: string },
-  name: string,
-  signal: AbortSignal,
-): Promise<Socket> {
+export const connect: Connect = (to, name, signal) => {
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
   const socket = connectSocket(to);
   const giveUp = (): void =>
@@ -39,7 +41,7 @@ export function connect(
   if (signal.aborted) giveUp();
   else signal.addEventListener("abort", giveUp, { once: true });
   return promise;
-}
+};
 
 function connectError(name: string, cause: Error): AgentError {
   const nobody = NOBODY[errnoOf(cause) ?? ""];

@@ -18,6 +18,10 @@ export interface RunOptions {
   readonly descriptor?: number | undefined;
   /** How many bytes of output are kept, half from its head and half from its tail; 64 KiB unless told. */
   readonly outputLimit?: number | undefined;
+  /** Whose command it is, a spec's name, for the name of its unit where it runs in one. */
+  readonly label?: string | undefined;
+  /** The output is data, such as a whole configuration: it is not for the journal. */
+  readonly isData?: boolean | undefined;
 }
 
 export interface RunResult {

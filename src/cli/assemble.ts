@@ -2,6 +2,7 @@ import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { type Agent, createAgent } from "../agent/agent.ts";
 import { createApplier, type RecoveringApplier } from "../apply/applier.ts";
+import { connect } from "../base/connect.ts";
 import { AgentError } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
@@ -9,7 +10,7 @@ import type { Run } from "../base/run.ts";
 import type { Clock } from "../base/time.ts";
 import type { Desired } from "../core/ports.ts";
 import { createIssuer, type IssuerConfig } from "../issuers/index.ts";
-import { isListening, prove } from "../probes/index.ts";
+import { prove } from "../probes/index.ts";
 import { type FolderOnDisk, openSpecFolder, type Reading } from "../spec/folder.ts";
 import { type Layout, layoutOf } from "../store/layout.ts";
 import { steadyFacts } from "./host-facts.ts";
@@ -76,7 +77,7 @@ export async function assemble(
   let reading: Reading | undefined;
   const applier = await createApplier({
     layout,
-    system: { clock, run },
+    system: { clock, run, ask: run, connect },
     log,
     readOnly,
     specs: async (owners) => {
@@ -89,8 +90,6 @@ export async function assemble(
       if (config !== undefined) return newIssuer(name, config).roots(signal);
       throw new AgentError("SPEC_INVALID", `Cannot use issuer "${name}": the host configuration does not have it`);
     },
-    reachable: (address, timeout, signal) =>
-      isListening({ address, timeout, starttls: "tls", serverName: null }, signal),
   });
   const agentSide = await open(layout.agent.specs);
   const agent = createAgent({ clock, log, layout, applier, prove, specs: agentSide, createIssuer: newIssuer });

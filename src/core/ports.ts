@@ -3,6 +3,7 @@
  * are several implementations in production (the four families, the applier) or where a test cannot have the real
  * thing (clock, processes, log).
  */
+import type { Connect } from "../base/connect.ts";
 import type { AgentError, Failure } from "../base/errors.ts";
 import type { Run } from "../base/run.ts";
 import type { Clock, Instant, Milliseconds } from "../base/time.ts";
@@ -13,7 +14,12 @@ import type { Name } from "../x509/name.ts";
 /** What the four families may use of the world. */
 export interface System {
   readonly clock: Clock;
+  /** Runs a command of a spec or a recipe: where certagent itself is confined, outside of that, in a unit of its own. */
   readonly run: Run;
+  /** Runs what certagent needs for itself, and what does no more than it may: `systemctl show`, `setfacl`. Always a child. */
+  readonly ask: Run;
+  /** Opens a connection to a service of this host, where certagent itself has no network too. */
+  readonly connect: Connect;
 }
 
 // ---------------------------------------------------------------------------------------------------------- desired

@@ -1,7 +1,4 @@
-import { connect } from "../base/connect.ts";
 import { AgentError } from "../base/errors.ts";
-import { withDeadline } from "../base/time.ts";
-import { addressText } from "../core/address.ts";
 import type { Probe, ProbeTarget } from "../core/ports.ts";
 import type { Starttls } from "../core/starttls.ts";
 import { postgres } from "./postgres.ts";
@@ -31,15 +28,4 @@ export function prove(
   signal: AbortSignal,
 ): Promise<Proof> {
   return proveBy(probe, target, fingerprint, options, signal);
-}
-
-/** Whether anything takes connections at a target: what tells up from down where no unit does. */
-export async function isListening(target: ProbeTarget, signal: AbortSignal): Promise<boolean> {
-  try {
-    const socket = await connect(target.address, addressText(target.address), withDeadline(target.timeout, signal));
-    socket.destroy();
-    return true;
-  } catch {
-    return false;
-  }
 }

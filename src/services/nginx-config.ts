@@ -17,7 +17,7 @@ export async function servedByNginx(
   signal: AbortSignal,
 ): Promise<ProbeTarget | undefined> {
   try {
-    const { output } = await run(DUMP, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, signal });
+    const { output } = await run(DUMP, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, isData: true, signal });
     return findServer(output, new Set(outputs.map(({ path }) => path)));
   } catch (error) {
     if (error instanceof AgentError) return undefined;

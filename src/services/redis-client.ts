@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { connect as connectTls, type TLSSocket } from "node:tls";
-import { connect } from "../base/connect.ts";
+import type { Connect } from "../base/connect.ts";
 import { AgentError } from "../base/errors.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Generation } from "../core/ports.ts";
@@ -18,6 +18,7 @@ export interface RedisClient extends Disposable {
  * nothing listens, else `RELOAD_FAILED`.
  */
 export async function openRedis(
+  connect: Connect,
   address: Address,
   generation: Generation | undefined,
   signal: AbortSignal,

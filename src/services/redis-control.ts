@@ -1,10 +1,9 @@
 /** What certagent asks of a running Redis: to take a pair, to keep it, and where it serves it. */
-import { connect } from "../base/connect.ts";
 import { AgentError } from "../base/errors.ts";
 import { readBounded } from "../base/read-file.ts";
 import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
-import type { Address, Generation, Liveness, Output, ProbeTarget } from "../core/ports.ts";
+import type { Address, Generation, Liveness, Output, ProbeTarget, System } from "../core/ports.ts";
 import { type PairPaths, pairPaths } from "./pair.ts";
 import { targetAt } from "./recipe.ts";
 import { openRedis, type RedisClient } from "./redis-client.ts";
@@ -17,6 +16,8 @@ export interface Control {
   readonly username: string | undefined;
   readonly passwordFile: string | undefined;
 }
+
+type Network = Pick<System, "connect">;
 
 /** How long Redis may take to answer a question that changes nothing. */
 const QUESTION: Milliseconds = 5 * SECOND;
@@ -33,12 +34,13 @@ export interface NewPair {
  * should know. Throws `RELOAD_FAILED` with Redis's words; it then keeps the pair it had.
  */
 export async function takePair(
+  system: Network,
   control: Control,
   { outputs, generation, timeout }: NewPair,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   try {
-    using redis = await logIn(control, control.tls ? generation : undefined, withDeadline(timeout, signal));
+    using redis = await logIn(system, control, control.tls ? generation : undefined, withDeadline(timeout, signal));
     const current = await currentPaths(redis);
     const paths = pairPaths(outputs, current);
     if (paths instanceof AgentError) throw paths;
@@ -52,7 +54,7 @@ export async function takePair(
 }
 
 /** Whether something listens where Redis is told to take commands. */
-export async function isListening({ address }: Control, signal: AbortSignal): Promise<Liveness> {
+export async function isListening({ connect }: Network, { address }: Control, signal: AbortSignal): Promise<Liveness> {
   try {
     const socket = await connect(address, addressText(address), withDeadline(QUESTION, signal));
     socket.destroy();
@@ -63,10 +65,14 @@ export async function isListening({ address }: Control, signal: AbortSignal): Pr
 }
 
 /** Where Redis serves TLS: where it takes commands by TLS, else what its configuration says. */
-export async function redisProbe(control: Control, signal: AbortSignal): Promise<ProbeTarget | undefined> {
+export async function redisProbe(
+  system: Network,
+  control: Control,
+  signal: AbortSignal,
+): Promise<ProbeTarget | undefined> {
   if (control.tls) return targetAt(control.address);
   try {
-    using redis = await logIn(control, undefined, withDeadline(QUESTION, signal));
+    using redis = await logIn(system, control, undefined, withDeadline(QUESTION, signal));
     const port = Number(await setting(redis, "tls-port"));
     const host = hostOf((await setting(redis, "bind")) ?? "");
     return port > 0 ? targetAt({ host, port }) : undefined;
@@ -83,9 +89,14 @@ function hostOf(bind: string): string {
   return first === "" || first === "*" || first === "0.0.0.0" ? "127.0.0.1" : first;
 }
 
-async function logIn(control: Control, generation: Generation | undefined, signal: AbortSignal): Promise<RedisClient> {
+async function logIn(
+  { connect }: Network,
+  control: Control,
+  generation: Generation | undefined,
+  signal: AbortSignal,
+): Promise<RedisClient> {
   const password = control.passwordFile === undefined ? undefined : await readPassword(control.passwordFile);
-  const redis = await openRedis(control.address, generation, signal);
+  const redis = await openRedis(connect, control.address, generation, signal);
   if (password === undefined) return redis;
   const user = control.username === undefined ? [] : [control.username];
   const refused = errorIn(await redis.ask("AUTH", ...user, password));

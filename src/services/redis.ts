@@ -78,14 +78,14 @@ export const redis = fields.transform((spec, context): Service => {
       if (preflight) await execute(system, preflight, { action: "check Redis", timeout }, signal);
     },
     reload: async (system, { outputs, generation }, signal) => {
-      if (control && !reload) return await takePair(control, { outputs, generation, timeout }, signal);
+      if (control && !reload) return await takePair(system, control, { outputs, generation, timeout }, signal);
       if (reload) await execute(system, reload, { action: "reload Redis", timeout }, signal);
       return undefined;
     },
     liveness: async (system, signal) => {
       if (spec.unit) return await unitLiveness(system, spec.unit, signal);
-      return control ? await isListening(control, signal) : "unknown";
+      return control ? await isListening(system, control, signal) : "unknown";
     },
-    defaultProbe: async (_system, _outputs, signal) => control && (await redisProbe(control, signal)),
+    defaultProbe: async (system, _outputs, signal) => control && (await redisProbe(system, control, signal)),
   };
 });

@@ -31,9 +31,9 @@ export interface UnitState {
 }
 
 /** Asks systemd once; what it does not tell is `unknown`. */
-export async function unitState({ run }: Pick<System, "run">, unit: string, signal: AbortSignal): Promise<UnitState> {
+export async function unitState({ ask }: Pick<System, "ask">, unit: string, signal: AbortSignal): Promise<UnitState> {
   const argv = ["systemctl", "show", "-p", "LoadState,ActiveState,SubState,MainPID", "--", unit];
-  const { exitCode, output } = await run(argv, { timeout: QUESTION, signal });
+  const { exitCode, output } = await ask(argv, { timeout: QUESTION, signal });
   const fact = (name: string): string | undefined => new RegExp(`^${name}=(.*)$`, "m").exec(output)?.[1];
   const active = fact("ActiveState");
   const text = `${active ?? "unknown"} (${fact("SubState") ?? "unknown"})`;

@@ -1,4 +1,5 @@
 /** What the tests of services share: a spec's service as the real schema parses it, and outputs as a spec gives them. */
+import { connect } from "../../src/base/connect.ts";
 import { run } from "../../src/base/run.ts";
 import { MINUTE, systemClock } from "../../src/base/time.ts";
 import type { Generation, Output, Service, System } from "../../src/core/ports.ts";
@@ -8,7 +9,7 @@ import { serviceSchema } from "../../src/services/index.ts";
 import type { PairFiles } from "./daemon.ts";
 import type { IssuedLeaf, Pki } from "./pki.ts";
 
-export const system: System = { clock: systemClock, run };
+export const system: System = { clock: systemClock, run, ask: run, connect };
 
 /** Parses one entry of `services`. */
 export function serviceOf(entry: Readonly<Record<string, unknown>>): Service {

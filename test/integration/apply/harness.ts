@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createApplier, type RecoveringApplier } from "../../../src/apply/applier.ts";
 import type { Files } from "../../../src/base/atomic-file.ts";
+import type { Connect } from "../../../src/base/connect.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import type { Fields, Log } from "../../../src/base/log.ts";
-import { run } from "../../../src/base/run.ts";
+import { type Run, run } from "../../../src/base/run.ts";
 import { type Clock, systemClock } from "../../../src/base/time.ts";
 import type { Desired, Generation, Output, Service } from "../../../src/core/ports.ts";
 import { formatNamed } from "../../../src/formats/index.ts";
@@ -66,11 +67,10 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
     open: async (files, { clock = systemClock, onRun } = {}) =>
       await createApplier({
         layout,
-        system: { clock, run: (...args) => (onRun?.(), run(...args)) },
+        system: { clock, run: counted(onRun), ask: counted(onRun), connect: nobodyListens },
         log: logInto(log),
         specs: async () => new Map([[NAME, host.desired]]),
         roots: async () => pki.roots,
-        reachable: async () => false,
         files,
       }),
     issue: async ({ key, via = "token", notAfter } = {}) => {
@@ -84,6 +84,14 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
   };
   return host;
 }
+
+const counted =
+  (onRun: (() => void) | undefined): Run =>
+  (...args) => (onRun?.(), run(...args));
+
+const nobodyListens: Connect = async (_to, name) => {
+  throw new AgentError("SERVICE_DOWN", `Cannot connect to ${name}: connection refused`);
+};
 
 export function desiredIn(folder: string, change: Partial<Desired> = {}): Desired {
   return {

@@ -1,14 +1,15 @@
+import { Socket } from "node:net";
 import { expect, test } from "vitest";
 import { createCoalesce } from "../../../src/apply/coalesce.ts";
 import { reload, type ServiceHost, type ServiceTask } from "../../../src/apply/service-actions.ts";
 import { openServiceWatch } from "../../../src/apply/service-watch.ts";
-import { run } from "../../../src/base/run.ts";
+import type { Connect } from "../../../src/base/connect.ts";
+import { AgentError } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/base/time.ts";
 import type { Desired, ReloadContext, Service } from "../../../src/core/ports.ts";
 import { targetAt } from "../../../src/services/recipe.ts";
 import { desiredIn, never, shellService } from "../../integration/apply/harness.ts";
-
-const system = { clock: systemClock, run };
+import { system } from "../../servers/service.ts";
 
 test("a reload that is to start what fell starts it, although another spec's plain reload joins it", async () => {
   const contexts: ReloadContext[] = [];
@@ -42,7 +43,11 @@ test("one command at two addresses: that one answers does not make the other one
     probe: targetAt({ host: "127.0.0.1", port }),
     liveness: async () => "unknown",
   });
-  const watch = openServiceWatch(system, async (address) => "port" in address && address.port === 443);
+  const connect: Connect = async (to, name) => {
+    if ("port" in to && to.port === 443) return new Socket();
+    throw new AgentError("SERVICE_DOWN", `Cannot connect to ${name}: connection refused`);
+  };
+  const watch = openServiceWatch({ ...system, connect });
   const spec = (name: string): Desired => desiredIn("/srv", { name });
 
   expect(await watch.liveness(spec("up"), at(443), never)).toBe("up");

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { connect } from "../../../src/base/connect.ts";
 import type { RunResult } from "../../../src/base/run.ts";
 import { SECOND, systemClock } from "../../../src/base/time.ts";
 import type { System } from "../../../src/core/ports.ts";
@@ -18,7 +19,7 @@ function answering(...answers: readonly Answer[]): { system: System; commands: s
     const result = { exitCode: 0, signal: null, timedOut: false, output: "" };
     return { ...result, ...(typeof answer === "string" ? { output: answer } : answer) };
   };
-  return { system: { clock: systemClock, run }, commands };
+  return { system: { clock: systemClock, run, ask: run, connect }, commands };
 }
 
 function unit(active: string, sub: string, more: { load?: string; pid?: number } = {}): string {
