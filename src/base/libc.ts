@@ -1,21 +1,36 @@
 /** The calls of libc that Node has no function for, through its own `node:ffi`. */
 import type { DynamicLibraryResult } from "node:ffi";
 
-/** As declared in <sys/socket.h>, <sys/xattr.h> and <unistd.h>, on x86-64 and arm64 alike. */
+/** As declared in the headers of glibc and musl, on x86-64 and arm64 alike. */
 const CALLS = {
   socket: { arguments: ["i32", "i32", "i32"], return: "i32" },
   connect: { arguments: ["i32", "buffer", "u32"], return: "i32" },
+  flock: { arguments: ["i32", "i32"], return: "i32" },
   _exit: { arguments: ["i32"], return: "void" },
   getxattr: { arguments: ["buffer", "buffer", "buffer", "u64"], return: "i64" },
+  strerror: { arguments: ["i32"], return: "pointer" },
+  __errno_location: { arguments: [], return: "pointer" },
 } as const;
 
-let libc: DynamicLibraryResult<typeof CALLS>["functions"] | undefined;
+interface Libc extends Omit<DynamicLibraryResult<typeof CALLS>["functions"], "strerror"> {
+  /** Why the call before this one failed: a number of errno(3), good only where it is asked for at once. */
+  errno(): number;
+  /** Such a number in words. libuv, and so Node, does not know all of them. */
+  strerror(errno: number): string;
+}
+
+let libc: Libc | undefined;
 
 /** Loaded when it is first needed: most commands need none of it. */
-export async function loadLibc() {
+export async function loadLibc(): Promise<Libc> {
   if (libc !== undefined) return libc;
-  const { dlopen } = await import("node:ffi");
-  libc ??= dlopen(null, CALLS).functions;
+  const { dlopen, getInt32, toString } = await import("node:ffi");
+  const { functions } = dlopen(null, CALLS);
+  libc ??= {
+    ...functions,
+    errno: () => getInt32(functions.__errno_location()),
+    strerror: (errno) => toString(functions.strerror(errno)) ?? "",
+  };
   return libc;
 }
 

@@ -37,7 +37,7 @@ async function bringUpToDate(invocation: Invocation, world: World, log: Log): Pr
   const [{ assemble }, { requirePlaces }] = await Promise.all([import("./assemble.ts"), import("./offline.ts")]);
   await requirePlaces(places);
   const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
-  await using _lock = await lock(layout.agent.lock, world.run);
+  await using _lock = await lock(layout.agent.lock);
   await sweepTemporaries(layout.agent.folder);
   await applier.recover();
   await agent.reread();

@@ -40,7 +40,7 @@ async function serve(invocation: Invocation, world: World, log: Log): Promise<Ex
   const places = placesOf(invocation);
   const [{ assemble }, { daemon }] = await Promise.all([import("./assemble.ts"), import("../agent/daemon.ts")]);
   const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
-  await using _lock = await lock(layout.agent.lock, world.run);
+  await using _lock = await lock(layout.agent.lock);
   await sweepTemporaries(layout.agent.folder);
   const notifier = openNotifier(env, (reason) => log.warning("cannot tell the service manager", { reason }));
   await daemon({

@@ -1,25 +1,27 @@
 import { open, readFile } from "node:fs/promises";
+import { constants } from "node:os";
 import { dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
-import type { Run } from "../base/run.ts";
-import { SECOND } from "../base/time.ts";
+import { loadLibc } from "../base/libc.ts";
+
+/** From <sys/file.h>: for one alone, and without waiting. */
+const LOCK_EX_NB = 2 | 4;
 
 /**
- * Locks a state folder for this process by `flock` on the file at `path`, until the returned handle is closed or the
- * process ends, however it ends. Node has no flock: a child is given the open descriptor, and a lock belongs to the open
- * file description that both share. Throws `LOCKED` where another agent holds it.
+ * Locks a state folder for this process by flock(2) on the file at `path`, until the returned handle is closed or the
+ * process ends, however it ends. Throws `LOCKED` where another agent holds it.
  */
-export async function lock(path: string, run: Run): Promise<AsyncDisposable> {
+export async function lock(path: string): Promise<AsyncDisposable> {
   await makeFolders(dirname(path), { mode: 0o700 });
   const file = await open(path, "a+", 0o600);
   try {
-    const { exitCode, output } = await run(["/usr/bin/flock", "--nonblock", "3"], {
-      timeout: 10 * SECOND,
-      descriptor: file.fd,
-    });
-    if (exitCode === 1) throw await lockedBy(path);
-    if (exitCode !== 0) throw new AgentError("STATE_UNUSABLE", `Cannot lock "${path}": flock said "${output.trim()}"`);
+    const libc = await loadLibc();
+    if (libc.flock(file.fd, LOCK_EX_NB) !== 0) {
+      const errno = libc.errno();
+      if (errno === constants.errno.EWOULDBLOCK) throw await lockedBy(path);
+      throw new AgentError("STATE_UNUSABLE", `Cannot lock "${path}": ${libc.strerror(errno)}`);
+    }
     await file.truncate(0);
     await file.write(`${process.pid}\n`);
   } catch (error) {

@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempDisposable, readFile, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
-import { run } from "../../../src/base/run.ts";
 import { lock } from "../../../src/store/lock.ts";
 
 async function open() {
@@ -12,16 +12,17 @@ async function open() {
   return { path: join(home.path, "agent", "lock"), [Symbol.asyncDispose]: home.remove };
 }
 
+const source = (file: string): string => JSON.stringify(new URL(`../../../src/${file}`, import.meta.url).href);
+const module = (script: string): string[] => ["--no-warnings", "--input-type=module", "--eval", script];
+
 /** Another process that locks `path`, says so, and holds it until it is killed. */
 async function otherAgent(path: string): Promise<ChildProcess & { pid: number }> {
-  const source = (file: string): string => JSON.stringify(new URL(`../../../src/${file}`, import.meta.url).href);
   const script = `
-    import { run } from ${source("base/run.ts")};
     import { lock } from ${source("store/lock.ts")};
-    globalThis.held = await lock(${JSON.stringify(path)}, run);
+    globalThis.held = await lock(${JSON.stringify(path)});
     console.log("locked");
     setInterval(() => {}, 1000);`;
-  const child = spawn(process.execPath, ["--input-type=module", "--eval", script], {
+  const child = spawn(process.execPath, module(script), {
     stdio: ["ignore", "pipe", "inherit"],
   });
   await once(child.stdout, "data");
@@ -32,7 +33,7 @@ test("a state folder that another process holds is refused with its process id, 
   await using state = await open();
   const other = await otherAgent(state.path);
 
-  await expect(lock(state.path, run)).rejects.toMatchObject({
+  await expect(lock(state.path)).rejects.toMatchObject({
     code: "LOCKED",
     message: `Cannot use the state folder: another agent (process ${other.pid}) holds "${state.path}"`,
     hint: "stop it first, or use a folder of its own with --state",
@@ -41,28 +42,40 @@ test("a state folder that another process holds is refused with its process id, 
   const ended = once(other, "exit");
   other.kill("SIGKILL");
   await ended;
-  await using held = await lock(state.path, run);
+  await using held = await lock(state.path);
   expect(held).toBeDefined();
   expect(await readFile(state.path, "utf8")).toBe(`${process.pid}\n`);
 });
 
 test("within one process too only one holds the lock, and the next one does when it is given back", async () => {
   await using state = await open();
-  const first = await lock(state.path, run);
+  const first = await lock(state.path);
 
-  await expect(lock(state.path, run)).rejects.toMatchObject({ code: "LOCKED" });
+  await expect(lock(state.path)).rejects.toMatchObject({ code: "LOCKED" });
   await first[Symbol.asyncDispose]();
 
-  await using second = await lock(state.path, run);
+  await using second = await lock(state.path);
   expect(second).toBeDefined();
 });
 
 test("the folder of the lock is made for its owner alone", async () => {
   await using state = await open();
 
-  await using held = await lock(state.path, run);
+  await using held = await lock(state.path);
 
   expect(held).toBeDefined();
   expect((await stat(join(state.path, ".."))).mode & 0o777).toBe(0o700);
   expect((await stat(state.path)).mode & 0o777).toBe(0o600);
+});
+
+test("a file system that knows no locks is not taken for another agent", async () => {
+  await using state = await open();
+  const inject = ["-f", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK"];
+  const script = `
+    import { lock } from ${source("store/lock.ts")};
+    await lock(${JSON.stringify(state.path)}).catch(({ code, message }) => console.log(code, message));`;
+
+  const { stdout } = await promisify(execFile)("strace", [...inject, process.execPath, ...module(script)]);
+
+  expect(stdout).toBe(`STATE_UNUSABLE Cannot lock "${state.path}": No locks available\n`);
 });
