@@ -55,7 +55,7 @@ export async function assemble(
   const layout = layoutOf(await realpath(places.state).catch(() => places.state), places.runtime);
   // Services go through it, to what the links of `layout: link` lead to.
   if (!readOnly) await makeFolders(places.state, { mode: 0o755 });
-  const facts = await steadyFacts(run, join(layout.agent.folder, "host-facts.json"), { readOnly });
+  const facts = await steadyFacts(join(layout.agent.folder, "host-facts.json"), { readOnly });
   const open = (lastGoodFolder: string): Promise<FolderOnDisk> =>
     openSpecFolder({
       folder: places.specs,

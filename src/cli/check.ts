@@ -26,7 +26,7 @@ holds them; away from the folder in force, owners and modes are warnings.`,
     const { check: judge } = await import("../spec/check.ts");
     const { readFacts } = await import("../spec/facts.ts");
     const trust = { users: [...new Set([0, uid])] };
-    const facts = await readFacts(run);
+    const facts = await readFacts();
     const result = await judge({ paths: invocation.operands, folder: specs, hostFile: config, trust, facts, run });
     const { ok, files, problems, warnings } = result;
     if (invocation.isSet("json")) print.json(result);

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { Run } from "../base/run.ts";
+import type { CanonicalName } from "../base/canonical-name.ts";
 import { type Facts, readFacts } from "../spec/facts.ts";
 import { readState, writeState } from "../store/state-file.ts";
 
@@ -11,11 +11,10 @@ const schema = z.object({ schema: z.literal(1), hostname: z.string(), fqdn: z.st
  * nobody's wish. Remembered in the file at `path`, unless `readOnly`.
  */
 export async function steadyFacts(
-  run: Run,
   path: string,
-  { readOnly }: { readonly readOnly: boolean },
+  { readOnly, ask }: { readonly readOnly: boolean; readonly ask?: CanonicalName },
 ): Promise<Facts> {
-  const facts = await readFacts(run);
+  const facts = await readFacts(ask);
   const { hostname, fqdn } = facts;
   if (hostname === null || fqdn === null) return facts;
   const before = await readState(path, schema);

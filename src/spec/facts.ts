@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import type { Run } from "../base/run.ts";
+import { type CanonicalName, canonicalName } from "../base/canonical-name.ts";
 import { SECOND } from "../base/time.ts";
 
 /** What a spec may say about this host, as `${fqdn}` and `${hostname}`; null where the host has no usable name. */
@@ -13,22 +13,17 @@ export interface Facts {
 const HOST_NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$/;
 
 /**
- * This host's facts, once for a process. The domain is the resolver's (`hostname -f`, so `/etc/hosts` or DNS), asked for
- * five seconds at most and not at all where the kernel's name has one already. Never throws.
+ * This host's facts, once for a process. The domain is the resolver's (as with `hostname -f`: `/etc/hosts` or DNS), asked
+ * for five seconds at most and not at all where the kernel's name has one already. Never throws.
  */
-export async function readFacts(run: Run, kernelName: string = hostname()): Promise<Facts> {
+export async function readFacts(ask: CanonicalName = canonicalName, kernelName: string = hostname()): Promise<Facts> {
   const own = hostNameOf(kernelName);
   if (own === null) return { fqdn: null, hostname: null };
   const [short = own] = own.split(".", 1);
   if (own.includes(".")) return { fqdn: own, hostname: short };
-  try {
-    const { exitCode, output } = await run(["hostname", "-f"], { timeout: 5 * SECOND });
-    const full = exitCode === 0 ? hostNameOf(output.trim()) : null;
-    // Some hosts resolve their name to the loopback's line; nobody wants a certificate for that.
-    return { fqdn: full === null || full.startsWith("localhost") ? own : full, hostname: short };
-  } catch {
-    return { fqdn: own, hostname: short };
-  }
+  const full = hostNameOf((await ask(own, 5 * SECOND)) ?? "");
+  // Some hosts resolve their name to the loopback's line; nobody wants a certificate for that.
+  return { fqdn: full === null || full.startsWith("localhost") ? own : full, hostname: short };
 }
 
 /** A DHCP server may name a host anything: only what is safe in a file name and in a certificate is a fact. */
