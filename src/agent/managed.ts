@@ -72,6 +72,7 @@ export async function manage(world: World, desired: Desired, broken: Streak | nu
     isRenewing: () => memory.joinable || (memory.wish !== null && (memory.issuing || !memory.wish.attempted)),
     forgive: () => {
       memory.facts = { ...memory.facts, failures: NO_FACTS.failures };
+      memory.lookAfresh = true;
       dueAt = 0;
     },
     view: () => viewOf(memory),

@@ -33,6 +33,8 @@ export interface Memory {
   issuing: boolean;
   /** Whether services were told of new files since they were last looked at. */
   justReloaded: boolean;
+  /** Whether something happened outside that the last look cannot know of. */
+  lookAfresh: boolean;
   // What was observed last.
   apply: ApplyFacts;
   newest: ObservedGeneration | null;
@@ -63,6 +65,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     waitsFor: null,
     issuing: false,
     justReloaded: false,
+    lookAfresh: false,
     apply: unobserved(desired),
     newest: null,
     deployed: null,
@@ -72,16 +75,28 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
 
 /** Looks at the state folder, the outputs and the services. */
 export async function observe(memory: Memory, signal: AbortSignal): Promise<void> {
-  const { world, name, cache } = memory;
+  const { world, cache } = memory;
   memory.facts = factsAt(memory.facts, world.clock.now());
   memory.newest = await cache.newest();
-  memory.apply = (await world.applier.observe([name], signal)).get(name) ?? memory.apply;
+  memory.apply = (await look(memory, signal)) ?? memory.apply;
   memory.deployed = memory.apply.deployed === null ? null : await cache.read(memory.apply.deployed);
   const served = memory.facts.proofs.find(
     (proof) => proof?.proven === true && proof.generation !== memory.newest?.number,
   );
   const old = served?.generation == null ? null : await cache.read(served.generation);
   memory.servedUntil = old === null ? null : old.chainNotAfter;
+}
+
+async function look(memory: Memory, signal: AbortSignal): Promise<ApplyFacts | undefined> {
+  const { world, name, desired, newest, lookAfresh: afresh } = memory;
+  memory.lookAfresh = false;
+  try {
+    const asked = { name, digest: desired.digest, generation: newest?.number ?? null, afresh };
+    return (await world.applier.observe([asked], signal)).get(name);
+  } catch (error) {
+    memory.lookAfresh ||= afresh;
+    throw error;
+  }
 }
 
 /** What is told of a spec before the first look at it. */

@@ -3,8 +3,8 @@
 import { type Files, nodeFiles } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { type Milliseconds, SECOND } from "../base/time.ts";
-import type { Applier, ApplyFacts, Desired, ServiceFacts, System } from "../core/ports.ts";
+import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
+import type { Applier, ApplyFacts, Asked, Desired, ServiceFacts, System } from "../core/ports.ts";
 import { type Generations, openGenerations } from "../store/generations.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Certificate } from "../x509/certificate.ts";
@@ -30,13 +30,17 @@ export interface ApplierOptions {
   readonly specIsCurrent?: ((name: string) => Promise<boolean>) | undefined;
   /** The trust anchors that a pair must chain to in order to be adopted. */
   readonly roots: (desired: Desired, signal: AbortSignal) => Promise<readonly Certificate[]>;
+  /** Removes an issuer's secret that is to be deleted after use, where it was there before `used`. */
+  readonly removeUsed: (issuer: string, used: Instant) => Promise<void>;
   readonly files?: Files | undefined;
   /** Only observes: what a killed process left is not finished, which is the daemon's to do. */
   readonly readOnly?: boolean;
 }
 
-/** The root side's port, and what it does at start. */
+/** The root side's port, what it does at start, and what it knows by itself. */
 export interface RecoveringApplier extends Applier {
+  /** The specs in force, each with what would be observed of it now. */
+  specs(): Promise<readonly Asked[]>;
   /** Finishes what a killed process left. Done once, before anything else, even where nobody asks for it. */
   recover(): Promise<void>;
 }
@@ -113,10 +117,20 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
 
   return {
     recover: ready,
-    observe: async (names, signal) => {
+    specs: async () => {
+      const all = [...(await readSpecs()).values()];
+      const newest = (name: string) =>
+        generationsOf(name)
+          .newest()
+          .catch(() => undefined);
+      return await Promise.all(
+        all.map(async ({ name, digest }) => ({ name, digest, generation: (await newest(name)) ?? null })),
+      );
+    },
+    observe: async (asked, signal) => {
       await ready();
       const facts = new Map<string, ApplyFacts>();
-      for (const name of names) {
+      for (const { name } of asked) {
         const desired = await readSpec(name);
         if (desired !== undefined) facts.set(name, await observe(desired, signal));
       }
@@ -144,6 +158,10 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
       await withLock(name, async () => {
         await streakOfIssuing({ host, records, desired: await specOf(name), signal });
       });
+    },
+    forget: async (issuer, used) => {
+      await readSpecs();
+      await options.removeUsed(issuer, used);
     },
   };
 }

@@ -26,6 +26,7 @@ export const ERROR_CODES = {
   STATE_UNUSABLE: "slowly",
   LOCKED: "never",
   AGENT_UNREACHABLE: "never",
+  APPLY_UNREACHABLE: "soon",
   BUG: "slowly",
 } as const satisfies Record<string, RetryClass>;
 

@@ -29,6 +29,8 @@ export interface RunResult {
   readonly exitCode: number | null;
   readonly signal: string | null;
   readonly timedOut: boolean;
+  /** Whether it was stopped since it needed more memory than its unit may have; only where it ran in one. */
+  readonly outOfMemory?: boolean;
   /** Standard output and error as they came, head and tail where that is too much, control characters escaped. */
   readonly output: string;
 }
@@ -41,10 +43,14 @@ export interface RunResult {
 export type Run = (argv: readonly string[], options: RunOptions) => Promise<RunResult>;
 
 /** Nothing in /usr/local may shadow a program of the distribution, since it is writable by group staff on some. */
-const ENVIRONMENT = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin", LANG: "C.UTF-8" };
-const OUTPUT_LIMIT = 64 * 1024;
+export const ENVIRONMENT: Readonly<Record<string, string>> = {
+  PATH: "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin",
+  LANG: "C.UTF-8",
+};
+/** How many bytes of output are kept where nothing else is asked for. */
+export const OUTPUT_LIMIT: number = 64 * 1024;
 /** Between SIGTERM and SIGKILL. */
-const GRACE: Milliseconds = 5 * SECOND;
+export const GRACE: Milliseconds = 5 * SECOND;
 const STEP: Milliseconds = 20;
 
 /** How a program ended: by itself, or by a signal. */
@@ -124,25 +130,25 @@ async function start(
   const started = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<Ending>();
   child.once("spawn", started.resolve);
-  child.once("error", (error) => started.reject(startFailure(program, error)));
+  child.once("error", (error) => {
+    const words = error.message.replace(/^spawn\S* /, "");
+    started.reject(cannotRun(program, errnoOf(error) ?? words, error));
+  });
   child.once("exit", (exitCode, signal) => ended.resolve({ exitCode, signal }));
   await started.promise;
   return { child, ended: ended.promise };
 }
 
-function startFailure(program: string, cause: Error): AgentError {
-  const code = errnoOf(cause);
-  const fact =
-    code === "ENOENT"
-      ? "no such program"
-      : code === "EACCES"
-        ? "permission denied, or not executable"
-        : cause.message.replace(/^spawn\S* /, "");
-  const hint = code === "ENOENT" ? "is it installed, and the interpreter that a script's first line names?" : undefined;
+/** Why a program could not be started; `reason` is an error's name such as `ENOENT`, or else words. */
+export function cannotRun(program: string, reason: string, cause?: unknown): AgentError {
+  const fact = { ENOENT: "no such program", EACCES: "permission denied, or not executable" }[reason] ?? reason;
+  const hint =
+    reason === "ENOENT" ? "is it installed, and the interpreter that a script's first line names?" : undefined;
   return new AgentError("RELOAD_FAILED", `Cannot run "${program}": ${fact}`, { cause, hint });
 }
 
-function leftBehind(argv: readonly string[], action: string): AgentError {
+/** Why a program is not started, or not waited for, once certagent has been told to stop. */
+export function leftBehind(argv: readonly string[], action: "start" | "wait for"): AgentError {
   return new AgentError("RELOAD_FAILED", `Cannot ${action} "${argv[0]}": certagent is stopping`);
 }
 

@@ -90,6 +90,10 @@ export async function assemble(
       if (config !== undefined) return newIssuer(name, config).roots(signal);
       throw new AgentError("SPEC_INVALID", `Cannot use issuer "${name}": the host configuration does not have it`);
     },
+    removeUsed: async (name, used) => {
+      const config = reading?.host?.issuers.get(name);
+      if (config !== undefined) await newIssuer(name, config).removeUsed(used);
+    },
   });
   const agentSide = await open(layout.agent.specs);
   const agent = createAgent({ clock, log, layout, applier, prove, specs: agentSide, createIssuer: newIssuer });

@@ -1,3 +1,4 @@
+import { bootstrap } from "./bootstrap.ts";
 import { check } from "./check.ts";
 import type { Command } from "./command.ts";
 import { demo } from "./demo.ts";
@@ -11,4 +12,16 @@ import { status } from "./status.ts";
 import { version } from "./version.ts";
 
 /** Everything that certagent can be asked to do, in the order of the help. Heavy modules are loaded by their `run`. */
-export const COMMANDS: readonly Command[] = [run, once, check, plan, status, renew, schema, demo, help, version];
+export const COMMANDS: readonly Command[] = [
+  run,
+  once,
+  check,
+  plan,
+  status,
+  renew,
+  bootstrap,
+  schema,
+  demo,
+  help,
+  version,
+];

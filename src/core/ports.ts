@@ -135,6 +135,11 @@ export interface Issuer {
   issue(order: Order, signal: AbortSignal): Promise<Issued>;
   /** Told after each attempt: while no spec waits to be minted, a secret that is held in memory is forgotten. */
   specsWaiting(count: number): void;
+  /**
+   * Removes the secret's file, durably, where it is to be deleted after use and was there before `used`. Throws
+   * `DEPLOY_FAILED`.
+   */
+  removeUsed(used: Instant): Promise<void>;
 }
 
 // ----------------------------------------------------------------------------------------------------------- formats
@@ -268,16 +273,31 @@ export interface Adopted {
   readonly chain: readonly [Certificate, ...Certificate[]];
 }
 
+/** Of which spec facts are wanted. What else is known of it tells whether an earlier answer is still good. */
+export interface Asked {
+  readonly name: string;
+  /** Of the spec's text, as the asker read it. */
+  readonly digest: string;
+  /** The newest one that is staged; null where there is none. */
+  readonly generation: number | null;
+  /** Something happened that no earlier answer can know of. */
+  readonly afresh?: boolean | undefined;
+}
+
 /**
  * The agent's only way to outputs and services, in one process or in two. It reads configuration, specs and the staged
- * generation by itself; the caller only names a spec.
+ * generation by itself; the caller only names a spec. Throws `APPLY_UNREACHABLE` where another process does it, and does
+ * not answer.
  */
 export interface Applier {
-  observe(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, ApplyFacts>>;
+  /** Without those that are no specs in force. */
+  observe(asked: readonly Asked[], signal: AbortSignal): Promise<ReadonlyMap<string, ApplyFacts>>;
   /** The pair at the output paths, where it fits the spec by names, dates and chain. */
   adopt(name: string, signal: AbortSignal): Promise<Adopted | undefined>;
   /** Makes outputs and services true for the newest staged generation. Safe to repeat. */
   apply(name: string, signal: AbortSignal): Promise<ApplyReport>;
   /** Told when no certificate could be had: runs `hooks.failed`, once a streak of failures, whosever they are. */
   failed(name: string, signal: AbortSignal): Promise<void>;
+  /** Removes the secret of an issuer that is to be deleted after use, but not one that was put there after `used`. */
+  forget(issuer: string, used: Instant, signal: AbortSignal): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { Clock } from "../base/time.ts";
+import type { Clock, Instant } from "../base/time.ts";
 import type { Issuer } from "../core/ports.ts";
 
 /** What an issuer may use of the world besides the network. */
@@ -11,6 +11,8 @@ export interface IssuerContext {
   readonly credentialsDirectory?: string | undefined;
   /** A folder of the agent's own for what may be fetched again: roots that were pinned by fingerprint. */
   readonly cacheFolder?: string | undefined;
+  /** Has somebody who may do so remove the issuer's used secret, where it was there before `used`. */
+  readonly removeForMe?: ((used: Instant) => Promise<void>) | undefined;
 }
 
 /** One kind of CA: what operators write for it, and what that becomes. */

@@ -16,6 +16,7 @@ export interface Layout {
   /** The root side's own: what was written where, open intents, its last good specs, what it replaced. */
   readonly apply: {
     readonly folder: string;
+    readonly lock: string;
     readonly specs: string;
     readonly intents: string;
     readonly replaced: string;
@@ -24,6 +25,10 @@ export interface Layout {
   /** What the links of `layout: link` point into. */
   readonly live: string;
   readonly control: string;
+  /** What the agent asks of the root side where that is another process: the agent's own folder. */
+  readonly requests: string;
+  /** What the root side answers: its own folder. */
+  readonly reports: string;
 }
 
 /** The layout under a state folder and a runtime folder, both absolute. */
@@ -42,6 +47,7 @@ export function layoutOf(state: string, runtime: string): Layout {
     },
     apply: {
       folder: apply,
+      lock: join(apply, "lock"),
       specs: join(apply, "specs"),
       intents: join(apply, "intents"),
       replaced: join(apply, "replaced"),
@@ -49,5 +55,7 @@ export function layoutOf(state: string, runtime: string): Layout {
     },
     live: join(state, "live"),
     control: join(runtime, "control"),
+    requests: join(runtime, "requests"),
+    reports: join(runtime, "reports"),
   };
 }

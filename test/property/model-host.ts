@@ -118,12 +118,13 @@ export function modelHost(scenario: Scenario, time: SimulatedTime): ModelHost {
   return {
     site,
     applier: (layout) => ({
-      observe: async (names) => {
+      observe: async (asked) => {
         await turn();
-        return new Map(await Promise.all(names.map(async (name) => [name, await observe(name, layout)] as const)));
+        return new Map(await Promise.all(asked.map(async ({ name }) => [name, await observe(name, layout)] as const)));
       },
       adopt: () => Promise.resolve(undefined),
       failed: () => Promise.resolve(),
+      forget: () => Promise.resolve(),
       apply: (name) => apply(name, layout),
     }),
     prove: async (target, fingerprint): Promise<Sighting> => {

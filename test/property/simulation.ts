@@ -127,10 +127,11 @@ export async function simulate(
       prove: (target, fingerprint, within, signal) =>
         called("proving", "proving", () => host.prove(target, fingerprint, within, signal)),
       applier: {
-        observe: (names, signal) => called("at-rest", "at-rest", () => applier.observe(names, signal)),
+        observe: (asked, signal) => called("at-rest", "at-rest", () => applier.observe(asked, signal)),
         adopt: (name, signal) => called("at-rest", "at-rest", () => applier.adopt(name, signal)),
         apply: (name, signal) => called("applying", "applied", () => applier.apply(name, signal)),
         failed: (name, signal) => applier.failed(name, signal),
+        forget: (issuer, used, signal) => applier.forget(issuer, used, signal),
       },
     });
     const life: Life = {

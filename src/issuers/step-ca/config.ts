@@ -4,7 +4,7 @@ import { SECOND } from "../../base/time.ts";
 import { unknownKind } from "../kind.ts";
 
 /** `https://host[:port]` and nothing more, since the audience of a token is made of it. */
-const origin = z
+export const origin = z
   .string()
   .transform((text, context) => {
     const complaint = complaintAboutOrigin(text);
@@ -50,19 +50,20 @@ const timeout = z
   })
   .meta({ description: "How long one request may take in all; connecting may take 10 s of it" });
 
+/** SHA-256 as `step` and OpenSSL print it, with colons or without; 64 lower-case hex digits. */
+export const fingerprint = z
+  .string()
+  .transform((text) => text.replace(/[-:]/g, "").toLowerCase())
+  .refine((text) => /^[0-9a-f]{64}$/.test(text), { error: "must be a SHA-256 fingerprint of 64 hex digits" });
+
 const absolutePath = z.string().regex(/^\/[^\0]*$/, { error: "must be an absolute path" });
 
 const root = z
   .strictObject({
     file: absolutePath.optional().meta({ description: "The trust anchors for this CA, PEM; never the system's pool" }),
-    fingerprint: z
-      .string()
-      .transform((text) => text.replace(/[-:]/g, "").toLowerCase())
-      .refine((text) => /^[0-9a-f]{64}$/.test(text), { error: "must be a SHA-256 fingerprint of 64 hex digits" })
-      .optional()
-      .meta({
-        description: "SHA-256 of the root; while the file is missing, the root is fetched and checked against it",
-      }),
+    fingerprint: fingerprint.optional().meta({
+      description: "SHA-256 of the root; while the file is missing, the root is fetched and checked against it",
+    }),
   })
   .refine(({ file, fingerprint }) => file !== undefined || fingerprint !== undefined, {
     error: "needs a file, a fingerprint, or both",

@@ -71,10 +71,14 @@ async function readCache(cache: string | undefined, fingerprint: string): Promis
   }
 }
 
-async function fetchRoot(
-  config: StepCaConfig,
+/**
+ * The root with this fingerprint (64 lower-case hex digits), of the first address that has it. Throws
+ * `ISSUER_UNREACHABLE`, and `ISSUER_REJECTED` where the CA has no such root or gives another one.
+ */
+export async function fetchRoot(
+  config: Pick<StepCaConfig, "urls" | "proxy" | "timeout">,
   fingerprint: string,
-  context: IssuerContext,
+  context: Pick<IssuerContext, "clock" | "userAgent">,
   signal: AbortSignal,
 ): Promise<readonly [Certificate]> {
   let failure: AgentError | undefined;
@@ -117,7 +121,7 @@ function checkedRoot(body: Buffer, fingerprint: string, origin: string): Certifi
     "ISSUER_REJECTED",
     `Cannot trust ${origin}: asked for the root ${fingerprint}, it gave ${found}`,
     {
-      hint: "either the fingerprint in the issuer's root is wrong, or somebody answers in the CA's place",
+      hint: "either the fingerprint is wrong, or somebody answers in the CA's place",
     },
   );
 }

@@ -102,7 +102,7 @@ export function createVault(
         else if (deletes) remember(secret);
         secret.bytes.fill(0);
         const { file } = secret;
-        const failure = file === undefined ? undefined : await removeVersion(file.path, file.version);
+        const failure = file && (await removeVersion(file.path, file.version, context));
         if (failure !== undefined) complain(failure);
       }
     },
@@ -146,10 +146,29 @@ function versionOf(stat: { dev: bigint; ino: bigint; ctimeNs: bigint }): string 
   return `${stat.dev}:${stat.ino}:${stat.ctimeNs}`;
 }
 
-/** Deletes the file that was read, and not one that was put there since. */
-async function removeVersion(path: string, version: string): Promise<AgentError | undefined> {
+/** Removes what {@link Issuer.removeUsed} removes. */
+export async function removeUsed(source: SecretSource, used: Instant): Promise<void> {
+  if (!("file" in source) || !source.deleteAfterUse) return;
+  const stat = await lstat(source.file).catch((error: unknown) => {
+    if (!isMissing(error)) throw fileError("delete", source.file, error);
+  });
+  if (stat !== undefined && stat.ctimeMs < used) await removeDurably(source.file);
+}
+
+/** Deletes the file that was read, and not one that was put there since; where it may not, it has it deleted. */
+async function removeVersion(
+  path: string,
+  version: string,
+  { clock, removeForMe }: IssuerContext,
+): Promise<AgentError | undefined> {
+  const isThere = async (): Promise<boolean> => versionOf(await lstat(path, { bigint: true })) === version;
   try {
-    if (versionOf(await lstat(path, { bigint: true })) === version) await removeDurably(path);
+    if (!(await isThere())) return undefined;
+    await removeDurably(path).catch(async (error: unknown) => {
+      if (removeForMe === undefined) throw error;
+      await removeForMe(clock.now());
+      if (await isThere()) throw error;
+    });
     return undefined;
   } catch (error) {
     if (isMissing(error)) return undefined;

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { chmod, link, lstat, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { accessAt, leftovers, makeHost, NAME, never, output, pairAt, text } from "./harness.ts";
+import { ASKED, accessAt, leftovers, makeHost, NAME, never, output, pairAt, text } from "./harness.ts";
 
 test("the first apply writes both files with the modes of the spec and leaves nothing else", async () => {
   await using host = await makeHost();
@@ -23,9 +23,9 @@ test("the facts say current after an apply, and missing before it", async () => 
   const applier = await host.open();
   await host.issue();
 
-  const before = (await applier.observe([NAME], never)).get(NAME);
+  const before = (await applier.observe([ASKED], never)).get(NAME);
   await applier.apply(NAME, never);
-  const after = (await applier.observe([NAME], never)).get(NAME);
+  const after = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(before?.outputs.map(({ state }) => state)).toEqual(["missing", "missing"]);
   expect(before).toMatchObject({ deployed: null, adoptable: false, obstacle: null });
@@ -56,7 +56,7 @@ test("a changed mode is told in the words of the spec, repaired, and said to be 
   await applier.apply(NAME, never);
   await chmod(host.path("web.key"), 0o644);
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
   const report = await applier.apply(NAME, never);
 
   expect(facts?.outputs[1]).toMatchObject({ state: "drifted", because: "has mode 0644, the spec says 0600" });
@@ -86,7 +86,7 @@ test("a change of the spec's mode is a change, not a repair", async () => {
   const outputs = [output("fullchain", host.path("web.crt"), { mode: 0o640 }), output("key", host.path("web.key"))];
   host.desired = { ...host.desired, digest: "2", outputs };
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
   const report = await applier.apply(NAME, never);
 
   expect(facts?.outputs[0]).toMatchObject({ state: "stale", because: "has mode 0644, the spec says 0640" });
@@ -121,7 +121,7 @@ test("a folder that is missing is made, and said; two missing levels are an obst
   expect(accessAt(host.path("new")).mode).toBe(0o755);
 
   host.desired = { ...host.desired, digest: "2", outputs: [output("combined", host.path("a/b/web.pem"))] };
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(facts?.obstacle).toMatchObject({ code: "DEPLOY_FAILED", hint: `mkdir -p ${host.path("a/b")}` });
 });
@@ -148,7 +148,7 @@ test.each(REFUSED)("%s at the path is an obstacle, and stays as it is", async (_
   await make(host.path("web.crt"));
   const before = await lstat(host.path("web.crt"));
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
   const report = await applier.apply(NAME, never);
 
   expect(facts?.obstacle?.message).toMatch(words);
@@ -176,7 +176,7 @@ test("an unknown owner is an obstacle that names the user", async () => {
   const applier = await host.open();
   host.desired = { ...host.desired, outputs: [output("combined", host.path("web.pem"), { owner: "no-such-user" })] };
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(facts?.obstacle?.message).toContain('no user "no-such-user"');
 });
@@ -224,7 +224,7 @@ test("an ACL that was lost is drift, in words", async () => {
   await applier.apply(NAME, never);
   execFileSync("setfacl", ["-b", host.path("web.pem")]);
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(facts?.outputs[0]).toMatchObject({ state: "drifted", because: "has no ACL, the spec says user:33:r--" });
 });
@@ -234,7 +234,7 @@ test("a folder that others may write is an obstacle with the command that mends 
   const applier = await host.open();
   await chmod(host.tls, 0o777);
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(facts?.obstacle).toMatchObject({ hint: `chmod go-w ${host.tls}` });
 });
@@ -244,7 +244,7 @@ test("a folder of the output's owner is used; one of anybody else is an obstacle
   const applier = await host.open();
   await host.issue();
   execFileSync("chown", ["nobody", host.tls]);
-  const refused = (await applier.observe([NAME], never)).get(NAME);
+  const refused = (await applier.observe([ASKED], never)).get(NAME);
   const outputs = [output("combined", host.path("web.pem"), { owner: "nobody" })];
   host.desired = { ...host.desired, digest: "2", outputs };
 
@@ -277,7 +277,7 @@ test("a pair that fits is adoptable, is handed over, and stays untouched when it
   await writeFile(host.path("web.key"), found.key.toPem(), { mode: 0o600 });
   const { ino } = await lstat(host.path("web.key"));
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
   const adopted = await applier.adopt(NAME, never);
   await host.issue({ via: "adopted" });
 

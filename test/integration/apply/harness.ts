@@ -10,7 +10,7 @@ import { AgentError } from "../../../src/base/errors.ts";
 import type { Fields, Log } from "../../../src/base/log.ts";
 import { type Run, run } from "../../../src/base/run.ts";
 import { type Clock, systemClock } from "../../../src/base/time.ts";
-import type { Desired, Generation, Output, Service } from "../../../src/core/ports.ts";
+import type { Asked, Desired, Generation, Output, Service } from "../../../src/core/ports.ts";
 import { formatNamed } from "../../../src/formats/index.ts";
 import { openGenerations } from "../../../src/store/generations.ts";
 import { type Layout, layoutOf } from "../../../src/store/layout.ts";
@@ -20,6 +20,8 @@ import { makePki, type Pki } from "../../servers/pki.ts";
 
 export const never = new AbortController().signal;
 export const NAME = "web";
+/** What the agent asks about it: nothing that the root side would go by. */
+export const ASKED: Asked = { name: NAME, digest: "1", generation: null };
 
 export interface TestHost extends AsyncDisposable {
   readonly folder: string;
@@ -71,6 +73,7 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
         log: logInto(log),
         specs: async () => new Map([[NAME, host.desired]]),
         roots: async () => pki.roots,
+        removeUsed: async () => {},
         files,
       }),
     issue: async ({ key, via = "token", notAfter } = {}) => {

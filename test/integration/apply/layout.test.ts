@@ -1,7 +1,7 @@
 import { chown, lstat, readdir, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { accessAt, makeHost, NAME, never, output, pairAt, type TestHost, text } from "./harness.ts";
+import { ASKED, accessAt, makeHost, NAME, never, output, pairAt, type TestHost, text } from "./harness.ts";
 
 const setsOf = async (host: TestHost): Promise<string[]> => (await readdir(join(host.layout.live, NAME))).toSorted();
 
@@ -56,7 +56,7 @@ test("a change back to files makes plain files again and removes the sets", asyn
   await applier.apply(NAME, never);
   host.desired = { ...host.desired, layout: "files", digest: "2" };
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
   const report = await applier.apply(NAME, never);
 
   expect(facts?.outputs[0]?.because).toContain("the spec says layout: files");
@@ -95,7 +95,7 @@ test("links in a folder of the file's owner are read through, and at rest", asyn
   const applier = await host.open();
   await applier.apply(NAME, never);
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
   const { files } = await applier.apply(NAME, never);
 
   expect(facts?.outputs.map(({ state }) => state)).toEqual(["current", "current"]);
@@ -122,7 +122,7 @@ test("a file that somebody put in a link's place is replaced by the link", async
   await rm(host.path("web.key"));
   await writeFile(host.path("web.key"), key);
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
   await applier.apply(NAME, never);
 
   expect(facts?.outputs[1]).toMatchObject({ state: "drifted" });
@@ -169,7 +169,7 @@ test("links of root's own making are read through: what certbot keeps can be ado
   await symlink("archive.key", host.path("web.key"));
   const applier = await host.open();
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
   const adopted = await applier.adopt(NAME, never);
 
   expect(facts?.adoptable).toBe(true);

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/base/time.ts";
-import { makeHost, NAME, never, output, shellService } from "./harness.ts";
+import { ASKED, makeHost, NAME, never, output, shellService } from "./harness.ts";
 
 test("a second look at what has not changed opens no file and starts no process", async () => {
   await using host = await makeHost();
@@ -20,10 +20,10 @@ test("a second look at what has not changed opens no file and starts no process"
   const later = { ...systemClock, now: () => systemClock.now() + 10_000 };
   const applier = await host.open(files, { clock: later, onRun: () => (started += 1) });
   await applier.apply(NAME, never);
-  await applier.observe([NAME], never);
+  await applier.observe([ASKED], never);
   [opened, started] = [0, 0];
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(facts?.outputs[0]?.state).toBe("current");
   expect([opened, started]).toEqual([0, 0]);
@@ -34,11 +34,11 @@ test("bytes that were changed without a trace in the times are seen", async () =
   await host.issue();
   const applier = await host.open();
   await applier.apply(NAME, never);
-  await applier.observe([NAME], never);
+  await applier.observe([ASKED], never);
   await writeFile(host.path("web.crt"), "changed", { flag: "r+" });
   await utimes(host.path("web.crt"), 1, 1);
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(facts?.outputs[0]).toMatchObject({ state: "drifted", because: "was changed by somebody else" });
 });
@@ -49,12 +49,12 @@ test("an older generation is stale, a foreign file foreign, a removed one missin
   const applier = await host.open();
   await applier.apply(NAME, never);
   await host.issue();
-  const stale = (await applier.observe([NAME], never)).get(NAME);
+  const stale = (await applier.observe([ASKED], never)).get(NAME);
   const outputs = [output("fullchain", host.path("other.crt")), output("key", host.path("gone.key"))];
   await writeFile(host.path("other.crt"), (await host.pki.issue()).pem);
   host.desired = { ...host.desired, digest: "2", outputs };
 
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(stale?.outputs.map(({ state }) => state)).toEqual(["stale", "stale"]);
   expect(facts?.outputs.map(({ state }) => state)).toEqual(["foreign", "missing"]);
@@ -64,7 +64,7 @@ test("an immutable folder is an obstacle before an issuance is spent, with chatt
   await using host = await makeHost();
   execFileSync("chattr", ["+i", host.tls]);
   try {
-    const facts = (await (await host.open()).observe([NAME], never)).get(NAME);
+    const facts = (await (await host.open()).observe([ASKED], never)).get(NAME);
 
     expect(facts?.obstacle).toMatchObject({ code: "DEPLOY_FAILED", hint: expect.stringContaining("chattr") });
   } finally {
@@ -78,9 +78,9 @@ test("a full disk is an obstacle before an issuance is spent, and no longer once
   try {
     await writeFile(host.path("filler"), Buffer.alloc(100 * 1024));
     const applier = await host.open();
-    const full = (await applier.observe([NAME], never)).get(NAME);
+    const full = (await applier.observe([ASKED], never)).get(NAME);
     await writeFile(host.path("filler"), "");
-    const roomy = (await applier.observe([NAME], never)).get(NAME);
+    const roomy = (await applier.observe([ASKED], never)).get(NAME);
 
     expect(full?.obstacle?.message).toContain("no space left on device");
     expect(roomy?.obstacle).toBeNull();
@@ -114,7 +114,7 @@ test("a service without a unit is up or down by a connection to its probe's addr
   const service = { ...shellService({ probe: target }), liveness: async () => "unknown" as const };
   host.desired = { ...host.desired, services: [service] };
 
-  const facts = (await (await host.open()).observe([NAME], never)).get(NAME);
+  const facts = (await (await host.open()).observe([ASKED], never)).get(NAME);
 
   expect(facts?.services).toEqual([{ type: "shell", liveness: "down", probe: target, reloaded: null }]);
 });
@@ -124,7 +124,7 @@ test("what a service says it would never take is an obstacle", async () => {
   const obstacle = () => new AgentError("DEPLOY_FAILED", "Cannot use the key: others may read it");
   host.desired = { ...host.desired, services: [{ ...shellService({}), obstacle }] };
 
-  const facts = (await (await host.open()).observe([NAME], never)).get(NAME);
+  const facts = (await (await host.open()).observe([ASKED], never)).get(NAME);
 
   expect(facts?.obstacle?.message).toBe("Cannot use the key: others may read it");
 });

@@ -1,7 +1,7 @@
 import { chmod, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import type { Service } from "../../../src/core/ports.ts";
-import { makeHost, NAME, never, pairAt, shellService, type TestHost, text } from "./harness.ts";
+import { ASKED, makeHost, NAME, never, pairAt, shellService, type TestHost, text } from "./harness.ts";
 
 /** A deployed and reloaded generation, and a service whose commands leave a trace. */
 async function served(
@@ -104,7 +104,7 @@ test("a reload that fails: back to the old pair, and reloaded again", async () =
   const applier = await host.open();
 
   const report = await applier.apply(NAME, never);
-  const facts = (await applier.observe([NAME], never)).get(NAME);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(report).toMatchObject({ deployed: 1, files: "rolled-back", failure: { code: "RELOAD_FAILED" } });
   expect(report.services[0]).toMatchObject({ outcome: "failed", note: "went back to generation 1" });

@@ -9,7 +9,7 @@ import manifest from "../../../package.json" with { type: "json" };
 import { bundled, certagent } from "../../servers/program.ts";
 
 const bare = { options: [] };
-const COMMANDS = ["run", "once", "check", "plan", "status", "renew", "schema", "help", "version"];
+const COMMANDS = ["run", "once", "check", "plan", "status", "renew", "bootstrap", "schema", "help", "version"];
 
 async function ask(...argv: readonly [string, ...string[]]) {
   return await certagent(bare, ...argv);
@@ -90,6 +90,22 @@ test.each<[argv: [string, ...string[]], said: string]>([
   [
     ["renew", "web", "--all"],
     "renew takes either names or --all\nhint: certagent renew web\nhint: certagent renew --all",
+  ],
+  [
+    ["bootstrap", "--ca-url", "https://ca.internal"],
+    "bootstrap needs --ca-url and --fingerprint\nhint: certagent bootstrap --ca-url https://ca.internal:9000 --fingerprint b8d4…",
+  ],
+  [
+    ["bootstrap", "--ca-url", "ca.internal:9000", "--fingerprint", "00".repeat(32)],
+    '"--ca-url": "ca.internal:9000" is no URL; write https://HOST:PORT\nhint: certagent bootstrap --help',
+  ],
+  [
+    ["bootstrap", "--ca-url", "http://ca.internal:9000", "--fingerprint", "00".repeat(32)],
+    '"--ca-url": a CA is spoken to over https only, not http\nhint: certagent bootstrap --help',
+  ],
+  [
+    ["bootstrap", "--ca-url", "https://ca.internal:9000", "--fingerprint", "b8d4"],
+    '"--fingerprint": must be a SHA-256 fingerprint of 64 hex digits\nhint: certagent bootstrap --help',
   ],
   [["schema"], "schema takes host or spec\nhint: certagent schema host\nhint: certagent schema spec"],
   [["schema", "spec", "host"], "schema takes host or spec\nhint: certagent schema host\nhint: certagent schema spec"],

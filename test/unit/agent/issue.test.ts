@@ -28,6 +28,7 @@ function issuerOf(answer: (order: Order) => Promise<Issued>): Issuer & { readonl
     orders,
     roots: () => Promise.resolve(pki.roots),
     specsWaiting: () => {},
+    removeUsed: async () => {},
     issue: (order) => {
       orders.push(order);
       return answer(order);

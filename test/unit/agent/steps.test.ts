@@ -18,7 +18,7 @@ async function beingProven(sighting: Sighting): Promise<Memory> {
   const never = (): never => {
     throw new Error("was not to be asked");
   };
-  const applier: Applier = { observe: never, adopt: never, apply: never, failed: never };
+  const applier: Applier = { observe: never, adopt: never, apply: never, failed: never, forget: never };
   const world = {
     clock: systemClock,
     log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
