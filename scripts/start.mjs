@@ -1,4 +1,4 @@
-// What stands behind `npm run demo|build|bench|ok` and `npm test`: does the set-up that is missing, then runs the thing
+// What stands behind `npm run demo|build|package|bench|ok` and `npm test`: does the set-up that is missing, then runs the thing
 // on the pinned Node. The scripts of package.json start it with the Node that runs npm ($npm_node_execpath), because
 // the pinned one, first in PATH there, may not start on this machine, and then nothing could say so.
 import { spawnSync } from "node:child_process";
@@ -18,6 +18,7 @@ import {
 const COMMANDS = {
   demo: { prepare: ["build.ts"], run: [...nodeFlags("demo"), "dist/certagent.mjs", "demo"] },
   build: { prepare: [], run: ["scripts/build.ts"] },
+  package: { prepare: [], run: ["scripts/package.ts"] },
   bench: { prepare: ["build.ts", "test-tools.ts"], run: ["test/bench/bench.ts"] },
   ok: { prepare: [], run: ["scripts/gate.ts"] },
   test: { prepare: ["test-tools.ts"], run: ["scripts/gate.ts", "--campaigns"] },

@@ -16,13 +16,13 @@ const MODULE = join(import.meta.dirname, "..", "tools");
 export function toolsFolder(): string {
   const own = process.env.CERTAGENT_TOOLS;
   if (own !== undefined && own !== "") return own;
-  return join(
-    cacheFolder(),
-    `tools-${createHash("sha256")
-      .update(readFileSync(join(MODULE, "go.sum")))
-      .digest("hex")
-      .slice(0, 16)}`,
-  );
+  return cachedTools("tools", MODULE);
+}
+
+/** The folder of the cache for the programs of a Go module: another go.sum, another folder. */
+export function cachedTools(name: string, module: string): string {
+  const digest = createHash("sha256").update(readFileSync(join(module, "go.sum")));
+  return join(cacheFolder(), `${name}-${digest.digest("hex").slice(0, 16)}`);
 }
 
 /** certagent's cache in the user's cache folder (XDG base directory specification). */

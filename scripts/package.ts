@@ -1,0 +1,73 @@
+/**
+ * Makes the packages: `node scripts/package.ts [--arch amd64|arm64] [--format deb|rpm]`, all of them by default, into
+ * `dist/`. The same commit gives the same bytes on the same release of binutils.
+ */
+import { execFile } from "node:child_process";
+import { copyFile, mkdir, mkdtempDisposable } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs, promisify } from "node:util";
+import manifest from "../package.json" with { type: "json" };
+import { bundle } from "./build.ts";
+import { nfpm } from "./nfpm.ts";
+import { ARCHITECTURES, type Architecture, nodeRuntime } from "./node-runtime.ts";
+import { orExplain, ROOT, SetupError } from "./pinned-node.mjs";
+
+const FORMATS = ["deb", "rpm"] as const;
+export type Format = (typeof FORMATS)[number];
+
+const execute = promisify(execFile);
+
+/** Builds packages of this checkout into `folder` and answers their paths. Throws {@link SetupError}. */
+export async function buildPackages(
+  folder: string,
+  architectures: readonly Architecture[] = ARCHITECTURES,
+  formats: readonly Format[] = FORMATS,
+): Promise<readonly string[]> {
+  const program = await nfpm();
+  await mkdir(folder, { recursive: true });
+  await using build = await mkdtempDisposable(join(tmpdir(), "certagent-package-"));
+  await bundle("src/main.ts", build.path);
+  const made: string[] = [];
+  for (const architecture of architectures) {
+    const runtime = await nodeRuntime(architecture);
+    await copyFile(join(runtime, "node"), join(build.path, "node"));
+    await copyFile(join(runtime, "LICENSE"), join(build.path, "LICENSE.node"));
+    const env = {
+      ...process.env,
+      ARCH: architecture,
+      BUILD: build.path,
+      VERSION: manifest.version,
+      SOURCE_DATE_EPOCH: await sourceDate(),
+    };
+    for (const format of formats) {
+      const words = ["package", "--config", "packaging/nfpm.yaml", "--packager", format, "--target", folder];
+      const { stdout } = await execute(program, words, { cwd: ROOT, env });
+      const path = /^created package: (.+)$/m.exec(stdout)?.[1];
+      if (path === undefined) throw new SetupError(`nfpm made no package: ${stdout}`, "");
+      made.push(path);
+    }
+  }
+  return made;
+}
+
+/** The time of every file in the packages: that of the last commit, in seconds. */
+async function sourceDate(): Promise<string> {
+  const given = process.env["SOURCE_DATE_EPOCH"];
+  if (given !== undefined && given !== "") return given;
+  const { stdout } = await execute("git", ["log", "-1", "--format=%ct"], { cwd: ROOT }).catch(() => {
+    throw new SetupError("cannot ask git for the time of the last commit", "set SOURCE_DATE_EPOCH to one, in seconds");
+  });
+  return stdout.trim();
+}
+
+if (import.meta.main) {
+  await orExplain(async () => {
+    const { values } = parseArgs({ options: { arch: { type: "string" }, format: { type: "string" } } });
+    const architectures = ARCHITECTURES.filter((name) => values.arch === undefined || values.arch === name);
+    const formats = FORMATS.filter((name) => values.format === undefined || values.format === name);
+    for (const path of await buildPackages(join(ROOT, "dist"), architectures, formats)) {
+      process.stdout.write(`${path}\n`);
+    }
+  });
+}
