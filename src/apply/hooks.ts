@@ -1,4 +1,5 @@
 import { AgentError } from "../base/errors.ts";
+import { endedWell } from "../base/run.ts";
 import { MINUTE } from "../base/time.ts";
 import type { Desired, Hooks } from "../core/ports.ts";
 import { type Host, labelled } from "./host.ts";
@@ -26,8 +27,12 @@ export async function runHook(
       signal.throwIfAborted();
       throw failed(error instanceof Error ? error.message : String(error), error);
     });
-  if (result.exitCode === 0) return true;
-  const ending = result.timedOut ? "it did not end in time" : `it ended with ${result.exitCode ?? result.signal}`;
+  if (endedWell(result)) return true;
+  const ending = result.outOfMemory
+    ? "it needed too much memory"
+    : result.timedOut
+      ? "it did not end in time"
+      : `it ended with ${result.exitCode ?? result.signal}`;
   const words = result.output.trim().slice(-500);
   throw failed(words === "" ? `${ending} and printed nothing` : `${ending}: ${words}`);
 }

@@ -31,8 +31,16 @@ export interface RunResult {
   readonly timedOut: boolean;
   /** Whether it was stopped since it needed more memory than its unit may have; only where it ran in one. */
   readonly outOfMemory?: boolean;
-  /** Standard output and error as they came, head and tail where that is too much, control characters escaped. */
+  /**
+   * Standard output and error as they came, head and tail where that is too much, control characters escaped. Of a
+   * command that ended well in a unit of its own the journal alone has it, unless it is data.
+   */
   readonly output: string;
+}
+
+/** Exit code 0 by itself: what was stopped may end so too. */
+export function endedWell({ exitCode, timedOut, outOfMemory }: Omit<RunResult, "output">): boolean {
+  return exitCode === 0 && !timedOut && outOfMemory !== true;
 }
 
 /**

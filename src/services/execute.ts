@@ -1,6 +1,6 @@
 import { formatDuration } from "../base/duration.ts";
 import { AgentError } from "../base/errors.ts";
-import type { RunResult } from "../base/run.ts";
+import { endedWell, type RunResult } from "../base/run.ts";
 import type { Milliseconds } from "../base/time.ts";
 import type { System } from "../core/ports.ts";
 
@@ -29,7 +29,7 @@ export async function execute(
   signal: AbortSignal,
 ): Promise<void> {
   const result = await run(argv, { timeout, signal });
-  if (result.exitCode === 0 && !result.timedOut) return;
+  if (endedWell(result)) return;
   throw new AgentError("RELOAD_FAILED", `Cannot ${action}: "${showCommand(argv)}" ${ending(result, timeout)}`, {
     hint: explain?.(result.output) ?? hint,
   });
@@ -38,11 +38,13 @@ export async function execute(
 /** How a command has ended, with its last words: `exited with 1: nginx: [emerg] …`. */
 function ending(result: RunResult, timeout: Milliseconds): string {
   const words = lastWords(result.output);
-  const how = result.timedOut
-    ? `had not ended after ${formatDuration(timeout)} and was stopped`
-    : result.signal === null
-      ? `exited with ${result.exitCode}`
-      : `was ended by ${result.signal}`;
+  const how = result.outOfMemory
+    ? "needed more memory than a command may have, half of this host's, and was stopped"
+    : result.timedOut
+      ? `had not ended after ${formatDuration(timeout)} and was stopped`
+      : result.signal === null
+        ? `exited with ${result.exitCode}`
+        : `was ended by ${result.signal}`;
   return words === "" ? how : `${how}: ${words}`;
 }
 

@@ -1,0 +1,148 @@
+/** Runs commands outside of certagent's own sandbox: each in a transient unit of systemd, its output in the journal. */
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { constants } from "node:os";
+import { AgentError } from "../base/errors.ts";
+import {
+  cannotRun,
+  endedWell,
+  leftBehind,
+  OUTPUT_LIMIT,
+  type Run,
+  type RunOptions,
+  type RunResult,
+} from "../base/run.ts";
+import { openOutput } from "../base/run-output.ts";
+import { MINUTE, type Milliseconds, SECOND } from "../base/time.ts";
+import {
+  ENDING_PROPERTIES,
+  mayBeSystemds,
+  readEnding,
+  systemdRun,
+  UNIT_PREFIX,
+  type UnitEnding,
+  unitName,
+  variableNames,
+} from "./unit-command.ts";
+
+/** How long systemd and its journal may take to answer. */
+const QUESTION: Milliseconds = 30 * SECOND;
+/** How long after its deadline a unit is given up: SIGTERM and SIGKILL have 5 s each, and systemd tries both twice. */
+const BEYOND: Milliseconds = MINUTE;
+/** "Failed at step EXEC", with the error's number (systemd's catalog of messages, SD_MESSAGE_SPAWN_FAILED). */
+const SPAWN_FAILED = "MESSAGE_ID=641257651c1b4ec9a8624d7a40a9e1e7";
+
+/**
+ * A {@link Run} over transient units, made of one over children: `ask` runs systemd's own tools, which need no more than
+ * unix sockets and the journal's files. The deadline and the limits are systemd's to keep, for every process of the
+ * command, whatever becomes of certagent; a command whose waiting is aborted goes on. To be used where systemd runs.
+ */
+export function createUnitRun(ask: Run): Run {
+  let inherited: Promise<readonly string[]> | undefined;
+  return async (argv, options) => {
+    if (options.descriptor !== undefined) throw new TypeError("a unit cannot be handed a descriptor");
+    if (options.signal?.aborted) throw leftBehind(argv, "start");
+    inherited ??= inheritedNames(ask);
+    return await runInUnit(ask, argv, options, await inherited);
+  };
+}
+
+async function inheritedNames(ask: Run): Promise<readonly string[]> {
+  const { output } = await ask(["systemctl", "show-environment"], { timeout: QUESTION });
+  return variableNames(output);
+}
+
+async function runInUnit(
+  ask: Run,
+  argv: readonly string[],
+  options: RunOptions,
+  inherited: readonly string[],
+): Promise<RunResult> {
+  const { label = "", timeout, env = {}, signal, outputLimit = OUTPUT_LIMIT } = options;
+  const unit = unitName(label, randomBytes(4).toString("hex"));
+  await using data = options.isData ? await openOutput(outputLimit) : undefined;
+  // The file has no name, but the one that any process of root finds it by.
+  const outputPath = data === undefined ? null : `/proc/${process.pid}/fd/${data.descriptor}`;
+  const command = systemdRun({ unit, argv, label, timeout, env, inherited, outputPath });
+  const told = await ask(command, { timeout: timeout + BEYOND, signal }).catch((error: unknown) => {
+    throw signal?.aborted ? leftBehind(argv, "wait for") : error;
+  });
+  const ending = await endingOf(ask, unit);
+  if (ending === undefined) throw notBegun(argv, told.output);
+  try {
+    if (mayBeSystemds(ending)) await throwIfNotSpawned(ask, argv, unit);
+    const { exitCode, signal: endedBy, timedOut, outOfMemory = false } = ending;
+    const words = (): Promise<string> => (data === undefined ? journalOf(ask, unit, outputLimit) : data.text());
+    const isSilent = data === undefined && endedWell(ending);
+    return { exitCode, signal: endedBy, timedOut, outOfMemory, output: isSilent ? "" : await words() };
+  } finally {
+    await letGo(ask, unit, ending);
+  }
+}
+
+async function endingOf(ask: Run, unit: string): Promise<UnitEnding | undefined> {
+  const { output } = await ask(["systemctl", "show", "-p", ENDING_PROPERTIES, "--", unit], { timeout: QUESTION });
+  return readEnding(output);
+}
+
+/** systemd-run looks for the program itself; what else it complains of is systemd's. */
+function notBegun([program = ""]: readonly string[], words: string): AgentError {
+  const fact = /^Failed to find executable .*: (.*)$/m.exec(words)?.[1];
+  if (fact === "No such file or directory") return cannotRun(program, "ENOENT");
+  if (fact === "Permission denied" || fact === "Is a directory") return cannotRun(program, "EACCES");
+  return cannotRun(program, `systemd did not start its unit: ${words.trim().replaceAll("\n", " | ")}`);
+}
+
+async function throwIfNotSpawned(ask: Run, argv: readonly string[], unit: string): Promise<void> {
+  // Said by a process that is gone at once: the journal may not know whose it was, but the message itself tells.
+  const output = await readJournal(ask, ["--output-fields=ERRNO", `UNIT=${unit}`, SPAWN_FAILED], OUTPUT_LIMIT);
+  const number = Number.parseInt(output, 10);
+  const name = Object.entries(constants.errno).find(([, value]) => value === number)?.[0];
+  if (name !== undefined) throw cannotRun(argv[0] ?? "", name);
+}
+
+/**
+ * What the command wrote. By the unit's name, which is never used again: the invocation id is missing where the journal
+ * came to read a line only after a command had failed (measured: with 12 of 40).
+ */
+async function journalOf(ask: Run, unit: string, limit: number): Promise<string> {
+  return await readJournal(ask, [`_SYSTEMD_UNIT=${unit}`, "_TRANSPORT=stdout"], limit);
+}
+
+/** What was written may still wait in the journal's sockets, until the journal is told to read them. */
+async function readJournal(ask: Run, matches: readonly string[], outputLimit: number): Promise<string> {
+  await ask(["journalctl", "--sync"], { timeout: QUESTION });
+  const argv = ["journalctl", "--quiet", "--no-pager", "--all", "--output=cat", ...matches];
+  return (await ask(argv, { timeout: QUESTION, outputLimit })).output;
+}
+
+/** A unit is let go, but for one that still has processes: a daemon that its command left behind. */
+async function letGo(ask: Run, unit: string, { isFailed, cgroup }: UnitEnding): Promise<void> {
+  if (isFailed) await ask(["systemctl", "reset-failed", "--", unit], { timeout: QUESTION });
+  else if (!(await isPopulated(cgroup))) await ask(["systemctl", "stop", "--", unit], { timeout: QUESTION });
+}
+
+/** Whether processes are in a cgroup; yes where nothing tells. */
+async function isPopulated(cgroup: string): Promise<boolean> {
+  if (cgroup === "") return false;
+  for (const mount of ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]) {
+    const events = await readFile(`${mount}${cgroup}/cgroup.events`, "utf8").catch(() => "");
+    if (events !== "") return events.includes("populated 1");
+  }
+  return true;
+}
+
+/**
+ * Lets go of units of commands that ended after the process that began them; those that still run are left alone. To be
+ * called while no other process runs commands.
+ */
+export async function sweepUnits(ask: Run): Promise<void> {
+  const argv = ["systemctl", "show", "-p", `Id,${ENDING_PROPERTIES}`, "--", `${UNIT_PREFIX}*.service`];
+  const { output } = await ask(argv, { timeout: QUESTION, outputLimit: 1024 * 1024 });
+  for (const block of output.split("\n\n")) {
+    const unit = /^Id=(.*)$/m.exec(block)?.[1];
+    const ending = readEnding(block);
+    const hasEnded = /^ActiveState=(active|failed)$/m.test(block);
+    if (unit?.startsWith(UNIT_PREFIX) && ending !== undefined && hasEnded) await letGo(ask, unit, ending);
+  }
+}
