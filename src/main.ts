@@ -2,7 +2,9 @@
  * Makes the real world out of this process and hands over to the commands. The only file that knows the process: its
  * arguments, its environment, its standard streams and its end.
  */
+import type { Mode } from "./cli/mode.ts";
 import type { AgentSignal, Signals } from "./cli/signals.ts";
+import type { ApplyMode } from "./core/status.ts";
 
 // Before anything is loaded: until somebody listens, SIGHUP ends Node and SIGUSR1 opens its inspector.
 const signals = ["run", "once", "demo"].includes(process.argv[2] ?? "") ? holdSignals() : noSignals();
@@ -22,6 +24,23 @@ const [{ isatty }, { certagent }, { createPrint }, { endAtOnce }, { run }, { sys
   import("./base/time.ts"),
 ]);
 
+// The only place that knows the ways to outputs and services apart.
+const modes: Readonly<Record<ApplyMode, Mode>> = {
+  direct: {
+    name: "direct",
+    apart: "broker",
+    open: async (...site) => await (await import("./cli/root-side.ts")).holdRootSide(...site),
+  },
+  broker: {
+    name: "broker",
+    apart: "broker",
+    open: async (_, { clock }, layout) => {
+      const applier = (await import("./agent/broker.ts")).openBroker(layout, clock);
+      return { applier, recover: () => applier.recover(), [Symbol.asyncDispose]: async () => undefined };
+    },
+  },
+};
+
 const argv = process.argv.slice(2);
 const unread = new AbortController();
 const isColoured = (descriptor: number): boolean =>
@@ -40,6 +59,7 @@ const code = await certagent(argv, {
   signals,
   uid: process.geteuid?.() ?? 0,
   log: { isTerminal: isatty(2), isColoured: isColoured(2) },
+  modes,
   program: [process.execPath, ...process.execArgv, process.argv[1] ?? ""],
   unread: unread.signal,
 });

@@ -1,5 +1,6 @@
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { semaphores } from "../base/semaphore.ts";
 import { type Clock, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import type { Applier, Issuer } from "../core/ports.ts";
 import {
@@ -17,7 +18,6 @@ import { watchClock } from "./clock-watch.ts";
 import { type IssuerConfig, issuerCache } from "./issuer-cache.ts";
 import { type ManagedCertificate, manage } from "./managed.ts";
 import { openRoster } from "./roster.ts";
-import { semaphores } from "./semaphore.ts";
 import type { Prove, World } from "./world.ts";
 
 export interface AgentOptions {

@@ -1,6 +1,6 @@
 import { AgentError } from "../base/errors.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
-import type { PlanDocument, StatusDocument } from "../core/status.ts";
+import type { ApplyMode, PlanDocument, StatusDocument } from "../core/status.ts";
 import type { Agent } from "./agent.ts";
 import type { ControlledAgent } from "./control.ts";
 
@@ -9,7 +9,7 @@ export interface Identity {
   readonly version: string;
   readonly pid: number;
   readonly since: Instant;
-  readonly apply: "direct" | "broker";
+  readonly apply: ApplyMode;
 }
 
 /** The agent as it is asked over the control socket. */

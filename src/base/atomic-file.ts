@@ -4,7 +4,7 @@
  * open meanwhile (folder.ts).
  */
 import { randomBytes } from "node:crypto";
-import { constants } from "node:fs";
+import { constants, type PathLike } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import * as fs from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -43,13 +43,18 @@ export function isTemporary(name: string): boolean {
 }
 
 /** Starts with a dot, as some servers read every other file of a folder (HAProxy). */
-function temporaryName(): string {
+export function temporaryName(): string {
   return `.certagent-${randomBytes(8).toString("hex")}`;
 }
 
 /** Finishes what a process that was killed had staged: gives the temporary file its name. The folder must be synced. */
 export async function publishLeftover(folder: Folder, temporary: string, name: string, files: Files): Promise<void> {
   await files.rename(folder.at(temporary), folder.at(name)).catch(rethrow("write", join(folder.path, name)));
+}
+
+/** Moves what has a path into a folder that is held. Not durable: for what is to be removed. */
+export async function moveEntry(path: PathLike, folder: Folder, as: string): Promise<void> {
+  await fs.rename(path, folder.at(as));
 }
 
 /** Gives a prepared folder its final name, durably. Its contents must be durable already; nothing may have the name. */

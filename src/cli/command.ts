@@ -1,9 +1,10 @@
 import { resolve } from "node:path";
 import type { Run } from "../base/run.ts";
 import type { Clock } from "../base/time.ts";
-import type { Places } from "./assemble.ts";
+import type { Mode } from "./mode.ts";
 import type { Print } from "./print.ts";
 import type { Signals } from "./signals.ts";
+import type { Places } from "./surroundings.ts";
 
 /** 0 done, 1 failed, 2 used wrongly, 3 something needs attention. */
 export type ExitCode = 0 | 1 | 2 | 3;
@@ -22,6 +23,8 @@ export interface World {
   readonly log: { readonly isTerminal: boolean; readonly isColoured: boolean };
   /** What starts this program again: Node, its flags, the file. */
   readonly program: readonly string[];
+  /** How outputs are written and services reloaded, by the value of `--apply`. */
+  readonly modes: Readonly<Record<string, Mode>>;
   /** Aborts when nobody reads standard output any more. */
   readonly unread: AbortSignal;
 }

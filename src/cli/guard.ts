@@ -1,5 +1,11 @@
 import { AgentError } from "../base/errors.ts";
+import { makeFolders } from "../base/folder.ts";
+import { sweepTemporaries } from "../base/sweep.ts";
+import type { Layout } from "../store/layout.ts";
+import { lock } from "../store/lock.ts";
 import type { Invocation, Option, World } from "./command.ts";
+import type { Mode } from "./mode.ts";
+import type { Places } from "./surroundings.ts";
 
 export const APPLY_OPTION: Option = {
   name: "apply",
@@ -9,16 +15,26 @@ export const APPLY_OPTION: Option = {
   description: "who writes outputs and reloads services: this process, or certagent-apply.service",
 };
 
+/** The mode that was asked for. */
+export function modeOf(invocation: Invocation, { modes }: World): Mode {
+  const mode = modes[invocation.value(APPLY_OPTION.name)];
+  if (mode === undefined) throw new TypeError("the option has no other values than those");
+  return mode;
+}
+
 /** Throws where certagent cannot do its work as it was started. */
-export function checkStart(invocation: Invocation, { env }: World): void {
-  if (invocation.value("apply") === "broker") {
-    throw new AgentError("STATE_UNUSABLE", "Cannot apply through a broker: this version writes by itself only", {
-      hint: "leave out --apply, or use --apply direct",
-    });
-  }
+export function checkStart({ env }: World): void {
   if (env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
     throw new AgentError("ISSUER_REJECTED", "Cannot trust any CA: NODE_TLS_REJECT_UNAUTHORIZED=0 is set", {
       hint: "unset NODE_TLS_REJECT_UNAUTHORIZED; a CA's root is pinned in the host configuration",
     });
   }
+}
+
+/** Keeps every other agent from the state folder, and clears away what one left that was killed. Throws `LOCKED`. */
+export async function lockState(places: Places, layout: Layout): Promise<AsyncDisposable> {
+  await makeFolders(places.state, { mode: 0o755 });
+  const held = await lock(layout.agent.lock);
+  await sweepTemporaries(layout.agent.folder);
+  return held;
 }

@@ -3,10 +3,11 @@ import type { Agent } from "../agent/agent.ts";
 import { AgentError } from "../base/errors.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
 import type { Fields, Log } from "../base/log.ts";
-import { assemble, type Places } from "./assemble.ts";
+import { assemble } from "./assemble.ts";
 import { type Invocation, placesOf, type World } from "./command.ts";
 import type { Print } from "./print.ts";
-import { surroundingsOf } from "./surroundings.ts";
+import { openRootSide } from "./root-side.ts";
+import { layoutIn, type Places, surroundingsOf } from "./surroundings.ts";
 
 /**
  * The agent's eyes without its daemon, for `status` and `plan` from what is on disk. Says that on standard error. Throws
@@ -21,7 +22,10 @@ export async function offlineAgent(invocation: Invocation, world: World): Promis
   });
   world.print.note("no agent runs: this is told from what is on disk", "certagent run, or systemctl start certagent");
   const log = logTo(world.print, invocation.value("log-level") === "debug");
-  return (await assemble(places, { ...surroundingsOf(world), log }, { readOnly: true })).agent;
+  const surroundings = surroundingsOf(world, log);
+  const layout = await layoutIn(places);
+  const applier = await openRootSide(places, surroundings, layout, { readOnly: true });
+  return await assemble(places, surroundings, layout, applier, { readOnly: true });
 }
 
 /**

@@ -1,14 +1,12 @@
 import { checkNames } from "../agent/controlled.ts";
 import type { Log } from "../base/log.ts";
-import { sweepTemporaries } from "../base/sweep.ts";
 import type { CertificateStatus } from "../core/status.ts";
-import { lock } from "../store/lock.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
-import { APPLY_OPTION, checkStart } from "./guard.ts";
+import { APPLY_OPTION, checkStart, lockState, modeOf } from "./guard.ts";
 import { LOG_OPTION, withLog } from "./logging.ts";
 import { stopSignal } from "./signals.ts";
 import { printStatus } from "./status-table.ts";
-import { surroundingsOf } from "./surroundings.ts";
+import { layoutIn, surroundingsOf } from "./surroundings.ts";
 
 export const once: Command = {
   name: "once",
@@ -31,15 +29,17 @@ Not beside a running agent: that one does the same by itself.`,
 };
 
 async function bringUpToDate(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
-  checkStart(invocation, world);
+  checkStart(world);
   const signal = stopSignal(world.signals);
   const places = placesOf(invocation);
   const [{ assemble }, { requirePlaces }] = await Promise.all([import("./assemble.ts"), import("./offline.ts")]);
   await requirePlaces(places);
-  const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
-  await using _lock = await lock(layout.agent.lock);
-  await sweepTemporaries(layout.agent.folder);
-  await applier.recover();
+  const surroundings = surroundingsOf(world, log);
+  const layout = await layoutIn(places);
+  await using _lock = await lockState(places, layout);
+  await using opened = await modeOf(invocation, world).open(places, surroundings, layout);
+  const agent = await assemble(places, surroundings, layout, opened.applier);
+  await opened.recover();
   await agent.reread();
   checkNames(agent, invocation.operands);
   await agent.once(invocation.operands, signal);

@@ -1,12 +1,10 @@
 import type { Log } from "../base/log.ts";
 import { keepMallocSmall } from "../base/malloc.ts";
 import { openNotifier } from "../base/notify.ts";
-import { sweepTemporaries } from "../base/sweep.ts";
-import { lock } from "../store/lock.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
-import { APPLY_OPTION, checkStart } from "./guard.ts";
+import { APPLY_OPTION, checkStart, lockState, modeOf } from "./guard.ts";
 import { LOG_OPTION, withLog } from "./logging.ts";
-import { surroundingsOf } from "./surroundings.ts";
+import { layoutIn, surroundingsOf } from "./surroundings.ts";
 import { VERSION } from "./version.ts";
 
 export const run: Command = {
@@ -34,14 +32,17 @@ status for each; SIGTERM finishes the file set in hand and ends within ten secon
 };
 
 async function serve(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
-  checkStart(invocation, world);
+  checkStart(world);
   await keepMallocSmall();
   const { clock, env, signals } = world;
   const places = placesOf(invocation);
   const [{ assemble }, { daemon }] = await Promise.all([import("./assemble.ts"), import("../agent/daemon.ts")]);
-  const { agent, applier, layout } = await assemble(places, { ...surroundingsOf(world), log });
-  await using _lock = await lock(layout.agent.lock);
-  await sweepTemporaries(layout.agent.folder);
+  const surroundings = surroundingsOf(world, log);
+  const layout = await layoutIn(places);
+  const mode = modeOf(invocation, world);
+  await using _lock = await lockState(places, layout);
+  await using opened = await mode.open(places, surroundings, layout);
+  const agent = await assemble(places, surroundings, layout, opened.applier);
   const notifier = openNotifier(env, (reason) => log.warning("cannot tell the service manager", { reason }));
   await daemon({
     agent,
@@ -50,9 +51,9 @@ async function serve(invocation: Invocation, world: World, log: Log): Promise<Ex
     notifier,
     signals,
     control: layout.control,
-    identity: { version: VERSION, pid: process.pid, since: clock.now(), apply: "direct" },
+    identity: { version: VERSION, pid: process.pid, since: clock.now(), apply: mode.name },
     watched: [places.specs, places.config],
-    recover: () => applier.recover(),
+    recover: () => opened.recover(),
   });
   return 0;
 }

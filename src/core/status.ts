@@ -11,6 +11,9 @@ import { AHEAD, endOfStorm, isFought, type Observed, obstacleInForce, type Plan,
 import type { Desired, OutputState, Service } from "./ports.ts";
 import { isProof } from "./service-needs.ts";
 
+/** Who writes outputs and reloads services: the agent's own process, or another one. */
+export type ApplyMode = "direct" | "broker";
+
 export type State = "pending" | "current" | "unproven" | "renewing" | "failing" | "expired" | "paused" | "invalid";
 
 export interface StatusFailure {
@@ -57,7 +60,7 @@ export interface StatusDocument {
     readonly pid: number | null;
     readonly version: string;
     readonly since: string | null;
-    readonly apply: "direct" | "broker" | null;
+    readonly apply: ApplyMode | null;
   };
   /** What is wrong with the configuration and the folder of specs as a whole, a line each; a spec's own is with it. */
   readonly problems?: readonly string[] | undefined;

@@ -4,23 +4,31 @@ import { dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
 import { loadLibc } from "../base/libc.ts";
+import { type Milliseconds, pause, systemClock } from "../base/time.ts";
 
 /** From <sys/file.h>: for one alone, and without waiting. */
 const LOCK_EX_NB = 2 | 4;
 
+/** How soon a lock that is waited for is tried again. */
+const RETRY: Milliseconds = 100;
+
 /**
  * Locks a state folder for this process by flock(2) on the file at `path`, until the returned handle is closed or the
- * process ends, however it ends. Throws `LOCKED` where another agent holds it.
+ * process ends, however it ends. Throws `LOCKED` where another process holds it and goes on doing so for `patience`.
  */
-export async function lock(path: string): Promise<AsyncDisposable> {
+export async function lock(path: string, patience: Milliseconds = 0): Promise<AsyncDisposable> {
   await makeFolders(dirname(path), { mode: 0o700 });
   const file = await open(path, "a+", 0o600);
   try {
     const libc = await loadLibc();
-    if (libc.flock(file.fd, LOCK_EX_NB) !== 0) {
+    const end = systemClock.monotonic() + patience;
+    while (libc.flock(file.fd, LOCK_EX_NB) !== 0) {
       const errno = libc.errno();
-      if (errno === constants.errno.EWOULDBLOCK) throw await lockedBy(path);
-      throw new AgentError("STATE_UNUSABLE", `Cannot lock "${path}": ${libc.strerror(errno)}`);
+      if (errno !== constants.errno.EWOULDBLOCK) {
+        throw new AgentError("STATE_UNUSABLE", `Cannot lock "${path}": ${libc.strerror(errno)}`);
+      }
+      if (systemClock.monotonic() >= end) throw await lockedBy(path);
+      await pause(RETRY);
     }
     await file.truncate(0);
     await file.write(`${process.pid}\n`);

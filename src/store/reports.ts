@@ -58,8 +58,11 @@ const facts: z.ZodType<ApplyFacts> = z.strictObject({
   obstacle: failure.nullable(),
 });
 
-/** Facts, and what they were judged against. */
-const observed = z.strictObject({ name: text, digest: text, generation: generation.nullable(), facts });
+/** Facts and what they were judged against, or why there are none. */
+const observed = z.union([
+  z.strictObject({ name: text, digest: text, generation: generation.nullable(), facts }),
+  z.strictObject({ name: text, failure }),
+]);
 export type ObservedSpec = z.output<typeof observed>;
 
 /** The answer to `observe`: once early, with the specs that did not hold anything up, and once whole. */

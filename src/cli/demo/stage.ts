@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtempDisposable, realpath, writeFile } from "node:fs/pr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { layoutOf } from "../../store/layout.ts";
-import type { Places } from "../assemble.ts";
+import type { Places } from "../surroundings.ts";
 import type { PairFiles } from "./pair.ts";
 
 /** The folder in which everything of the demo lies, and goes with it. */

@@ -201,15 +201,6 @@ test("once ends with 1 where nothing could be issued, and its log says why", asy
   expect(code).toBe(1);
 });
 
-test.each(["run", "once"])("%s --apply broker says that this version has none, and ends with 1", async (command) => {
-  await using home = await homeWithSpec();
-
-  const { code, stderr } = await certagent(home, command, "--apply", "broker");
-
-  expect(stderr).toMatch(/^<3>Cannot apply through a broker: .* hint="leave out --apply, or use --apply direct"\n$/);
-  expect(code).toBe(1);
-});
-
 test("--log-level debug shows the cause of an error, and its absence no stack", async () => {
   await using home = await makeHome(CONFIG);
   const options = [...home.options, "--specs", join(home.folder, "nowhere")];

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { semaphores } from "../../../src/agent/semaphore.ts";
+import { semaphores } from "../../../src/base/semaphore.ts";
 
 /** A call that runs until it is told to end, and keeps its name in `log` when it begins. */
 function heldCall(log: string[], name: string) {

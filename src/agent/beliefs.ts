@@ -1,0 +1,59 @@
+import { type Clock, MINUTE, type Milliseconds } from "../base/time.ts";
+import type { ApplyFacts, Asked } from "../core/ports.ts";
+import type { ObservedSpec } from "../store/reports.ts";
+
+/** Each look starts a process of the root side: facts are believed for as long as nothing says otherwise. */
+export interface Beliefs {
+  /** What is believed of what is asked; undefined where it has to be asked for. */
+  about(asked: Asked): ApplyFacts | undefined;
+  /** Takes facts that were seen just now. */
+  learn(observed: ObservedSpec): void;
+  /** What was learnt last answers this, whatever text and generation the root side saw: it was asked before that. */
+  accept(asked: Asked): void;
+  /** Something is changed: what was seen before is good for nothing. */
+  forget(name: string): void;
+}
+
+const AT_REST: Milliseconds = 10 * MINUTE;
+const UNSETTLED: Milliseconds = MINUTE;
+
+interface Belief {
+  readonly facts: ApplyFacts;
+  /** Of which spec's text and generation: as the root side saw them, and as they were asked for. */
+  readonly of: Set<string>;
+  readonly text: string;
+  readonly span: Milliseconds;
+  readonly until: Milliseconds;
+}
+
+/** Ten minutes where all is well; else a minute, and twice as long each time while nothing changes. */
+export function openBeliefs(clock: Pick<Clock, "monotonic">): Beliefs {
+  const known = new Map<string, Belief>();
+  return {
+    about: (asked) => {
+      const belief = known.get(asked.name);
+      if (belief === undefined || asked.afresh === true || clock.monotonic() >= belief.until) return undefined;
+      return belief.of.has(keyOf(asked)) ? belief.facts : undefined;
+    },
+    learn: (observed) => {
+      if (!("facts" in observed)) return;
+      const { name, facts } = observed;
+      const text = JSON.stringify(facts);
+      const before = known.get(name);
+      const again = before?.text === text ? Math.min(2 * before.span, AT_REST) : UNSETTLED;
+      const span = isAtRest(facts) ? AT_REST : again;
+      known.set(name, { facts, of: new Set([keyOf(observed)]), text, span, until: clock.monotonic() + span });
+    },
+    accept: (asked) => void known.get(asked.name)?.of.add(keyOf(asked)),
+    forget: (name) => void known.delete(name),
+  };
+}
+
+function keyOf({ digest, generation }: Pick<Asked, "digest" | "generation">): string {
+  return `${digest} ${generation}`;
+}
+
+function isAtRest({ outputs, services, obstacle }: ApplyFacts): boolean {
+  const isFine = services.every(({ liveness }) => liveness === "up" || liveness === "unknown");
+  return obstacle === null && isFine && outputs.every(({ state }) => state === "current");
+}

@@ -1,0 +1,74 @@
+/** What the root side does for each request, and what it answers: nothing but what the agent may know anyway. */
+import { failureOf } from "../base/errors.ts";
+import { semaphores } from "../base/semaphore.ts";
+import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
+import type { Asked } from "../core/ports.ts";
+import { type Adoption, type Application, adoptionOf, type Observation, type ObservedSpec } from "../store/reports.ts";
+import type { RecoveringApplier } from "./applier.ts";
+import { createCoalesce } from "./coalesce.ts";
+import type { Taken } from "./take-requests.ts";
+
+/** What one request comes to. Throws what is to be told as its failure. */
+export type Answerer = (taken: Pick<Taken, "request" | "askedAt">, signal: AbortSignal) => Promise<unknown>;
+
+/** What takes longer to look at holds up the facts of its own spec alone. */
+const PROMPT: Milliseconds = SECOND;
+/** Specs that are looked at at one time: each look may start a process. */
+const PARALLEL_LOOKS = 32;
+
+export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answerer {
+  const looking = createCoalesce<ObservedSpec | undefined>(clock, 0);
+  const places = semaphores(PARALLEL_LOOKS);
+  const look = (asked: Asked, signal: AbortSignal): Promise<ObservedSpec | undefined> =>
+    looking(asked.name, () => places("look", () => observe(applier, asked, signal)));
+
+  return async ({ request, askedAt }, signal) => {
+    switch (request.kind) {
+      case "observe":
+        return await observation(await applier.specs(), (asked) => look(asked, signal), signal);
+      case "adopt":
+        return adoptionOf(await applier.adopt(request.spec, signal)) satisfies Adoption;
+      case "apply": {
+        const report = await applier.apply(request.spec, signal);
+        const asked = (await applier.specs()).find(({ name }) => name === request.spec);
+        return { report, observed: (asked && (await look(asked, signal))) ?? null } satisfies Application;
+      }
+      case "failed":
+        await applier.failed(request.spec, signal);
+        return null;
+      case "forget":
+        await applier.forget(request.issuer, askedAt, signal);
+        return null;
+    }
+  };
+}
+
+/** All specs, or those whose facts are there soon. */
+async function observation(
+  specs: readonly Asked[],
+  look: (asked: Asked) => Promise<ObservedSpec | undefined>,
+  signal: AbortSignal,
+): Promise<Observation> {
+  const found: ObservedSpec[] = [];
+  const all = specs.map(async (asked) => {
+    const observed = await look(asked);
+    if (observed !== undefined) found.push(observed);
+  });
+  const isWhole = await Promise.race([Promise.all(all).then(() => true), pause(PROMPT, signal).then(() => false)]);
+  return { specs: [...found], isWhole };
+}
+
+/** Undefined where it is no spec in force any more. */
+async function observe(
+  applier: RecoveringApplier,
+  asked: Asked,
+  signal: AbortSignal,
+): Promise<ObservedSpec | undefined> {
+  const { name, digest, generation } = asked;
+  try {
+    const facts = (await applier.observe([asked], signal)).get(name);
+    return facts && { name, digest, generation, facts };
+  } catch (error) {
+    return { name, failure: failureOf(error) };
+  }
+}

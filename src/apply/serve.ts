@@ -1,0 +1,122 @@
+/** The root side as a process of its own: takes what the agent asks, does it, and reports. */
+import { unlink } from "node:fs/promises";
+import { join } from "node:path";
+import type { Access } from "../base/atomic-file.ts";
+import { writeAtomically } from "../base/atomic-file.ts";
+import { failureOf } from "../base/errors.ts";
+import { fileCalls } from "../base/file-calls.ts";
+import { type Folder, makeFolders, openFolder } from "../base/folder.ts";
+import type { Log } from "../base/log.ts";
+import { sweepTemporaries } from "../base/sweep.ts";
+import { type Clock, formatInstant, type Milliseconds, pause, repeat, SECOND } from "../base/time.ts";
+import { watchFolder } from "../base/watch-folder.ts";
+import type { Layout } from "../store/layout.ts";
+import { ALIVE, reportPath, writeReport } from "../store/reports.ts";
+import { createAnswerer } from "./answer.ts";
+import type { RecoveringApplier } from "./applier.ts";
+import { openDesk } from "./desk.ts";
+import { type Taken, takeRequests } from "./take-requests.ts";
+
+export interface ServeOptions {
+  readonly applier: RecoveringApplier;
+  readonly layout: Layout;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** How long it waits for more when there is nothing to do. */
+  readonly linger: Milliseconds;
+}
+
+/** Long enough for the agent to ask what follows from an answer. */
+export const LINGER: Milliseconds = 2 * SECOND;
+/** Watching is not relied on. */
+const LOOK_AGAIN: Milliseconds = SECOND;
+const SIGN_OF_LIFE: Milliseconds = 5 * SECOND;
+/** A key that was handed over lies there no longer than this. */
+const KEY_LIES: Milliseconds = 10 * SECOND;
+/** What is left of the ten seconds that a stop may take. */
+const DRAIN: Milliseconds = 8 * SECOND;
+
+/**
+ * Serves requests until none came for a while and none is under way, or until `signal` aborts. What is asked while it
+ * works is done as well. Throws `DEPLOY_FAILED` where there is no folder of requests or none for reports.
+ */
+export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
+  const { applier, layout, clock, log, linger } = options;
+  await using requests = await openFolder(layout.requests);
+  await makeFolders(layout.reports, { mode: 0o755 });
+  await sweepReports(layout.reports);
+  await using _keys = { [Symbol.asyncDispose]: () => sweepKeys(layout.reports) };
+  const access = await accessOfAgent(requests);
+  let wake = new AbortController();
+  const answer = createAnswerer(applier, clock);
+  const desk = openDesk({
+    known: async () => (await applier.specs()).map(({ name }) => name),
+    answer: (taken) => answer(taken, signal),
+    report: (taken, outcome) => report(options, taken, outcome, access, signal),
+    log,
+    onIdle: () => wake.abort(),
+  });
+  using _watching = watchFolder(layout.requests, () => wake.abort());
+  using _alive = repeat(SIGN_OF_LIFE, () => {
+    if (desk.isBusy()) void tellAlive(layout, clock, access);
+  });
+  let busyUntil = clock.monotonic();
+  while (!signal.aborted) {
+    wake = new AbortController();
+    const { taken, junk } = await takeRequests(requests, clock.now());
+    if (junk > 0) log.warning("removed what is no request", { folder: layout.requests, entries: junk });
+    if (taken.length > 0) await tellAlive(layout, clock, access);
+    await desk.take(taken);
+    if (taken.length + junk > 0 || desk.isBusy()) busyUntil = clock.monotonic();
+    const left = busyUntil + linger - clock.monotonic();
+    if (left <= 0) return;
+    // There may be more of it than is taken at one time.
+    if (taken.length + junk === 0) {
+      await pause(Math.min(left, LOOK_AGAIN), AbortSignal.any([signal, wake.signal]));
+    }
+  }
+  await Promise.race([desk.settled(), pause(DRAIN)]);
+}
+
+/** Reports are for the agent alone, whatever group its user is in: they may hold a key, and the words of programs. */
+async function accessOfAgent(requests: Folder): Promise<Access> {
+  const { uid, gid } = await fileCalls.stat(requests.handle);
+  return { mode: 0o400, uid: Number(uid), gid: Number(gid) };
+}
+
+async function report(
+  { layout, clock, log }: ServeOptions,
+  { name, request, token }: Taken,
+  outcome: { readonly result: unknown } | { readonly thrown: unknown },
+  access: Access,
+  signal: AbortSignal,
+): Promise<void> {
+  // Whoever asks again is told; nothing has failed.
+  if ("thrown" in outcome && signal.aborted) return;
+  const path = reportPath(layout.reports, name);
+  const answer =
+    "thrown" in outcome ? { token, failure: failureOf(outcome.thrown) } : { token, result: outcome.result };
+  try {
+    await writeReport(path, answer, clock.now(), access);
+  } catch (error) {
+    const { message, hint } = failureOf(error);
+    log.warning("cannot report", { request: name, reason: message, hint });
+  }
+  if (request.kind === "adopt") void pause(KEY_LIES, signal).then(() => unlink(path).catch(() => {}));
+}
+
+async function tellAlive({ reports }: Layout, clock: Clock, access: Access): Promise<void> {
+  const text = Buffer.from(`${formatInstant(clock.now())} ${clock.monotonic()}\n`);
+  await writeAtomically(join(reports, ALIVE), text, access).catch(() => {}); // a full disk is told of by the reports
+}
+
+/** What a killed process left: halves of reports, and keys. */
+async function sweepReports(folder: string): Promise<void> {
+  await sweepTemporaries(folder);
+  await sweepKeys(folder);
+}
+
+async function sweepKeys(folder: string): Promise<void> {
+  const names = await fileCalls.readdir(folder).catch(() => []);
+  for (const name of names) if (name.startsWith("adopt@")) await unlink(join(folder, name)).catch(() => {});
+}

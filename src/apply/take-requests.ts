@@ -1,0 +1,75 @@
+/** What the agent asks lies in its own folder, where it may put anything: all of it is taken away, and little is read. */
+import { lstat } from "node:fs/promises";
+import { moveEntry, temporaryName } from "../base/atomic-file.ts";
+import { type FileStat, fileCalls } from "../base/file-calls.ts";
+import type { Folder } from "../base/folder.ts";
+import { readRegular } from "../base/read-file.ts";
+import { type RawName, rawNames, rawPath, removeEntry } from "../base/remove-entry.ts";
+import { type Instant, MINUTE } from "../base/time.ts";
+import { LARGEST_REQUEST, type Request, requestNamed, TOKEN } from "../store/requests.ts";
+
+/** A request that nobody else will take. */
+export interface Taken {
+  /** The name of its file. */
+  readonly name: string;
+  readonly request: Request;
+  readonly token: string;
+  readonly askedAt: Instant;
+}
+
+export interface Catch {
+  readonly taken: readonly Taken[];
+  /** How much else there was. */
+  readonly junk: number;
+}
+
+/** So many names are looked at in one go; the next follows at once where there are more. */
+const AT_ONE_TIME = 1000;
+/** So many entries are removed for one name, a folder that is full for instance. */
+const LARGEST_JUNK = 100_000;
+
+/**
+ * Takes and removes what is in the folder of requests, whatever it is. Only what is just being written, under a name
+ * that begins with a dot, is left for a minute.
+ */
+export async function takeRequests(folder: Folder, now: Instant): Promise<Catch> {
+  const owner = await fileCalls.stat(folder.handle);
+  const taken: Taken[] = [];
+  let junk = 0;
+  for (const name of await rawNames(folder, AT_ONE_TIME)) {
+    if (name.startsWith(".") && (await isYoung(folder, name, now))) continue;
+    const request = requestNamed(name);
+    const read = request === undefined ? undefined : await takeOne(folder, name, owner);
+    if (request !== undefined && read !== undefined) taken.push({ name, request, ...read });
+    else {
+      junk += 1;
+      await removeEntry(folder, name, LARGEST_JUNK);
+    }
+  }
+  return { taken, junk };
+}
+
+async function isYoung(folder: Folder, name: RawName, now: Instant): Promise<boolean> {
+  const stat = await lstat(rawPath(folder, name)).catch(() => undefined);
+  return stat !== undefined && Math.abs(now - stat.ctimeMs) < MINUTE;
+}
+
+/** Takes a request away before it is read: one that comes meanwhile is another one. Undefined where it is none. */
+async function takeOne(
+  folder: Folder,
+  name: string,
+  owner: FileStat,
+): Promise<{ token: string; askedAt: Instant } | undefined> {
+  const as = temporaryName();
+  try {
+    await moveEntry(folder.at(name), folder, as);
+    const { bytes, stat } = await readRegular(folder.at(as), LARGEST_REQUEST);
+    const token = bytes.toString("latin1");
+    if (stat.uid !== owner.uid || !TOKEN.test(token)) return undefined;
+    return { token, askedAt: Number(stat.mtimeMs) };
+  } catch {
+    return undefined;
+  } finally {
+    await removeEntry(folder, as, LARGEST_JUNK);
+  }
+}

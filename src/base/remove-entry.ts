@@ -1,0 +1,64 @@
+import { constants, type PathLike } from "node:fs";
+import { open, opendir, rmdir, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { moveEntry, temporaryName } from "./atomic-file.ts";
+import { type Folder, holdFolder } from "./folder.ts";
+
+/** A name as the file system has it, which need not be text: a character for each byte. */
+export type RawName = string;
+
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+
+/** The path of a raw name in a folder that is held. */
+export function rawPath(folder: Folder, name: RawName): PathLike {
+  return Buffer.from(folder.at(name), "latin1");
+}
+
+/** At most `limit` names in a folder that is held, in no order. */
+export async function rawNames(folder: Folder, limit: number): Promise<readonly RawName[]> {
+  const names: RawName[] = [];
+  await using entries = await opendir(folder.at("."), { encoding: "latin1" as BufferEncoding });
+  while (names.length < limit) {
+    const entry = await entries.read();
+    if (entry === null) break;
+    names.push(entry.name);
+  }
+  return names;
+}
+
+/**
+ * Removes an entry of a held folder, whatever it is and whoever changes it meanwhile: folders with all that is in them,
+ * however deep, by bringing what they hold up into the held one. At most `limit` entries are removed; the rest stays
+ * under temporary names.
+ */
+export async function removeEntry(folder: Folder, name: RawName, limit: number): Promise<void> {
+  const names = [name];
+  for (let left = limit; left > 0; left -= 1) {
+    const next = names.pop();
+    if (next === undefined) return;
+    const isGone = await unlink(rawPath(folder, next)).then(
+      () => true,
+      () => false,
+    );
+    if (!isGone) names.push(...(await emptied(folder, next, left)));
+  }
+}
+
+/** Removes a folder; answers under which names of the outer one its own folders now are. */
+async function emptied(folder: Folder, name: RawName, limit: number): Promise<readonly RawName[]> {
+  const moved: RawName[] = [];
+  try {
+    await using inner = holdFolder(join(folder.path, name), await open(rawPath(folder, name), FOLDER));
+    for (const entry of await rawNames(inner, limit)) {
+      await unlink(rawPath(inner, entry)).catch(async () => {
+        const as = temporaryName();
+        await moveEntry(rawPath(inner, entry), folder, as);
+        moved.push(as);
+      });
+    }
+    await rmdir(rawPath(folder, name));
+  } catch {
+    // Somebody changes it meanwhile, or may: what stays is found again.
+  }
+  return moved;
+}

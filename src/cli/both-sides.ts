@@ -1,0 +1,26 @@
+/** What each side reads for itself, and makes of it. */
+import type { Issuer } from "../core/ports.ts";
+import { createIssuer, type IssuerConfig } from "../issuers/index.ts";
+import type { IssuerContext } from "../issuers/kind.ts";
+import type { Facts } from "../spec/facts.ts";
+import { type FolderOnDisk, openSpecFolder } from "../spec/folder.ts";
+import type { Layout } from "../store/layout.ts";
+import type { Places, Surroundings } from "./surroundings.ts";
+
+/** Configuration and specs, as one side reads them: it keeps what was last in force in a folder of its own. */
+export async function openSpecs(
+  { specs, config }: Places,
+  { uid }: Pick<Surroundings, "uid">,
+  side: { readonly lastGoodFolder: string; readonly facts: Facts; readonly readOnly: boolean },
+): Promise<FolderOnDisk> {
+  return await openSpecFolder({ folder: specs, hostFile: config, trust: { users: [...new Set([0, uid])] }, ...side });
+}
+
+export function newIssuer(
+  { clock, version, credentialsDirectory }: Surroundings,
+  { agent }: Layout,
+  removeForMe?: (issuer: string) => IssuerContext["removeForMe"],
+): (name: string, config: IssuerConfig) => Issuer {
+  const context = { clock, userAgent: `certagent/${version}`, credentialsDirectory, cacheFolder: agent.roots };
+  return (name, config) => createIssuer(name, config, { ...context, removeForMe: removeForMe?.(name) });
+}

@@ -1,0 +1,76 @@
+import { join } from "node:path";
+import { type ApplierOptions, createApplier, type RecoveringApplier } from "../apply/applier.ts";
+import { connect } from "../base/connect.ts";
+import { AgentError } from "../base/errors.ts";
+import { makeFolders } from "../base/folder.ts";
+import { type Milliseconds, SECOND } from "../base/time.ts";
+import type { System } from "../core/ports.ts";
+import type { Reading } from "../spec/folder.ts";
+import type { Layout } from "../store/layout.ts";
+import { lock } from "../store/lock.ts";
+import { newIssuer, openSpecs } from "./both-sides.ts";
+import { steadyFacts } from "./host-facts.ts";
+import type { OpenedApplier } from "./mode.ts";
+import type { Places, Surroundings } from "./surroundings.ts";
+
+/** Another process of the root side that is at work is waited for so long. */
+const PATIENCE: Milliseconds = 5 * SECOND;
+
+export interface RootSideOptions {
+  /** Only looks, beside another process: changes nothing. */
+  readonly readOnly?: boolean;
+  /** How commands are run and services asked; as child processes and connections of this one unless told. */
+  readonly system?: System;
+}
+
+/** The root side in this process. It reads configuration and specs by itself. */
+export async function openRootSide(
+  places: Places,
+  surroundings: Surroundings,
+  layout: Layout,
+  { readOnly = false, system }: RootSideOptions = {},
+): Promise<RecoveringApplier> {
+  const { clock, run, log } = surroundings;
+  // Services go through it, to what the links of `layout: link` lead to.
+  if (!readOnly) await makeFolders(places.state, { mode: 0o755 });
+  const facts = await steadyFacts(join(layout.apply.folder, "host-facts.json"), { readOnly });
+  const folder = await openSpecs(places, surroundings, { lastGoodFolder: layout.apply.specs, facts, readOnly });
+  let reading: Reading | undefined;
+  const issuerOf = (name: string) => {
+    const config = reading?.host?.issuers.get(name);
+    if (config !== undefined) return newIssuer(surroundings, layout)(name, config);
+    throw new AgentError("SPEC_INVALID", `Cannot use issuer "${name}": the host configuration does not have it`);
+  };
+  const options: ApplierOptions = {
+    layout,
+    system: system ?? { clock, run, ask: run, connect },
+    log,
+    readOnly,
+    specs: async (owners) => {
+      reading = await folder.read({ owners });
+      return new Map([...reading.specs].flatMap(([name, { desired }]) => (desired ? [[name, desired] as const] : [])));
+    },
+    specIsCurrent: async (name) => (await reading?.isCurrent(name)) === true,
+    anchors: async ({ request }, candidates) => await issuerOf(request.issuer).anchors(candidates),
+    removeUsed: async (name, used) => await issuerOf(name).removeUsed(used),
+  };
+  return await createApplier(options);
+}
+
+/** The same for this process alone, until it is disposed of. Throws `LOCKED` where another one goes on working. */
+export async function holdRootSide(
+  places: Places,
+  surroundings: Surroundings,
+  layout: Layout,
+  options: RootSideOptions & { readonly patience?: Milliseconds } = {},
+): Promise<OpenedApplier & { readonly applier: RecoveringApplier }> {
+  await makeFolders(places.state, { mode: 0o755 });
+  const held = await lock(layout.apply.lock, options.patience ?? PATIENCE);
+  try {
+    const applier = await openRootSide(places, surroundings, layout, options);
+    return { applier, recover: () => applier.recover(), [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
+  } catch (error) {
+    await held[Symbol.asyncDispose]();
+    throw error;
+  }
+}
