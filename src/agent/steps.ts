@@ -12,12 +12,13 @@ import { proveService, type Verdict } from "./prove.ts";
 /** Takes over the pair at the outputs, where it fits. */
 export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> {
   const { world, name, desired, generations } = memory;
+  // Before: the root side has no network, and finds here what a pinned fingerprint stands for.
+  const roots = await world.issuer(desired.request.issuer).roots(signal);
   const found = await world.applier.adopt(name, signal);
   if (found === undefined) {
     memory.adoptionRefused = true;
     return;
   }
-  const roots = await world.issuer(desired.request.issuer).roots(signal);
   const draft = { request: desired.request, ...found, roots, issuedAt: world.clock.now(), via: "adopted" };
   const { number } = await generations.stage(draft, memory.apply.deployed);
   memory.facts = withoutFailure(memory.facts, "issue");

@@ -1,19 +1,19 @@
-import type { Instant } from "../base/time.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import type { Adopted, Desired } from "../core/ports.ts";
-import type { Certificate } from "../x509/certificate.ts";
 import type { Host } from "./host.ts";
-import { pairIn } from "./pair.ts";
+import { certificatesIn, pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
 import { linksOf, lookAt } from "./target.ts";
 
-/** The pair that stands at a spec's outputs, in order, where it fits the spec by names, dates and chain. */
+/**
+ * The pair that stands at a spec's outputs, in order, where it fits the spec by names, dates and chain. `fetched`: the
+ * roots that the agent has, of which a pinned fingerprint picks its own.
+ */
 export async function adoptPair(
   host: Host,
   desired: Desired,
   record: ApplyRecord,
-  roots: readonly Certificate[],
-  now: Instant,
+  fetched: readonly Uint8Array[],
 ): Promise<Adopted | undefined> {
   const files: Uint8Array[] = [];
   const links = linksOf(host, desired);
@@ -24,7 +24,8 @@ export async function adoptPair(
   }
   const pair = pairIn(files);
   if (pair === undefined) return undefined;
-  const chain = chainToAdopt({ request: desired.request, ...pair, roots, now });
+  const roots = await host.anchorsOf(desired, [...files, ...fetched].flatMap(certificatesIn));
+  const chain = chainToAdopt({ request: desired.request, ...pair, roots, now: host.system.clock.now() });
   const { name: certificate } = desired;
   if ("fact" in chain) {
     host.log.info("the pair at the outputs does not fit the spec", { certificate, because: chain.fact });

@@ -5,9 +5,9 @@ import { AgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked, Desired, ServiceFacts, System } from "../core/ports.ts";
-import { type Generations, openGenerations } from "../store/generations.ts";
 import type { Layout } from "../store/layout.ts";
-import type { Certificate } from "../x509/certificate.ts";
+import { fetchedRoots, openStaged, type StagedGenerations } from "../store/staged.ts";
+import { type AnchorsOf, accept } from "./accept.ts";
 import { createAccessResolver } from "./access.ts";
 import { adoptPair } from "./adopt.ts";
 import { applyNewest, streakOfIssuing } from "./apply.ts";
@@ -28,8 +28,8 @@ export interface ApplierOptions {
   readonly specs: (owners: ReadonlyMap<string, string>) => Promise<ReadonlyMap<string, Desired>>;
   /** Whether nothing that decides about this spec has changed since `specs` was last asked. Absent: always ask. */
   readonly specIsCurrent?: ((name: string) => Promise<boolean>) | undefined;
-  /** The trust anchors that a pair must chain to in order to be adopted. */
-  readonly roots: (desired: Desired, signal: AbortSignal) => Promise<readonly Certificate[]>;
+  /** The trust anchors that a pair must chain to, be it staged or found. Never asks the network. */
+  readonly anchors: AnchorsOf;
   /** Removes an issuer's secret that is to be deleted after use, where it was there before `used`. */
   readonly removeUsed: (issuer: string, used: Instant) => Promise<void>;
   readonly files?: Files | undefined;
@@ -56,6 +56,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     log,
     files: options.files ?? nodeFiles,
     accessOf: createAccessResolver(system),
+    anchorsOf: options.anchors,
     relabel: await openRelabel(system),
     watch: openServiceWatch(system),
     // A preflight is cheap and the first word on a change: it waits for nobody.
@@ -66,9 +67,9 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   const records = openRecords(host);
   const withLock = createLocks();
   const observeOutputs = createOutputsObserver(host);
-  const opened = new Map<string, Generations>();
-  const generationsOf = (name: string): Generations => {
-    const generations = opened.get(name) ?? openGenerations(layout.agent.generations(name));
+  const opened = new Map<string, StagedGenerations>();
+  const generationsOf = (name: string): StagedGenerations => {
+    const generations = opened.get(name) ?? openStaged(layout, name);
     opened.set(name, generations);
     return generations;
   };
@@ -109,7 +110,11 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     const record = await records.read(desired.name);
     const generations = generationsOf(desired.name);
     const number = await generations.newest();
-    const seen = await observeOutputs(desired, record, number, async () => await generations.read(number ?? 0));
+    const seen = await observeOutputs(desired, record, number, async () => {
+      const staged = await generations.read(number ?? 0);
+      // One that is not fit is told of by the apply that refuses it.
+      return await accept(host, desired, record, staged).catch(() => staged);
+    });
     const { outputs, holdPair, obstacle } = seen;
     const services = await observeServices(host, desired, record, signal);
     return { deployed: record.deployed, outputs, services, adoptable: number === undefined && holdPair, obstacle };
@@ -136,13 +141,13 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
       }
       return facts;
     },
-    adopt: async (name, signal) => {
+    adopt: async (name) => {
       await ready();
       const desired = await specOf(name);
-      const roots = await options.roots(desired, signal);
-      return await withLock(name, async () => {
-        return await adoptPair(host, desired, await records.read(name), roots, system.clock.now());
-      });
+      return await withLock(
+        name,
+        async () => await adoptPair(host, desired, await records.read(name), await fetchedRoots(layout)),
+      );
     },
     apply: async (name, signal) => {
       await ready();

@@ -1,13 +1,11 @@
 import { AgentError, asAgentError, type Failure, failureOf } from "../base/errors.ts";
-import type { Instant } from "../base/time.ts";
-import { chainToAdopt } from "../core/fit.ts";
-import type { ApplyReport, Desired, Generation } from "../core/ports.ts";
+import type { ApplyReport, Generation } from "../core/ports.ts";
+import { accept } from "./accept.ts";
 import { changeOutputs, recordOutputs } from "./change-outputs.ts";
 import { removeSets } from "./deploy-link.ts";
 import { runHook } from "./hooks.ts";
 import { type Previous, previousFromStore, previousOf } from "./previous.ts";
 import { type Applying, keep, type Progress, readGeneration } from "./progress.ts";
-import type { ApplyRecord } from "./record.ts";
 import { rollBack } from "./roll-back.ts";
 import { type Before, lookBefore, type ServiceTask } from "./service-actions.ts";
 import { settleServices } from "./settle-services.ts";
@@ -39,7 +37,7 @@ export async function applyNewest(applying: Applying): Promise<ApplyReport> {
 /** Answers why the newest generation could not stand, or could not be taken; null where it could. */
 async function applySteps(applying: Applying, progress: Progress): Promise<Failure | null> {
   const { host, desired, signal } = applying;
-  const generation = await newestGeneration(applying);
+  const generation = await accept(host, desired, progress.record, await newestGeneration(applying));
   const targets = await targetsOf(host, desired, generation, progress.record);
   const did = (action: string): void => void progress.actions.push(action);
   const task: ServiceTask = { host, desired, generation, did, signal };
@@ -51,11 +49,10 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
     if (progress.record.deployed === null) before = await lookBefore(task, true);
     await recordOutputs(applying, progress, generation, targets);
     // Only where a process ended before its services were seen to take the files.
-    const earlier = await readGeneration(applying, progress.record.before);
+    const earlier = await readGeneration(applying, progress.record, progress.record.before);
     if (earlier !== undefined) previous = previousFromStore(targets, earlier);
   } else {
-    refuseUnfit(desired, generation, progress.record, host.system.clock.now());
-    const deployed = await readGeneration(applying, progress.record.deployed);
+    const deployed = await readGeneration(applying, progress.record, progress.record.deployed);
     previous = previousOf(targets, progress.record, deployed, generation);
     if (await runHook(host, desired, "before", signal)) did("ran the before hook");
     before = await lookBefore(task, previous !== undefined);
@@ -73,15 +70,6 @@ async function newestGeneration({ generations, desired }: Applying): Promise<Gen
   const number = await generations.newest();
   if (number !== undefined) return await generations.read(number);
   throw new AgentError("DEPLOY_FAILED", `Cannot apply "${desired.name}": no certificate was issued for it yet`);
-}
-
-/** Nothing invalid replaces something valid. What is deployed may be mended, whatever the spec asks for by now. */
-function refuseUnfit(desired: Desired, generation: Generation, { deployed }: ApplyRecord, now: Instant): void {
-  const request = deployed === generation.number ? generation.request : desired.request;
-  const result = chainToAdopt({ ...generation, request, now });
-  if (!("fact" in result)) return;
-  const message = `Cannot deploy generation ${generation.number} of "${desired.name}": ${result.fact}`;
-  throw new AgentError("CHAIN_UNUSABLE", message, { hint: result.hint });
 }
 
 /** Once all services have taken the files, nothing is left to go back to; and a change of files is told of once. */

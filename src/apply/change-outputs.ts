@@ -2,6 +2,7 @@ import type { FileStat } from "../base/file-calls.ts";
 import type { Instant } from "../base/time.ts";
 import type { Desired, Generation } from "../core/ports.ts";
 import { earliestExpiry } from "../x509/chain.ts";
+import { acceptedStill } from "./accept.ts";
 import { identityOf } from "./change.ts";
 import { deployFiles } from "./deploy-files.ts";
 import { deployLink } from "./deploy-link.ts";
@@ -87,10 +88,12 @@ export async function recordOutputs(
 function deployedNow(
   { outputs }: Desired,
   record: ApplyRecord,
-  { number }: Generation,
-): Pick<ApplyRecord, "deployed" | "before" | "paths"> {
-  const before = record.deployed === number ? record.before : record.deployed;
-  return { deployed: number, before, paths: outputs.map(({ path }) => path) };
+  generation: Generation,
+): Pick<ApplyRecord, "deployed" | "before" | "accepted" | "paths"> {
+  const { number: deployed } = generation;
+  const before = record.deployed === deployed ? record.before : record.deployed;
+  const accepted = acceptedStill(record, { deployed, before }, generation);
+  return { deployed, before, accepted, paths: outputs.map(({ path }) => path) };
 }
 
 function namedStill({ outputs }: Desired, { files }: ApplyRecord): ApplyRecord["files"] {

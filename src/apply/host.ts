@@ -2,6 +2,7 @@ import type { Files } from "../base/atomic-file.ts";
 import type { Log } from "../base/log.ts";
 import type { System } from "../core/ports.ts";
 import type { Layout } from "../store/layout.ts";
+import type { AnchorsOf } from "./accept.ts";
 import type { ResolveAccess } from "./access.ts";
 
 /** What the parts of this folder share: the world, and where state lies. */
@@ -11,6 +12,7 @@ export interface Host {
   readonly log: Log;
   readonly files: Files;
   readonly accessOf: ResolveAccess;
+  readonly anchorsOf: AnchorsOf;
   /** Gives a staged file its security label; absent where the host has none. */
   readonly relabel: ((path: string) => Promise<void>) | undefined;
 }

@@ -38,8 +38,13 @@ export function createOutputsObserver(host: Host) {
   const digests = new Map<string, { readonly key: string; readonly byPath: ReadonlyMap<string, string> }>();
 
   /** What a generation looks like in each output; kept, so that an idle look neither reads keys nor renders them. */
-  const digestsOf = async (desired: Desired, number: number, read: () => Promise<Generation>) => {
-    const key = `${desired.digest} ${number}`;
+  const digestsOf = async (
+    desired: Desired,
+    { accepted }: ApplyRecord,
+    number: number,
+    read: () => Promise<Generation>,
+  ) => {
+    const key = `${desired.digest} ${number} ${accepted[number] ?? ""}`;
     const known = digests.get(desired.name);
     if (known?.key === key) return known.byPath;
     const generation = await read();
@@ -73,7 +78,7 @@ export function createOutputsObserver(host: Host) {
     number: number | undefined,
     read: () => Promise<Generation>,
   ): Promise<OutputsSeen> => {
-    const wanted = number === undefined ? undefined : await digestsOf(desired, number, read);
+    const wanted = number === undefined ? undefined : await digestsOf(desired, record, number, read);
     const seen: Look[] = [];
     for (const output of desired.outputs) {
       if (wanted === undefined) looks.delete(output.path);

@@ -1,19 +1,22 @@
 import type { Adopted } from "../core/ports.ts";
-import { loadCertificates } from "../x509/certificate.ts";
+import { type Certificate, loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
 
 /** The key and the chain that files hold together, in whatever order and division; undefined where they are no pair. */
 export function pairIn(files: readonly Uint8Array[]): Adopted | undefined {
   const keys = files.flatMap((bytes) => attempt(() => [parseKey(bytes)]) ?? []);
-  const chains = files
-    .map((bytes) => attempt(() => loadCertificates(bytes)) ?? [])
-    .toSorted((a, b) => b.length - a.length); // the whole chain rather than the leaf alone
+  const chains = files.map(certificatesIn).toSorted((a, b) => b.length - a.length); // the whole chain rather than the leaf alone
   for (const key of keys) {
     for (const [leaf, ...intermediates] of chains) {
       if (leaf !== undefined && isPair(key, leaf)) return { key, chain: [leaf, ...intermediates] };
     }
   }
   return undefined;
+}
+
+/** None where there are none that can be read. */
+export function certificatesIn(bytes: Uint8Array): readonly Certificate[] {
+  return attempt(() => loadCertificates(bytes)) ?? [];
 }
 
 function isPair(key: PrivateKey, leaf: { readonly keyId: string }): boolean {

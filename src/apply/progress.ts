@@ -1,5 +1,6 @@
 import type { ApplyReport, Desired, Generation } from "../core/ports.ts";
-import type { Generations } from "../store/generations.ts";
+import type { StagedGenerations } from "../store/staged.ts";
+import { wasAccepted } from "./accept.ts";
 import type { ApplyRecord, Records } from "./record.ts";
 import type { ServiceHost } from "./service-actions.ts";
 
@@ -7,7 +8,7 @@ import type { ServiceHost } from "./service-actions.ts";
 export interface Applying {
   readonly host: ServiceHost;
   readonly records: Records;
-  readonly generations: Pick<Generations, "newest" | "read">;
+  readonly generations: StagedGenerations;
   readonly desired: Desired;
   readonly signal: AbortSignal;
 }
@@ -31,10 +32,13 @@ export async function keep(
   await records.write(desired.name, progress.record);
 }
 
-/** An earlier generation; undefined where it is none of ours or no longer there. */
+/** An earlier generation; undefined where it is none of ours, no longer there, or no longer what it was. */
 export async function readGeneration(
-  { generations }: Applying,
+  { generations }: Pick<Applying, "generations">,
+  record: ApplyRecord,
   number: number | null,
 ): Promise<Generation | undefined> {
-  return number === null ? undefined : await generations.read(number).catch(() => undefined);
+  if (number === null) return undefined;
+  const generation = await generations.read(number).catch(() => undefined);
+  return generation !== undefined && wasAccepted(record, generation) ? generation : undefined;
 }

@@ -26,6 +26,8 @@ const schema = z.object({
   deployed: z.number().nullable(),
   /** What stood there before `deployed`, for as long as a service may still refuse that. */
   before: z.number().nullable(),
+  /** Digests of these two as they were accepted, by their numbers: the agent's files may be others' by now. */
+  accepted: z.record(z.string(), z.string()).default({}),
   /** The outputs then: what the spec keeps against a newcomer, adopted files too. */
   paths: z.array(z.string()),
   /** What certagent wrote: path → digest of the bytes, and the identity that the file then had. */
@@ -45,6 +47,7 @@ export type ServiceRecord = z.output<typeof service>;
 const NO_RECORD: ApplyRecord = {
   deployed: null,
   before: null,
+  accepted: {},
   paths: [],
   files: {},
   services: {},
@@ -74,8 +77,9 @@ export function openRecords({ layout, files }: Host): Records {
     if (JSON.stringify(known.get(name)) === JSON.stringify(record)) return;
     const path = layout.apply.facts(name);
     known.delete(name);
-    const { deployed, before, paths, files: written, services, owesAfter, failing } = record;
-    const text = JSON.stringify({ schema: 1, deployed, before, paths, files: written, services, owesAfter, failing });
+    const { deployed, before, accepted, paths, files: written, services, owesAfter, failing } = record;
+    const ordered = { deployed, before, accepted, paths, files: written, services, owesAfter, failing };
+    const text = JSON.stringify({ schema: 1, ...ordered });
     await writeAtomically(path, Buffer.from(`${text}\n`), { mode: 0o600, files });
     known.set(name, record);
   };

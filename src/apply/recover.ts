@@ -2,11 +2,13 @@ import { readdir } from "node:fs/promises";
 import { failureOf } from "../base/errors.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import type { Desired } from "../core/ports.ts";
-import type { Generations } from "../store/generations.ts";
+import type { StagedGenerations } from "../store/staged.ts";
+import { accept } from "./accept.ts";
 import { deployFiles } from "./deploy-files.ts";
 import { makeOwnFolders } from "./folders.ts";
 import type { Host } from "./host.ts";
 import { finishIntent, removeIntent } from "./intent.ts";
+import { readGeneration } from "./progress.ts";
 import type { Records } from "./record.ts";
 import { sweep } from "./sweep.ts";
 import { isTrue, targetsOf } from "./target.ts";
@@ -19,7 +21,7 @@ export async function recover(
   host: Host,
   specs: ReadonlyMap<string, Desired>,
   records: Records,
-  generations: (name: string) => Pick<Generations, "newest" | "read">,
+  generations: (name: string) => StagedGenerations,
 ): Promise<void> {
   await makeOwnFolders(host);
   const open = (await readdir(host.layout.apply.intents)).filter((file) => /^[^.].*\.json$/.test(file));
@@ -41,14 +43,21 @@ export async function finish(
   name: string,
   desired: Desired | undefined,
   records: Records,
-  generations: Pick<Generations, "newest" | "read">,
+  generations: StagedGenerations,
 ): Promise<void> {
   if ((await finishIntent(host, name)) !== "partial" || desired === undefined) return;
   const number = await generations.newest();
   if (number === undefined) return;
   if (desired.layout === "link") return await removeIntent(host, name); // the next apply switches the whole set
-  const targets = await targetsOf(host, desired, await generations.read(number), await records.read(name));
+  const record = await records.read(name);
+  // Whatever the agent staged since, the paths must hold one pair: that of before, where the newest is not fit.
+  const generation = await accept(host, desired, record, await generations.read(number)).catch(async (error) => {
+    const deployed = await readGeneration({ generations }, record, record.deployed);
+    if (deployed !== undefined) return deployed;
+    throw error;
+  });
+  const targets = await targetsOf(host, desired, generation, record);
   const changes = targets.filter((target) => !isTrue(target));
-  await deployFiles(host, name, number, changes, () => {});
+  await deployFiles(host, name, generation.number, changes, () => {});
   await removeIntent(host, name);
 }

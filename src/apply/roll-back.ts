@@ -1,4 +1,5 @@
 import { AgentError, type Failure, failureOf } from "../base/errors.ts";
+import { acceptedStill } from "./accept.ts";
 import { written } from "./change-outputs.ts";
 import { type Previous, restore } from "./previous.ts";
 import { type Applying, keep, type Progress } from "./progress.ts";
@@ -35,6 +36,7 @@ export async function rollBack(
   await keep(applying, progress, {
     deployed: previous.number,
     before: null,
+    accepted: acceptedStill(progress.record, { deployed: previous.number, before: null }),
     owesAfter: false,
     files: { ...progress.record.files, ...written(restored, stats) },
   });

@@ -128,6 +128,12 @@ export interface Issuer {
   /** The trust anchors, read (or fetched by fingerprint and verified) at each call. Throws ISSUER_* or SPEC_INVALID. */
   roots(signal: AbortSignal): Promise<readonly Certificate[]>;
   /**
+   * The same without the network, for who must not use it: the anchors that the configuration gives, else those of
+   * `candidates`, whoever brought them, that it pins by their fingerprint; none where there are none such. Throws
+   * SPEC_INVALID.
+   */
+  anchors(candidates: readonly Certificate[]): Promise<readonly Certificate[]>;
+  /**
    * Turns an order into a chain, walking its ladder. One call is at most one issuance. Throws `ISSUER_UNREACHABLE`,
    * `ISSUER_BUSY` with `retryAt`, `ISSUER_REJECTED`, `CREDENTIAL_MISSING`, `CLOCK_SUSPECT`; the message names each rung
    * that failed, the hint gives the command for the operator.

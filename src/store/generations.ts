@@ -8,7 +8,7 @@ import { readBounded } from "../base/read-file.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
-import { readState, unreadable, writeBytes, writeState } from "./state-file.ts";
+import { parseJson, readState, unreadable, writeBytes, writeState } from "./state-file.ts";
 
 /** Generations that are kept: the one in force and those that can be gone back to. */
 const GENERATIONS_KEPT = 3;
@@ -71,10 +71,7 @@ export function openGenerations(folder: string): Generations {
       if (isMissing(error)) return [];
       throw fileError("read", folder, error, "STATE_UNUSABLE");
     });
-    return names
-      .flatMap((name) => /^(\d{1,9})\.json$/.exec(name)?.[1] ?? [])
-      .map(Number)
-      .toSorted((a, b) => a - b);
+    return names.flatMap((name) => numberOf(name) ?? []).toSorted((a, b) => a - b);
   };
 
   /** What was read once stays readable: generations never change. */
@@ -139,8 +136,22 @@ export function openGenerations(folder: string): Generations {
   };
 }
 
+/** The number in a generation's file name; undefined for other names. */
+export function numberOf(file: string): number | undefined {
+  const digits = /^(\d{1,9})\.json$/.exec(file)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
 async function readGeneration(path: string, number: number): Promise<Generation> {
-  const record = await readState(path, schema);
+  return generationOf(await readState(path, schema), path, number);
+}
+
+/** The generation in the bytes of a file. Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE`, quoting nothing of it. */
+export function parseGeneration(bytes: Uint8Array, path: string, number: number): Generation {
+  return generationOf(schema.safeParse(parseJson(bytes)).data, path, number);
+}
+
+function generationOf(record: z.output<typeof schema> | undefined, path: string, number: number): Generation {
   if (record === undefined) throw new AgentError("STATE_UNUSABLE", `Cannot read generation "${path}": it is damaged`);
   const key = parseKey(record.key);
   const [leaf, ...intermediates] = loadCertificates(record.chain);

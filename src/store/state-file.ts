@@ -1,4 +1,4 @@
-import { copyFile } from "node:fs/promises";
+import { lstat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { z } from "zod";
 import { writeAtomically } from "../base/atomic-file.ts";
@@ -18,10 +18,16 @@ export async function readState<Schema extends z.ZodType>(
 ): Promise<z.output<Schema> | undefined> {
   const bytes = await readBounded(path, LIMIT).catch(() => undefined);
   if (bytes === undefined) return undefined;
-  const parsed = schema.safeParse(parseJson(bytes.toString("utf8")));
+  const parsed = schema.safeParse(parseJson(bytes));
   if (parsed.success) return parsed.data;
-  await copyFile(path, unreadable(path)).catch(() => undefined);
+  await setAside(path, bytes).catch(() => undefined);
   return undefined;
+}
+
+/** Only in a folder of one's own: root, who may look at the agent's, must not be led to write there or through it. */
+async function setAside(path: string, bytes: Uint8Array): Promise<void> {
+  const { uid } = await lstat(dirname(path));
+  if (uid === process.geteuid?.()) await writeAtomically(unreadable(path), bytes, { mode: 0o600 });
 }
 
 /** Where a file of state is set aside that could not be understood. */
@@ -40,9 +46,10 @@ export async function writeBytes(path: string, bytes: Uint8Array): Promise<void>
   await writeAtomically(path, bytes, { mode: 0o600 });
 }
 
-function parseJson(text: string): unknown {
+/** Undefined for what is no JSON. */
+export function parseJson(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(Buffer.from(bytes).toString("utf8"));
   } catch {
     return undefined;
   }

@@ -80,6 +80,7 @@ export function modelCa(name: string, scenario: Scenario, time: SimulatedTime, a
       name,
       type: "model",
       roots: () => Promise.resolve([root.certificate]),
+      anchors: () => Promise.resolve([root.certificate]),
       issue,
       specsWaiting: () => {},
       removeUsed: () => Promise.resolve(),

@@ -7,7 +7,7 @@ import type { Minter } from "./mint.ts";
 import { createKeyMinter } from "./mint-by-key.ts";
 import { createTokenMinter } from "./mint-by-token.ts";
 import { rekeyOverMtls, renewByBearer, renewOverMtls } from "./renew.ts";
-import { createRoots } from "./roots.ts";
+import { anchorsAmong, createRoots } from "./roots.ts";
 import { type Chain, openSession, type Session } from "./session.ts";
 import { removeUsed } from "./vault.ts";
 
@@ -20,6 +20,7 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
     name,
     type: config.type,
     roots,
+    anchors: (candidates) => anchorsAmong(config, candidates),
     issue: async (order, signal) => {
       const session = openSession(config, context, roots, signal);
       const { chain, via, failures } = await climb(session, rungsFor(order, minter));

@@ -1,8 +1,10 @@
 import { realpath, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { AgentError } from "../../base/errors.ts";
+import type { FileStat } from "../../base/file-calls.ts";
 import { isMissing } from "../../base/file-error.ts";
-import { readBounded } from "../../base/read-file.ts";
+import { makeFolders } from "../../base/folder.ts";
+import { readBounded, readRegular } from "../../base/read-file.ts";
 import { type Certificate, loadCertificates, parseCertificate } from "../../x509/certificate.ts";
 import { MOST_PEM_BYTES } from "../../x509/pem.ts";
 import type { IssuerContext } from "../kind.ts";
@@ -22,20 +24,37 @@ export type Roots = (signal: AbortSignal) => Promise<readonly [Certificate, ...C
  * where the CA has no such root.
  */
 export function createRoots(config: StepCaConfig, context: IssuerContext): Roots {
-  const { file, fingerprint } = config.root;
+  const { fingerprint } = config.root;
   let fetched: readonly [Certificate] | undefined;
   return async (signal) => {
-    const anchors = file === undefined ? undefined : await readAnchors(file, fingerprint === undefined);
+    const anchors = await configuredAnchors(config);
     if (anchors !== undefined) return anchors;
-    if (fingerprint === undefined) throw missing(file ?? "");
+    if (fingerprint === undefined) throw new TypeError("a root with neither file nor fingerprint");
     const cache = context.cacheFolder === undefined ? undefined : join(context.cacheFolder, `root-${fingerprint}.pem`);
     fetched ??= await readCache(cache, fingerprint);
     if (fetched !== undefined) return fetched;
     fetched = await fetchRoot(config, fingerprint, context, signal);
     // It only saves a fetch, and what is torn does not have the hash.
-    if (cache !== undefined) await writeFile(cache, fetched[0].pem).catch(() => {});
+    if (cache !== undefined) await keep(cache, fetched[0]).catch(() => {});
     return fetched;
   };
+}
+
+/** What the configuration itself gives; of `candidates` those with the pinned hash where it gives no more than that. */
+export async function anchorsAmong(
+  config: StepCaConfig,
+  candidates: readonly Certificate[],
+): Promise<readonly Certificate[]> {
+  const anchors = await configuredAnchors(config);
+  return anchors ?? candidates.filter(({ fingerprint }) => fingerprint === config.root.fingerprint).slice(0, 1);
+}
+
+/** The anchors of the configured file; undefined where it is missing (or none is named) and a fingerprint is pinned. */
+async function configuredAnchors({
+  root,
+}: StepCaConfig): Promise<readonly [Certificate, ...Certificate[]] | undefined> {
+  const { file, fingerprint } = root;
+  return file === undefined ? undefined : await readAnchors(file, fingerprint === undefined);
 }
 
 /** Through links: what the operator's configuration names may be a link into `/etc/ssl`, or of a mounted volume. */
@@ -44,7 +63,9 @@ async function readAnchors(
   required: boolean,
 ): Promise<readonly [Certificate, ...Certificate[]] | undefined> {
   try {
-    return loadCertificates(await readBounded(await realpath(file), MOST_PEM_BYTES));
+    const { bytes, stat } = await readRegular(await realpath(file), MOST_PEM_BYTES);
+    refuseStrangers(stat);
+    return loadCertificates(bytes);
   } catch (cause) {
     if (!isMissing(cause)) {
       const fact = cause instanceof Error ? cause.message.replace(/^Cannot [^:]*: /, "") : String(cause);
@@ -55,10 +76,22 @@ async function readAnchors(
   }
 }
 
+/** Whoever may write the anchors decides which certificates are taken: that is root's alone, or the user's of a run without root. */
+function refuseStrangers({ uid, mode }: FileStat): void {
+  const isOurs = uid === 0n || Number(uid) === process.geteuid?.();
+  if (isOurs && (mode & 0o002n) === 0n) return;
+  throw new Error(isOurs ? "everybody may write it" : `it belongs to user ${uid}, not to root`);
+}
+
 function missing(file: string): AgentError {
   return new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": no such file`, {
     hint: `put the CA's root there (step ca root ${file}), or give its fingerprint in the issuer's root`,
   });
+}
+
+async function keep(cache: string, root: Certificate): Promise<void> {
+  await makeFolders(dirname(cache), { mode: 0o700 });
+  await writeFile(cache, root.pem);
 }
 
 async function readCache(cache: string | undefined, fingerprint: string): Promise<readonly [Certificate] | undefined> {

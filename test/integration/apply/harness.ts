@@ -1,6 +1,6 @@
 /** A host in a temporary folder: real files, real keys, real commands, and an applier over them. */
 import { existsSync, lstatSync, readFileSync, readlinkSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createApplier, type RecoveringApplier } from "../../../src/apply/applier.ts";
@@ -40,6 +40,8 @@ export interface TestHost extends AsyncDisposable {
 
 let shared: Promise<Pki> | undefined;
 
+/** The root that the host's configuration pins. */
+const PINNED = "root.pem";
 const SHM = "/dev/shm";
 
 /** `fast`: in memory, where syncing costs nothing, for tests that deploy hundreds of times. */
@@ -47,12 +49,14 @@ export async function makeHost(change: Partial<Desired> = {}, { fast = false } =
   shared ??= makePki();
   const folder = await mkdtemp(join(fast && existsSync(SHM) ? SHM : tmpdir(), "certagent-apply-"));
   await mkdir(join(folder, "tls"), { mode: 0o755 });
+  await writeFile(join(folder, PINNED), (await shared).root.certificate.pem);
   return hostIn(folder, await shared, change);
 }
 
 /** A host that another process made, to apply what is staged there. */
 export async function reopenHost(folder: string, layout: Desired["layout"]): Promise<TestHost> {
-  return hostIn(folder, { roots: [] } as unknown as Pki, { layout });
+  const roots = loadCertificates(await readFile(join(folder, PINNED)));
+  return hostIn(folder, { roots } as unknown as Pki, { layout });
 }
 
 function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
@@ -72,7 +76,7 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
         system: { clock, run: counted(onRun), ask: counted(onRun), connect: nobodyListens },
         log: logInto(log),
         specs: async () => new Map([[NAME, host.desired]]),
-        roots: async () => pki.roots,
+        anchors: async () => pki.roots,
         removeUsed: async () => {},
         files,
       }),

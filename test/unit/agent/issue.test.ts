@@ -27,6 +27,7 @@ function issuerOf(answer: (order: Order) => Promise<Issued>): Issuer & { readonl
     type: "model",
     orders,
     roots: () => Promise.resolve(pki.roots),
+    anchors: () => Promise.resolve(pki.roots),
     specsWaiting: () => {},
     removeUsed: async () => {},
     issue: (order) => {

@@ -14,7 +14,15 @@ function cache() {
   const create = (name: string, _: IssuerConfig): Issuer => {
     created.push(name);
     const unused = () => Promise.reject(new Error("not asked"));
-    return { name, type: "step-ca", roots: unused, issue: unused, specsWaiting: () => {}, removeUsed: unused };
+    return {
+      name,
+      type: "step-ca",
+      roots: unused,
+      anchors: unused,
+      issue: unused,
+      specsWaiting: () => {},
+      removeUsed: unused,
+    };
   };
   return { created, ...issuerCache(create) };
 }

@@ -10,6 +10,7 @@ import { layoutOf } from "../../../src/store/layout.ts";
 const deployed = (...paths: readonly string[]): ApplyRecord => ({
   deployed: 1,
   before: null,
+  accepted: {},
   paths: [...paths],
   files: {},
   services: {},

@@ -1,0 +1,82 @@
+/**
+ * What the root side takes over from the agent's folder. Who wrote there may have been taken over: a generation counts
+ * for what it shows, by the root side's own spec and the root that its own configuration pins, never for what it says
+ * of itself.
+ */
+import { createHash, createPublicKey, sign, verify } from "node:crypto";
+import { AgentError } from "../base/errors.ts";
+import { chainToAdopt } from "../core/fit.ts";
+import type { Desired, Generation } from "../core/ports.ts";
+import type { Certificate } from "../x509/certificate.ts";
+import type { Host } from "./host.ts";
+import type { ApplyRecord } from "./record.ts";
+
+/** The pinned anchors of a spec's issuer; of `candidates`, whoever brought them, those that are pinned by their hash. */
+export type AnchorsOf = (desired: Desired, candidates: readonly Certificate[]) => Promise<readonly Certificate[]>;
+
+/**
+ * A generation as it may be deployed: its chain in order and nothing beside it, the pinned anchors in place of those
+ * that it brings. It fits the spec and chains to a pinned root now, or it is the very one that stands at the outputs,
+ * which may be mended whatever the spec, the configuration and the date say by now. Throws `CHAIN_UNUSABLE` or
+ * `KEY_UNUSABLE`.
+ */
+export async function accept(
+  { system, anchorsOf }: Pick<Host, "system" | "anchorsOf">,
+  desired: Desired,
+  record: ApplyRecord,
+  generation: Generation,
+): Promise<Generation> {
+  const isDeployed = generation.number === record.deployed;
+  if (isDeployed && wasAccepted(record, generation)) return generation;
+  const roots = await anchorsOf(desired, generation.roots);
+  const pinned = { ...generation, roots };
+  if (isDeployed && wasAccepted(record, pinned)) return pinned;
+  const { number, key } = generation;
+  const chain = chainToAdopt({ ...pinned, request: desired.request, now: system.clock.now() });
+  if ("fact" in chain) {
+    const message = `Cannot deploy generation ${number} of "${desired.name}": ${chain.fact}`;
+    throw new AgentError("CHAIN_UNUSABLE", message, { hint: chain.hint });
+  }
+  if (!signsFor(generation)) {
+    throw new AgentError(
+      "KEY_UNUSABLE",
+      `Cannot deploy generation ${number} of "${desired.name}": its key cannot sign`,
+    );
+  }
+  return { ...pinned, key, chain };
+}
+
+/** Whether it is, to the byte, what was accepted under its number and not forgotten since. */
+export function wasAccepted({ accepted }: ApplyRecord, generation: Generation): boolean {
+  return accepted[generation.number] === digestOfGeneration(generation);
+}
+
+/** What the record keeps of the generations that may be deployed again as they are: that in force and the one before. */
+export function acceptedStill(
+  { accepted }: ApplyRecord,
+  { deployed, before }: Pick<ApplyRecord, "deployed" | "before">,
+  generation?: Generation,
+): ApplyRecord["accepted"] {
+  const all =
+    generation === undefined ? accepted : { ...accepted, [generation.number]: digestOfGeneration(generation) };
+  const kept = [deployed, before].map(String);
+  return Object.fromEntries(Object.entries(all).filter(([number]) => kept.includes(number)));
+}
+
+function digestOfGeneration({ key, chain, roots }: Pick<Generation, "key" | "chain" | "roots">): string {
+  const hash = createHash("sha256").update(key.toPem());
+  for (const certificate of [...chain, null, ...roots]) hash.update(certificate?.pem ?? "\n");
+  return hash.digest("hex");
+}
+
+const PROBE = Buffer.from("certagent");
+
+/** A key file may carry one key's public half and another's secret one: a service would take that, and serve nobody. */
+function signsFor({ key, chain: [leaf] }: Pick<Generation, "key" | "chain">): boolean {
+  const digest = key.keyObject.asymmetricKeyType?.startsWith("ed") ? null : "sha256";
+  try {
+    return verify(digest, PROBE, createPublicKey(leaf.pem), sign(digest, PROBE, key.keyObject));
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The agent's folder as the root side reads it: as input of somebody who may have been taken over. Nothing in it is
+ * written, followed, waited for or believed (apply/accept.ts judges what is read).
+ */
+import { basename, dirname } from "node:path";
+import { AgentError } from "../base/errors.ts";
+import { fileError } from "../base/file-error.ts";
+import { type ForeignFolder, openForeignFolder } from "../base/foreign-folder.ts";
+import type { Generation } from "../core/ports.ts";
+import { MOST_PEM_BYTES } from "../x509/pem.ts";
+import { numberOf, parseGeneration } from "./generations.ts";
+import type { Layout } from "./layout.ts";
+
+/** The generations that the agent has staged for one spec. */
+export interface StagedGenerations {
+  /** The newest number that can be read; undefined where there is none. Throws `STATE_UNUSABLE` for a folder that cannot. */
+  newest(): Promise<number | undefined>;
+  /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE`. */
+  read(number: number): Promise<Generation>;
+}
+
+/** An agent keeps three generations; damaged ones stay. */
+const MOST_FILES = 1000;
+/** So many damaged ones are passed over. */
+const MOST_DAMAGED = 8;
+/** A key, a chain and the roots, each of the largest size that is read at all, and the request. */
+const LARGEST_GENERATION = 4 * MOST_PEM_BYTES;
+const MOST_ROOTS = 16;
+
+export function openStaged({ agent }: Pick<Layout, "agent">, name: string): StagedGenerations {
+  const path = agent.generations(name);
+  const open = (): Promise<ForeignFolder | undefined> => openIn(agent, "generations", name);
+
+  const readFrom = async (folder: ForeignFolder | undefined, number: number): Promise<Generation> => {
+    const file = `${path}/${number}.json`;
+    if (folder === undefined) throw new AgentError("STATE_UNUSABLE", `Cannot read "${file}": no such file`);
+    const bytes = await folder.read(`${number}.json`, LARGEST_GENERATION).catch((error: unknown) => {
+      throw fileError("read", file, error, "STATE_UNUSABLE");
+    });
+    return parseGeneration(bytes, file, number);
+  };
+
+  /** What could be read once is newest until a newer one comes. */
+  let sound: number | undefined;
+  return {
+    newest: async () => {
+      await using folder = await open();
+      const names = (await folder?.names(MOST_FILES)) ?? [];
+      const numbers = names.flatMap((file) => numberOf(file) ?? []).toSorted((a, b) => b - a);
+      for (const number of numbers.slice(0, MOST_DAMAGED)) {
+        const isSound = number === sound || (await readFrom(folder, number).then(Boolean, () => false));
+        if (isSound) return (sound = number);
+      }
+      return undefined;
+    },
+    read: async (number) => {
+      await using folder = await open();
+      return await readFrom(folder, number);
+    },
+  };
+}
+
+/** The roots that the agent has fetched, unread: who pins one by its fingerprint finds it there. */
+export async function fetchedRoots({ agent }: Pick<Layout, "agent">): Promise<readonly Uint8Array[]> {
+  await using folder = await openIn(agent, basename(agent.roots));
+  const names = (await folder?.names(MOST_FILES)) ?? [];
+  const files = await Promise.all(
+    names.slice(0, MOST_ROOTS).map((name) => folder?.read(name, MOST_PEM_BYTES).catch(() => undefined)),
+  );
+  return files.flatMap((bytes) => bytes ?? []);
+}
+
+/** A folder in the agent's; what has its name otherwise makes it unusable. */
+async function openIn({ folder }: Layout["agent"], ...parts: readonly string[]): Promise<ForeignFolder | undefined> {
+  try {
+    return await openForeignFolder(dirname(folder), [basename(folder), ...parts]);
+  } catch (error) {
+    throw fileError("read", [folder, ...parts].join("/"), error, "STATE_UNUSABLE");
+  }
+}
