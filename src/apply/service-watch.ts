@@ -1,3 +1,4 @@
+import { AgentError } from "../base/errors.ts";
 import { MINUTE, type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
 import type { Desired, Liveness, ProbeTarget, Service, System } from "../core/ports.ts";
@@ -39,8 +40,7 @@ export function openServiceWatch(system: System): ServiceWatch {
     const byUnit = await service.liveness(labelled(system, desired.name), signal);
     const target = byUnit === "unknown" ? await probe(desired, service, signal) : null;
     if (target === null) return remember(service.key, byUnit);
-    const isReachable = await takesConnections(system, target, signal);
-    return remember(placeOf(desired, service), isReachable ? "up" : "down");
+    return remember(placeOf(desired, service), await answers(system, target, signal));
   };
 
   /** Two specs may run one command and look at two addresses. */
@@ -62,16 +62,12 @@ export function openServiceWatch(system: System): ServiceWatch {
   };
 }
 
-/** Whether anything takes connections there: what tells up from down where no unit does. */
-async function takesConnections(
-  { connect }: System,
-  { address, timeout }: ProbeTarget,
-  signal: AbortSignal,
-): Promise<boolean> {
+/** Whether something takes connections there: what tells up from down where no unit does. */
+async function answers({ connect }: System, { address, timeout }: ProbeTarget, signal: AbortSignal): Promise<Liveness> {
   try {
     (await connect(address, addressText(address), withDeadline(timeout, signal))).destroy();
-    return true;
-  } catch {
-    return false;
+    return "up";
+  } catch (error) {
+    return error instanceof AgentError && error.code === "SERVICE_DOWN" ? "down" : "unknown";
   }
 }

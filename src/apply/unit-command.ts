@@ -70,6 +70,8 @@ export function systemdRun({ unit, argv, label, timeout, env, inherited, outputP
     "KillMode=control-group",
     "IgnoreSIGPIPE=no",
     "WorkingDirectory=/",
+    // Says nothing, but keeps systemd-run from looking for the program itself: certagent's sandbox hides /home from it.
+    "RootDirectory=",
     ...LIMITS,
     ...(outputPath === null ? [] : [`StandardOutput=append:${outputPath}`]),
     `UnsetEnvironment=${unset.join(" ")}`,

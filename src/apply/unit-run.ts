@@ -1,10 +1,12 @@
 /** Runs commands outside of certagent's own sandbox: each in a transient unit of systemd, its output in the journal. */
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { access, constants as modes, readdir, readFile } from "node:fs/promises";
 import { constants } from "node:os";
-import { AgentError } from "../base/errors.ts";
+import { join } from "node:path";
+import type { AgentError } from "../base/errors.ts";
 import {
   cannotRun,
+  ENVIRONMENT,
   endedWell,
   leftBehind,
   OUTPUT_LIMIT,
@@ -59,11 +61,13 @@ async function runInUnit(
   inherited: readonly string[],
 ): Promise<RunResult> {
   const { label = "", timeout, env = {}, signal, outputLimit = OUTPUT_LIMIT } = options;
+  const [program = "", ...words] = argv;
+  const resolved = [await findProgram(program, env["PATH"] ?? ENVIRONMENT["PATH"]), ...words];
   const unit = unitName(label, randomBytes(4).toString("hex"));
   await using data = options.isData ? await openOutput(outputLimit) : undefined;
   // The file has no name, but the one that any process of root finds it by.
   const outputPath = data === undefined ? null : `/proc/${process.pid}/fd/${data.descriptor}`;
-  const command = systemdRun({ unit, argv, label, timeout, env, inherited, outputPath });
+  const command = systemdRun({ unit, argv: resolved, label, timeout, env, inherited, outputPath });
   const told = await ask(command, { timeout: timeout + BEYOND, signal }).catch((error: unknown) => {
     throw signal?.aborted ? leftBehind(argv, "wait for") : error;
   });
@@ -85,11 +89,21 @@ async function endingOf(ask: Run, unit: string): Promise<UnitEnding | undefined>
   return readEnding(output);
 }
 
-/** systemd-run looks for the program itself; what else it complains of is systemd's. */
+/** A bare name's path: systemd has an order of its own, with /usr/local first. Throws `RELOAD_FAILED`. */
+async function findProgram(program: string, path = ""): Promise<string> {
+  if (program.includes("/")) return program;
+  for (const folder of path.split(":")) {
+    const candidate = join(folder, program);
+    const isThere = await access(candidate, modes.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return candidate;
+  }
+  throw cannotRun(program, "ENOENT");
+}
+
 function notBegun([program = ""]: readonly string[], words: string): AgentError {
-  const fact = /^Failed to find executable .*: (.*)$/m.exec(words)?.[1];
-  if (fact === "No such file or directory") return cannotRun(program, "ENOENT");
-  if (fact === "Permission denied" || fact === "Is a directory") return cannotRun(program, "EACCES");
   return cannotRun(program, `systemd did not start its unit: ${words.trim().replaceAll("\n", " | ")}`);
 }
 
@@ -137,6 +151,8 @@ async function isPopulated(cgroup: string): Promise<boolean> {
  * called while no other process runs commands.
  */
 export async function sweepUnits(ask: Run): Promise<void> {
+  const transient = await readdir("/run/systemd/transient").catch(() => []);
+  if (!transient.some((file) => file.startsWith(UNIT_PREFIX))) return;
   const argv = ["systemctl", "show", "-p", `Id,${ENDING_PROPERTIES}`, "--", `${UNIT_PREFIX}*.service`];
   const { output } = await ask(argv, { timeout: QUESTION, outputLimit: 1024 * 1024 });
   for (const block of output.split("\n\n")) {

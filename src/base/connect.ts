@@ -32,7 +32,7 @@ export const connect: Connect = (to, name, signal) => {
     void socket.destroy(new AgentError("SERVICE_DOWN", `Cannot connect to ${name}: no answer`));
   socket.on("error", (error) => {
     signal.removeEventListener("abort", giveUp);
-    reject(error instanceof AgentError ? error : connectError(name, error));
+    reject(error instanceof AgentError ? error : cannotConnect(name, errnoOf(error) ?? error.message, error));
   });
   socket.once("connect", () => {
     signal.removeEventListener("abort", giveUp);
@@ -43,9 +43,10 @@ export const connect: Connect = (to, name, signal) => {
   return promise;
 };
 
-function connectError(name: string, cause: Error): AgentError {
-  const nobody = NOBODY[errnoOf(cause) ?? ""];
+/** Why there is no connection; `reason` is an error's name such as `ECONNREFUSED`, or else words. */
+export function cannotConnect(name: string, reason: string, cause?: unknown): AgentError {
+  const nobody = NOBODY[reason];
   if (nobody !== undefined) return new AgentError("SERVICE_DOWN", `Cannot connect to ${name}: ${nobody}`, { cause });
-  const fact = errnoOf(cause) === "EACCES" ? "permission denied" : cause.message;
+  const fact = reason === "EACCES" || reason === "EPERM" ? "permission denied" : reason;
   return new AgentError("SERVICE_STALE", `Cannot connect to ${name}: ${fact}`, { cause });
 }

@@ -147,9 +147,15 @@ async function start(
   return { child, ended: ended.promise };
 }
 
+const NOT_RUN: Readonly<Record<string, string>> = {
+  ENOENT: "no such program",
+  EACCES: "permission denied, or not executable",
+  EISDIR: "permission denied, or not executable",
+};
+
 /** Why a program could not be started; `reason` is an error's name such as `ENOENT`, or else words. */
 export function cannotRun(program: string, reason: string, cause?: unknown): AgentError {
-  const fact = { ENOENT: "no such program", EACCES: "permission denied, or not executable" }[reason] ?? reason;
+  const fact = NOT_RUN[reason] ?? reason;
   const hint =
     reason === "ENOENT" ? "is it installed, and the interpreter that a script's first line names?" : undefined;
   return new AgentError("RELOAD_FAILED", `Cannot run "${program}": ${fact}`, { cause, hint });
