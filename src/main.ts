@@ -7,7 +7,7 @@ import type { AgentSignal, Signals } from "./cli/signals.ts";
 import type { ApplyMode } from "./core/status.ts";
 
 // Before anything is loaded: until somebody listens, SIGHUP ends Node and SIGUSR1 opens its inspector.
-const signals = ["run", "once", "demo"].includes(process.argv[2] ?? "") ? holdSignals() : noSignals();
+const signals = ["run", "once", "apply", "demo"].includes(process.argv[2] ?? "") ? holdSignals() : noSignals();
 
 // What is made has the mode that was asked for at once, and what certagent runs finds the umask that it expects.
 process.umask(0o022);

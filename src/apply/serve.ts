@@ -1,8 +1,7 @@
 /** The root side as a process of its own: takes what the agent asks, does it, and reports. */
 import { unlink } from "node:fs/promises";
 import { join } from "node:path";
-import type { Access } from "../base/atomic-file.ts";
-import { writeAtomically } from "../base/atomic-file.ts";
+import { type Access, writeAtomically } from "../base/atomic-file.ts";
 import { failureOf } from "../base/errors.ts";
 import { fileCalls } from "../base/file-calls.ts";
 import { type Folder, makeFolders, openFolder } from "../base/folder.ts";
@@ -24,6 +23,8 @@ export interface ServeOptions {
   readonly log: Log;
   /** How long it waits for more when there is nothing to do. */
   readonly linger: Milliseconds;
+  /** Called every few seconds while work is under way. */
+  readonly alive?: () => void;
 }
 
 /** Long enough for the agent to ask what follows from an answer. */
@@ -58,7 +59,9 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   });
   using _watching = watchFolder(layout.requests, () => wake.abort());
   using _alive = repeat(SIGN_OF_LIFE, () => {
-    if (desk.isBusy()) void tellAlive(layout, clock, access);
+    if (!desk.isBusy()) return;
+    options.alive?.();
+    void tellAlive(layout, clock, access);
   });
   let busyUntil = clock.monotonic();
   while (!signal.aborted) {

@@ -15,7 +15,7 @@ export interface World {
   readonly clock: Clock;
   readonly run: Run;
   readonly print: Print;
-  /** The signals of this process, from its first moment on; only `run`, `once` and `demo` have them. */
+  /** The signals of this process, from its first moment on; only commands that work for long have them. */
   readonly signals: Signals;
   /** The user that this process runs as. */
   readonly uid: number;

@@ -1,3 +1,4 @@
+import { apply } from "./apply.ts";
 import { bootstrap } from "./bootstrap.ts";
 import { check } from "./check.ts";
 import type { Command } from "./command.ts";
@@ -19,6 +20,7 @@ export const COMMANDS: readonly Command[] = [
   plan,
   status,
   renew,
+  apply,
   bootstrap,
   schema,
   demo,

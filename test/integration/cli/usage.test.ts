@@ -9,7 +9,7 @@ import manifest from "../../../package.json" with { type: "json" };
 import { bundled, certagent } from "../../servers/program.ts";
 
 const bare = { options: [] };
-const COMMANDS = ["run", "once", "check", "plan", "status", "renew", "bootstrap", "schema", "help", "version"];
+const COMMANDS = ["run", "once", "check", "plan", "status", "renew", "apply", "bootstrap", "schema", "help", "version"];
 
 async function ask(...argv: readonly [string, ...string[]]) {
   return await certagent(bare, ...argv);

@@ -1,0 +1,117 @@
+import { readdir } from "node:fs/promises";
+import type { RecoveringApplier } from "../apply/applier.ts";
+import { asAgentError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { openNotifier } from "../base/notify.ts";
+import { MINUTE, type Milliseconds } from "../base/time.ts";
+import type { ApplyReport } from "../core/ports.ts";
+import type { Layout } from "../store/layout.ts";
+import { misused } from "./arguments.ts";
+import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
+import { LOG_OPTION, withLog } from "./logging.ts";
+import type { OpenedApplier } from "./mode.ts";
+import type { Print } from "./print.ts";
+import { stopSignal } from "./signals.ts";
+import { layoutIn, surroundingsOf } from "./surroundings.ts";
+
+export const apply: Command = {
+  name: "apply",
+  summary: "makes outputs and services true for what the agent has issued (the root side)",
+  operands: "NAME… | --requests | --recover",
+  options: [
+    { name: "requests", description: "serve what the agent asks, until it asks no more (certagent-apply.service)" },
+    { name: "recover", description: "finish what a power cut left, and tell no service (certagent-recover.service)" },
+    LOG_OPTION,
+  ],
+  description: `Writes the newest certificate that the agent has issued for a spec to its outputs, and makes its services take it,
+as far as that is not so already. It takes paths, owners and commands from specs and configuration alone, and what
+the agent has issued only where it fits them. With certagent run --apply broker the agent asks for all this by
+itself, through files that --requests serves. One such process works at a time; another one waits for it.`,
+  examples: [["certagent apply web", "by hand, while the agent's way to it is broken"]],
+  exitCodes: [
+    [0, "done: files are right, and services have taken them"],
+    [1, "something failed, or another process holds the root side's state"],
+    [2, "used wrongly, or there is no spec of that name"],
+  ],
+  run: (invocation, world) => withLog(invocation, world, (log) => doApply(invocation, world, log)),
+};
+
+/** What serves for as long as it is asked is waited for no longer than a person would. */
+const PATIENCE: Milliseconds = MINUTE / 2;
+
+async function doApply(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
+  const names = invocation.operands;
+  const ways = [names.length > 0, invocation.isSet("requests"), invocation.isSet("recover")].filter(Boolean);
+  if (ways.length !== 1) {
+    throw misused("apply takes names, --requests or --recover", "certagent apply web", "certagent apply --help");
+  }
+  const signal = stopSignal(world.signals);
+  const places = placesOf(invocation);
+  const surroundings = surroundingsOf(world, log);
+  const layout = await layoutIn(places);
+  const { holdRootSide } = await import("./root-side.ts");
+  const open = () => holdRootSide(places, surroundings, layout, { patience: PATIENCE });
+  if (invocation.isSet("requests")) return await serveRequests(open, layout, world, log, signal);
+  await using opened = await open();
+  await opened.recover();
+  return invocation.isSet("recover") ? 0 : await applyAll(opened.applier, names, world.print, signal);
+}
+
+type Opened = OpenedApplier & { readonly applier: RecoveringApplier };
+
+async function serveRequests(
+  open: () => Promise<Opened>,
+  layout: Layout,
+  { clock, env }: World,
+  log: Log,
+  signal: AbortSignal,
+): Promise<ExitCode> {
+  const { LINGER, serve } = await import("../apply/serve.ts");
+  const notifier = openNotifier(env, (reason) => log.warning("cannot tell the service manager", { reason }));
+  await using opened = await open().catch(async (error: unknown) => {
+    // Another process that serves them has taken all: then there is nothing left to do.
+    const isLocked = asAgentError(error).code === "LOCKED";
+    if (isLocked && (await readdir(layout.requests)).every((name) => name.startsWith("."))) return undefined;
+    throw error;
+  });
+  if (opened === undefined) return 0;
+  const { applier } = opened;
+  const alive = (): void => notifier.extendTimeout(PATIENCE * 2);
+  await serve({ applier, layout, clock, log, linger: LINGER, alive }, signal);
+  return 0;
+}
+
+async function applyAll(
+  applier: RecoveringApplier,
+  names: readonly string[],
+  print: Print,
+  signal: AbortSignal,
+): Promise<ExitCode> {
+  const known = (await applier.specs()).map(({ name }) => name);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw misused(`There is no spec "${unknown}"`, `there are: ${known.join(", ")}`);
+  const reports = await Promise.all(names.map(async (name) => [name, await applier.apply(name, signal)] as const));
+  for (const [name, report] of reports) printReport(print, name, report);
+  return reports.every(([, report]) => isDone(report)) ? 0 : 1;
+}
+
+/** What is down or absent takes its files when it starts. */
+function isDone({ failure, services }: ApplyReport): boolean {
+  return failure === null && services.every((service) => service.failure === null);
+}
+
+function printReport(print: Print, name: string, report: ApplyReport): void {
+  const { failure, files, deployed, actions, services } = report;
+  const verdict = isDone(report)
+    ? ({ text: files, style: "green" } as const)
+    : ({ text: "failed", style: "red" } as const);
+  print.line({ text: name, style: "bold" }, ": ", verdict, deployed === null ? "" : `, generation ${deployed}`);
+  for (const action of actions) print.line(`  ${action}`);
+  for (const { type, outcome, note } of services)
+    print.line(`  ${type}: ${outcome}${note === null ? "" : `, ${note}`}`);
+  for (const each of [failure, ...services.map((service) => service.failure)]) {
+    if (each === null) continue;
+    print.line(`  ${each.message}`);
+    for (const hint of each.hint?.split("\n") ?? []) print.line(`  hint: ${hint}`);
+  }
+}
