@@ -21,6 +21,8 @@ export interface Notifier {
   stopping(): void;
   /** One line for `systemctl status`. */
   status(line: string): void;
+  /** It is at work, and may be so for as long again: for what is ended otherwise (`Type=oneshot`). */
+  extendTimeout(span: Milliseconds): void;
   /** A sign of life. */
   watchdog(): void;
   /** How often `watchdog` has to be called: half of what the unit allows. Null where it wants no signs of life. */
@@ -52,6 +54,7 @@ export function openNotifier(env: NotifyEnvironment, onLost: (because: string) =
     reloading: () => send("RELOADING=1", `MONOTONIC_USEC=${monotonicMicroseconds()}`),
     stopping: () => send("STOPPING=1"),
     status: (line) => send(`STATUS=${line.replaceAll("\n", " ")}`),
+    extendTimeout: (span) => send(`EXTEND_TIMEOUT_USEC=${span * 1000}`),
     watchdog: () => send("WATCHDOG=1"),
     watchdogEvery: watchdogInterval(env),
     flush: () => queue,

@@ -32,6 +32,7 @@ test("a thousand certificates that come to rest are not each a summary of a thou
       reloading: silent,
       stopping: silent,
       watchdog: silent,
+      extendTimeout: silent,
       watchdogEvery: null,
       status: (line) => void told.push(line),
       flush: () => Promise.resolve(),

@@ -15,6 +15,7 @@ async function tellAll(notifier: Notifier): Promise<void> {
   notifier.status("2 of 2 certificates are current");
   notifier.ready();
   notifier.watchdog();
+  notifier.extendTimeout(90_000);
   notifier.reloading();
   notifier.ready();
   notifier.stopping();
@@ -29,8 +30,9 @@ test("a notifier tells a socket at a path everything, in order", async () => {
 
   await tellAll(openNotifier({ NOTIFY_SOCKET: socket.address }, refuse));
 
-  const [status, ready, watchdog, reloading, again, stopping, ...rest] = socket.received();
+  const [status, ready, watchdog, extension, reloading, again, stopping, ...rest] = socket.received();
   expect([status, ready, watchdog]).toEqual(["STATUS=2 of 2 certificates are current", "READY=1", "WATCHDOG=1"]);
+  expect(extension).toBe("EXTEND_TIMEOUT_USEC=90000000");
   expect([again, stopping, ...rest]).toEqual(["READY=1", "STOPPING=1"]);
   const [, time] = /^RELOADING=1\nMONOTONIC_USEC=(\d+)$/.exec(reloading ?? "") ?? [];
   expect(BigInt(time ?? -1)).toBeGreaterThanOrEqual(before);
