@@ -49,8 +49,13 @@ async function doApply(invocation: Invocation, world: World, log: Log): Promise<
   const places = placesOf(invocation);
   const surroundings = surroundingsOf(world, log);
   const layout = await layoutIn(places);
-  const { holdRootSide } = await import("./root-side.ts");
-  const open = () => holdRootSide(places, surroundings, layout, { patience: PATIENCE });
+  const [{ holdRootSide }, { openRootSystem }] = await Promise.all([
+    import("./root-side.ts"),
+    import("./root-system.ts"),
+  ]);
+  // At boot no service is told anything, and what it takes to do that is not there yet.
+  const outside = invocation.isSet("recover") ? {} : { openSystem: () => openRootSystem(world, places.runtime) };
+  const open = () => holdRootSide(places, surroundings, layout, { patience: PATIENCE, ...outside });
   if (invocation.isSet("requests")) return await serveRequests(open, layout, world, log, signal);
   await using opened = await open();
   await opened.recover();

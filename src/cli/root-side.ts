@@ -19,8 +19,8 @@ const PATIENCE: Milliseconds = 5 * SECOND;
 export interface RootSideOptions {
   /** Only looks, beside another process: changes nothing. */
   readonly readOnly?: boolean;
-  /** How commands are run and services asked; as child processes and connections of this one unless told. */
-  readonly system?: System;
+  /** How commands are run and services asked: by children and connections of this process unless told. */
+  readonly openSystem?: () => Promise<System>;
 }
 
 /** The root side in this process. It reads configuration and specs by itself. */
@@ -28,7 +28,7 @@ export async function openRootSide(
   places: Places,
   surroundings: Surroundings,
   layout: Layout,
-  { readOnly = false, system }: RootSideOptions = {},
+  { readOnly = false, openSystem }: RootSideOptions = {},
 ): Promise<RecoveringApplier> {
   const { clock, run, log } = surroundings;
   // Services go through it, to what the links of `layout: link` lead to.
@@ -43,7 +43,7 @@ export async function openRootSide(
   };
   const options: ApplierOptions = {
     layout,
-    system: system ?? { clock, run, ask: run, connect },
+    system: (await openSystem?.()) ?? { clock, run, ask: run, connect },
     log,
     readOnly,
     specs: async (owners) => {
