@@ -177,7 +177,7 @@ export function obstacleInForce(desired: Desired, observed: Observed, now: Insta
 function pairFoundOnHost(_: Desired, { generation, apply, adoptionRefused, facts }: Observed, now: Instant): Finding {
   if (generation !== null || !apply.adoptable || adoptionRefused) return undefined;
   const at = tryAt(facts, "issue", now) ?? now;
-  const because = "a certificate and its key that fit the spec stand at its outputs already";
+  const because = "a certificate and its key stand at its outputs already";
   return at <= now ? { kind: "adopt", because } : { kind: "wait", because, next: { action: "adopt", at }, until: at };
 }
 

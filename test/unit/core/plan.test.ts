@@ -241,7 +241,7 @@ const rows: readonly Row[] = [
     title: "takes over a pair that stands there rather than issue",
     observed: { ...nothing, apply: apply({ deployed: null, adoptable: true }) },
     kind: "adopt",
-    because: /fit the spec/,
+    because: /stand at its outputs/,
   },
   {
     title: "issues where the pair that stands there was refused",
