@@ -12,6 +12,7 @@ import { isUntouched, type Previous } from "./previous.ts";
 import { type Applying, keep, type Progress } from "./progress.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD } from "./record.ts";
 import { keepReplaced } from "./replaced.ts";
+import { stagingFolders } from "./sweep.ts";
 import { isTrue, type Target } from "./target.ts";
 
 /** Makes outputs true that are not, and records that. Throws `DEPLOY_FAILED` with everything as it was. */
@@ -32,6 +33,7 @@ export async function changeOutputs(
     host.log.info("made a folder", { certificate: name, path });
   };
   await letGo(host, desired, record);
+  await keep(applying, progress, { staging: [...(await stagingFolders(host, desired))] });
   signal.throwIfAborted(); // the last chance: from here to the last rename nothing is cut off
   const stats =
     desired.layout === "link"

@@ -32,6 +32,8 @@ const schema = z.object({
   paths: z.array(z.string()),
   /** What certagent wrote: path → digest of the bytes, and the identity that the file then had. */
   files: z.record(z.string(), z.object({ sha256: z.string(), identity: z.string() })),
+  /** Where files were last staged, and for whom: what is cut off there must be found though the spec is gone. */
+  staging: z.array(z.object({ path: z.string(), owner: z.number() })).default([]),
   /** By the service's key. */
   services: z.record(z.string(), service),
   /** Files were changed and `hooks.after` has not been run for that. */
@@ -50,6 +52,7 @@ const NO_RECORD: ApplyRecord = {
   accepted: {},
   paths: [],
   files: {},
+  staging: [],
   services: {},
   owesAfter: false,
   failing: false,
@@ -61,6 +64,8 @@ export interface Records {
   read(name: string): Promise<ApplyRecord>;
   /** Durable when it resolves. Does nothing where nothing changed. Its paths are no other spec's any more. */
   write(name: string, record: ApplyRecord): Promise<void>;
+  /** Those of all specs that there ever were, by name. */
+  all(): Promise<ReadonlyMap<string, ApplyRecord>>;
   /** Which spec has deployed a path. */
   owners(): Promise<ReadonlyMap<string, string>>;
 }
@@ -77,17 +82,22 @@ export function openRecords({ layout, files }: Host): Records {
     if (JSON.stringify(known.get(name)) === JSON.stringify(record)) return;
     const path = layout.apply.facts(name);
     known.delete(name);
-    const { deployed, before, accepted, paths, files: written, services, owesAfter, failing } = record;
-    const ordered = { deployed, before, accepted, paths, files: written, services, owesAfter, failing };
+    const { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing } = record;
+    const ordered = { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing };
     const text = JSON.stringify({ schema: 1, ...ordered });
     await writeAtomically(path, Buffer.from(`${text}\n`), { mode: 0o600, files });
     known.set(name, record);
   };
+  const all = async (): Promise<ReadonlyMap<string, ApplyRecord>> => {
+    listed ??= namesIn(dirname(layout.apply.facts("x")));
+    for (const name of await listed) await read(name);
+    return known;
+  };
   return {
     read,
+    all,
     owners: async () => {
-      listed ??= namesIn(dirname(layout.apply.facts("x")));
-      for (const name of await listed) await read(name);
+      await all();
       return new Map([...known].flatMap(([name, { paths }]) => paths.map((path) => [path, name])));
     },
     write: async (name, record) => {

@@ -10,7 +10,7 @@ import type { Host } from "./host.ts";
 import { finishIntent, removeIntent } from "./intent.ts";
 import { readGeneration } from "./progress.ts";
 import type { Records } from "./record.ts";
-import { sweep } from "./sweep.ts";
+import { stagingFolders, sweep } from "./sweep.ts";
 import { isTrue, targetsOf } from "./target.ts";
 
 /**
@@ -34,7 +34,12 @@ export async function recover(
     }
   }
   await sweepTemporaries(host.layout.apply.folder, host.files);
-  for (const desired of specs.values()) await sweep(host, desired).catch(() => {});
+  const all = await records.all();
+  for (const name of new Set([...specs.keys(), ...all.keys()])) {
+    const desired = specs.get(name);
+    const folders = [...(all.get(name)?.staging ?? []), ...(desired ? await stagingFolders(host, desired) : [])];
+    await sweep(host, name, folders).catch(() => {});
+  }
 }
 
 /** Finishes one spec's open intent. Throws `DEPLOY_FAILED` where that is not possible yet; the intent then stays. */

@@ -4,23 +4,37 @@ import type { Desired } from "../core/ports.ts";
 import { ownUid } from "./access.ts";
 import { sweepSets } from "./deploy-link.ts";
 import type { Host } from "./host.ts";
+import type { ApplyRecord } from "./record.ts";
 import { reach } from "./trusted-folder.ts";
 
+/** Where a spec's files are staged, and whose folder that may be besides root's. */
+export type StagingFolder = ApplyRecord["staging"][number];
+
+/** The folders that a spec's outputs are staged in, as far as their owners are known. */
+export async function stagingFolders(host: Host, { outputs }: Desired): Promise<readonly StagingFolder[]> {
+  const folders = new Map<string, StagingFolder>();
+  for (const output of outputs) {
+    const access = await host.accessOf(output).catch(() => undefined); // observe tells of it
+    const folder = { path: dirname(output.path), owner: access?.uid ?? ownUid() };
+    folders.set(`${folder.owner} ${folder.path}`, folder);
+  }
+  return [...folders.values()];
+}
+
 /**
- * Removes what a killed process left unfinished beside a spec's outputs and in its sets. Never anybody else's files: the
- * names are certagent's, and so is the owner, or the owner that the spec names.
+ * Removes what a killed process left unfinished beside a spec's outputs and in its sets, also of a spec that was removed
+ * since. Never anybody else's files: the names are certagent's, and so is the owner, or the owner that the spec names.
  */
-export async function sweep(host: Host, desired: Desired): Promise<void> {
-  await sweepSets(host, desired.name);
-  for (const output of desired.outputs) {
+export async function sweep(host: Host, name: string, folders: readonly StagingFolder[]): Promise<void> {
+  await sweepSets(host, name);
+  for (const { path, owner } of folders) {
     try {
-      const { uid } = await host.accessOf(output);
-      await using reached = await reach(dirname(output.path), uid, host.files);
+      await using reached = await reach(path, owner, host.files);
       if (reached.missing !== null) continue;
       for (const entry of await host.files.readdir(reached.folder.at("."))) {
         if (!isTemporary(entry)) continue;
         const stat = await host.files.lstat(reached.folder.at(entry));
-        const isOurs = Number(stat.uid) === ownUid() || Number(stat.uid) === uid;
+        const isOurs = Number(stat.uid) === ownUid() || Number(stat.uid) === owner;
         if (isOurs && !stat.isDirectory()) await host.files.unlink(reached.folder.at(entry));
       }
     } catch {

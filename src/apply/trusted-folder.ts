@@ -9,7 +9,7 @@ import type { Files } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
 import { fileError, isMissing, rethrow } from "../base/file-error.ts";
-import { type Folder, holdFolder, makeFolderIn, openFolderIn } from "../base/folder.ts";
+import { type Folder, holdFolder, makeFolderIn } from "../base/folder.ts";
 import { ownGid, ownUid } from "./access.ts";
 
 /**
@@ -54,7 +54,7 @@ export async function reach(path: string, owner: number, files: Files): Promise<
       folder = await swap(folder, next);
       if (!stat.isDirectory()) throw notAFolder(place);
       isOwners = checkOwner(place, stat, owner, isOwners);
-      checkWriters(place, stat, way.length === 0);
+      checkWriters(place, stat, isOwners, way.length === 0);
     }
     return await ending(folder, null, way, path, files);
   } catch (error) {
@@ -74,7 +74,10 @@ export async function reachOrMake(
   if (missing === null) return folder;
   await using parent = folder;
   if (await makeFolderIn(parent, missing, { mode: 0o755 }, files)) made(join(parent.path, missing));
-  return await openFolderIn(parent, missing, files);
+  const again = await reach(path, owner, files); // whoever owns the parent may have put another folder in its place
+  if (again.missing === null) return again.folder;
+  await again[Symbol.asyncDispose]();
+  throw refused(path, "another process removed it at once", `ls -ld ${parent.path}`);
 }
 
 /** What has a name in a folder, be it a folder, a link or something else; undefined where nothing has it. */
@@ -127,13 +130,17 @@ function checkOwner(path: string, { uid }: FileStat, owner: number, isOwners: bo
   throw refused(path, fact, `chown root ${path}, or owner: "${uid}" for the output`);
 }
 
-/** A sticky folder (/tmp) lets nobody move what belongs to others, so one may pass through it. */
-function checkWriters(path: string, { mode, uid, gid }: FileStat, isLast: boolean): void {
+/**
+ * A sticky folder (/tmp) lets nobody move what belongs to others, so one may pass through it. In a folder of the file's
+ * owner nothing is believed anyway, and whom that user lets in is the user's own affair (Debian's /etc/redis is 2770).
+ */
+function checkWriters(path: string, { mode, uid, gid }: FileStat, isOwners: boolean, isLast: boolean): void {
   const isSticky = (mode & 0o1000n) !== 0n;
   if ((mode & 0o022n) === 0n || (isSticky && !isLast)) return;
   const isPrivateGroup =
     (mode & 0o002n) === 0n && ownUid() !== 0 && Number(uid) === ownUid() && Number(gid) === ownGid();
-  if (isPrivateGroup) return;
+  const isOwnersGroup = (mode & 0o002n) === 0n && isOwners;
+  if (isPrivateGroup || isOwnersGroup) return;
   const who = (mode & 0o002n) !== 0n ? "everybody" : "its group (or a user that its ACL names)";
   throw refused(path, `${who} may write there`, `chmod go-w ${path}`);
 }

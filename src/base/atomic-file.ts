@@ -148,13 +148,28 @@ async function fill(
   const exactly = run !== undefined && (grants.length > 0 || (await inherits(folder, mode)));
   if (exactly) await setAcl(run, file, path, mode, grants);
   else await files.chmod(file, mode);
-  await relabel?.(join(folder.path, temporary));
+  if (relabel !== undefined) await relabelled(relabel, file, folder, temporary, path, files);
   await giveAway(file, uid, gid, files);
   await files.sync(file);
   await verify(file, path, bytes, options);
   if (exactly && grantsText(await readGrants(file)) !== grantsText(grants)) {
     throw new AgentError("DEPLOY_FAILED", `Cannot set the ACL of "${path}": the file system did not keep it`);
   }
+}
+
+/** SELinux's programs take paths: who owns the folder may have had another file labelled, which is then known. */
+async function relabelled(
+  relabel: (path: string) => Promise<void>,
+  file: FileHandle,
+  folder: Folder,
+  temporary: string,
+  path: string,
+  files: Files,
+): Promise<void> {
+  const place = join(folder.path, temporary);
+  await verifyPlace(file, place, path, files);
+  await relabel(place);
+  await verifyPlace(file, place, path, files);
 }
 
 /** What was asked of a folder once is good for as long as it is held. */

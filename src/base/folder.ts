@@ -76,7 +76,8 @@ export async function makeFolders(path: string, access: Ownership, files: FileCa
 
 /**
  * {@link makeFolder} in a folder that is held. It has its mode from the start, as far as the umask lets it (main.ts sets
- * that): a process that is killed here must not leave a folder behind that services cannot enter, for ever.
+ * that): a process that is killed here must not leave a folder behind that services cannot enter, for ever. In somebody
+ * else's folder that must do: the name may be another folder's by now, and what it is would be changed instead.
  */
 export async function makeFolderIn(
   parent: Folder,
@@ -93,8 +94,11 @@ export async function makeFolderIn(
   }
   try {
     await using folder = await openFolderIn(parent, name, files);
-    await files.chmod(folder.handle, mode);
-    await giveAway(folder.handle, uid, gid, files);
+    const { uid: holder } = await files.stat(parent.handle);
+    if (holder === 0n || Number(holder) === process.geteuid?.()) {
+      await files.chmod(folder.handle, mode);
+      await giveAway(folder.handle, uid, gid, files);
+    }
     await folder.sync();
     await parent.sync();
     return true;

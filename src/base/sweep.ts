@@ -1,20 +1,27 @@
-import { join } from "node:path";
 import { type Files, isTemporary, nodeFiles } from "./atomic-file.ts";
 import { isMissing } from "./file-error.ts";
+import { type Folder, openFolder, openFolderIn } from "./folder.ts";
 
 /**
  * Removes the temporary files that a killed process left in a state folder and the folders below it. Only where nobody
  * else writes there at that time: at start, with the lock held. What cannot be removed stays for the next start.
  */
-export async function sweepTemporaries(folder: string, files: Files = nodeFiles): Promise<void> {
-  const names = await files.readdir(folder).catch((error: unknown) => {
-    if (isMissing(error)) return [];
-    throw error;
-  });
-  for (const name of names) {
-    const path = join(folder, name);
-    const stat = await files.lstat(path).catch(() => undefined);
-    if (stat?.isDirectory()) await sweepTemporaries(path, files);
-    else if (isTemporary(name)) await files.unlink(path).catch(() => {});
+export async function sweepTemporaries(path: string, files: Files = nodeFiles): Promise<void> {
+  try {
+    await using folder = await openFolder(path, files);
+    await sweepIn(folder, files);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+}
+
+/** By descriptors: a folder that somebody swaps for a link meanwhile does not lead out of the one that is swept. */
+async function sweepIn(folder: Folder, files: Files): Promise<void> {
+  for (const name of await files.readdir(folder.at("."))) {
+    const stat = await files.lstat(folder.at(name)).catch(() => undefined);
+    if (stat?.isDirectory()) {
+      await using inner = await openFolderIn(folder, name, files);
+      await sweepIn(inner, files);
+    } else if (isTemporary(name)) await files.unlink(folder.at(name)).catch(() => {});
   }
 }

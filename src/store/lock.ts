@@ -1,13 +1,18 @@
+import { constants as fs } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
+import { rethrow } from "../base/file-error.ts";
 import { makeFolders } from "../base/folder.ts";
 import { loadLibc } from "../base/libc.ts";
 import { type Milliseconds, pause, systemClock } from "../base/time.ts";
 
 /** From <sys/file.h>: for one alone, and without waiting. */
 const LOCK_EX_NB = 2 | 4;
+
+/** Never through a link, and of no other file: its number is written into it. */
+const LOCK_FILE = fs.O_RDWR | fs.O_APPEND | fs.O_CREAT | fs.O_NOFOLLOW | fs.O_NONBLOCK;
 
 /** How soon a lock that is waited for is tried again. */
 const RETRY: Milliseconds = 100;
@@ -18,8 +23,11 @@ const RETRY: Milliseconds = 100;
  */
 export async function lock(path: string, patience: Milliseconds = 0): Promise<AsyncDisposable> {
   await makeFolders(dirname(path), { mode: 0o700 });
-  const file = await open(path, "a+", 0o600);
+  const file = await open(path, LOCK_FILE, 0o600).catch(rethrow("lock", path));
   try {
+    const { nlink } = await file.stat();
+    if (nlink !== 1)
+      throw new AgentError("STATE_UNUSABLE", `Cannot lock "${path}": it has ${nlink} names (hard links)`);
     const libc = await loadLibc();
     const end = systemClock.monotonic() + patience;
     while (libc.flock(file.fd, LOCK_EX_NB) !== 0) {

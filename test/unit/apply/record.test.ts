@@ -13,6 +13,7 @@ const deployed = (...paths: readonly string[]): ApplyRecord => ({
   accepted: {},
   paths: [...paths],
   files: {},
+  staging: [],
   services: {},
   owesAfter: false,
   failing: false,
