@@ -1,5 +1,6 @@
 import * as z from "zod";
-import type { CanonicalName } from "../base/canonical-name.ts";
+import { type CanonicalName, canonicalName } from "../base/canonical-name.ts";
+import type { System } from "../core/ports.ts";
 import { type Facts, readFacts } from "../spec/facts.ts";
 import { readState, writeState } from "../store/state-file.ts";
 
@@ -24,4 +25,19 @@ export async function steadyFacts(
   const isKnown = isSame && before.fqdn === fqdn;
   if (!readOnly && !isKnown) await writeState(path, { schema: 1, hostname, fqdn }).catch(() => undefined);
   return facts;
+}
+
+/**
+ * The resolver of a process that is confined itself, and then without a network: what it does not know from files and
+ * local sockets, a program outside is asked for. Where commands are children, that one would know no more.
+ */
+export function askOutsideToo({ run, ask }: Pick<System, "run" | "ask">): CanonicalName {
+  return async (host, timeout) => {
+    const name = await canonicalName(host, timeout);
+    if (name !== undefined || run === ask) return name;
+    return await run(["hostname", "-f"], { timeout, isData: true }).then(
+      ({ exitCode, output }) => (exitCode === 0 ? output.trim() : undefined),
+      () => undefined,
+    );
+  };
 }

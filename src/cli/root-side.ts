@@ -9,7 +9,7 @@ import type { Reading } from "../spec/folder.ts";
 import type { Layout } from "../store/layout.ts";
 import { lock } from "../store/lock.ts";
 import { newIssuer, openSpecs } from "./both-sides.ts";
-import { steadyFacts } from "./host-facts.ts";
+import { askOutsideToo, steadyFacts } from "./host-facts.ts";
 import type { OpenedApplier } from "./mode.ts";
 import type { Places, Surroundings } from "./surroundings.ts";
 
@@ -33,7 +33,9 @@ export async function openRootSide(
   const { clock, run, log } = surroundings;
   // Services go through it, to what the links of `layout: link` lead to.
   if (!readOnly) await makeFolders(places.state, { mode: 0o755 });
-  const facts = await steadyFacts(join(layout.apply.folder, "host-facts.json"), { readOnly });
+  const system = (await openSystem?.()) ?? { clock, run, ask: run, connect };
+  const ask = askOutsideToo(system);
+  const facts = await steadyFacts(join(layout.apply.folder, "host-facts.json"), { readOnly, ask });
   const folder = await openSpecs(places, surroundings, { lastGoodFolder: layout.apply.specs, facts, readOnly });
   let reading: Reading | undefined;
   const issuerOf = (name: string) => {
@@ -43,7 +45,7 @@ export async function openRootSide(
   };
   const options: ApplierOptions = {
     layout,
-    system: (await openSystem?.()) ?? { clock, run, ask: run, connect },
+    system,
     log,
     readOnly,
     specs: async (owners) => {

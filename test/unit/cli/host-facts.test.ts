@@ -2,7 +2,7 @@ import { access, mkdtempDisposable } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { steadyFacts } from "../../../src/cli/host-facts.ts";
+import { askOutsideToo, steadyFacts } from "../../../src/cli/host-facts.ts";
 
 const [short = ""] = hostname().toLowerCase().split(".", 1);
 const answers = (name: string | undefined) => () => Promise.resolve(name);
@@ -36,4 +36,18 @@ test("nothing is written where only a look is taken", async () => {
   await steadyFacts(path, { readOnly: true, ask: answers(`${short}.internal`) });
 
   await expect(access(path)).rejects.toThrow("ENOENT");
+});
+
+const ended = (output: string, exitCode = 0) => ({ exitCode, signal: null, timedOut: false, output });
+const child = () => Promise.reject(new Error("asked"));
+
+test.each([
+  ["what a program outside says", () => Promise.resolve(ended("vm1.internal\n")), "vm1.internal"],
+  ["nothing where that fails", () => Promise.resolve(ended("hostname: Name or service not known\n", 1)), undefined],
+  ["nothing where that cannot be started", () => Promise.reject(new Error("no unit")), undefined],
+  ["nothing more where a program is a child", child, undefined],
+])("a process without a network knows %s", async (_title, run, name) => {
+  const ask = askOutsideToo({ run, ask: child });
+
+  expect(await ask("no-such-host.invalid", 1000)).toBe(name);
 });
