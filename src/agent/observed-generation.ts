@@ -25,6 +25,8 @@ export interface GenerationCache {
   newest(): Promise<ObservedGeneration | null>;
   /** Null where it is not there or cannot be read. */
   read(number: number): Promise<ObservedGeneration | null>;
+  /** Takes one that was staged just now, which need not be read again. */
+  keep(generation: Generation): void;
 }
 
 export function generationCache(generations: Generations): GenerationCache {
@@ -49,5 +51,6 @@ export function generationCache(generations: Generations): GenerationCache {
       return null;
     },
     read: async (number) => ((await generations.list()).includes(number) ? load(number) : null),
+    keep: (generation) => void known.set(generation.number, observedGeneration(generation)),
   };
 }

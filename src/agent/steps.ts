@@ -49,6 +49,7 @@ export async function renewOrMint(
       },
       signal,
     );
+    memory.cache.keep(generation);
     logIssued(log, name, generation, because);
     // It waits for nothing any more: said before the issuer is told how many do.
     memory.newest = observedGeneration(generation);

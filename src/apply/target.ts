@@ -8,7 +8,7 @@ import { differenceOfAccess, type Found, find, MISSING } from "./found.ts";
 import type { Host } from "./host.ts";
 import { digestOf } from "./intent.ts";
 import type { ApplyRecord } from "./record.ts";
-import { reach } from "./trusted-folder.ts";
+import { type Reached, reach } from "./trusted-folder.ts";
 
 /** One output with what it should hold and what stands at its path. */
 export interface Target extends Change {
@@ -41,10 +41,16 @@ export async function targetsOf(
 ): Promise<readonly Target[]> {
   const links = linksOf(host, desired);
   const targets: Target[] = [];
+  await using stack = new AsyncDisposableStack();
+  const ways = new Map<string, Reached>(); // most sets stand in one folder, and the way there has many steps
   for (const output of keysFirst(desired.outputs)) {
     const access = await host.accessOf(output);
     const link = links.get(output.path) ?? null;
-    const before = await lookAt(host, output, access, record, link);
+    const place = dirname(output.path);
+    const key = `${access.uid} ${place}`;
+    const reached = ways.get(key) ?? stack.use(await reach(place, access.uid, host.files));
+    ways.set(key, reached);
+    const before = await lookIn(host, reached, output, access, record, link);
     const bytes = output.format.render(generation);
     targets.push({ output, path: output.path, bytes, access, owner: access.uid, before, link });
   }
@@ -63,6 +69,18 @@ export async function lookAt(
   link: string | null,
 ): Promise<Found> {
   await using reached = await reach(dirname(output.path), access.uid, host.files);
+  return await lookIn(host, reached, output, access, record, link);
+}
+
+/** {@link lookAt} in the output's folder. */
+async function lookIn(
+  host: Host,
+  reached: Reached,
+  output: Output,
+  access: ExactAccess,
+  record: ApplyRecord,
+  link: string | null,
+): Promise<Found> {
   if (reached.missing !== null) return MISSING;
   const found = await find(host, reached.folder, basename(output.path), access, link);
   const isStrange = found.kind === "file" && found.link === null && record.files[output.path] === undefined;

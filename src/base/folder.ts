@@ -114,6 +114,7 @@ export async function giveAway(
   gid: number | undefined,
   files: FileCalls,
 ): Promise<void> {
+  if (uid === undefined && gid === undefined) return;
   const { uid: owner, gid: group } = await files.stat(file);
   const [newOwner, newGroup] = [uid ?? Number(owner), gid ?? Number(group)];
   if (newOwner !== Number(owner) || newGroup !== Number(group)) await files.chown(file, newOwner, newGroup);
