@@ -3,6 +3,7 @@ import { existsSync, lstatSync, readFileSync, readlinkSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { AnchorsOf } from "../../../src/apply/accept.ts";
 import { createApplier, type RecoveringApplier } from "../../../src/apply/applier.ts";
 import type { Files } from "../../../src/base/atomic-file.ts";
 import type { Connect } from "../../../src/base/connect.ts";
@@ -32,6 +33,8 @@ export interface TestHost extends AsyncDisposable {
   readonly log: string[];
   /** The spec in force; tests change it by assigning. */
   desired: Desired;
+  /** What the configuration pins; tests change it by assigning. */
+  anchors: AnchorsOf;
   open(files?: Files, system?: { clock?: Clock; onRun?: () => void }): Promise<RecoveringApplier>;
   /** Issues and stages the next generation. */
   issue(options?: { key?: PrivateKey; via?: string; notAfter?: number }): Promise<Generation>;
@@ -70,13 +73,14 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
     pki,
     log,
     desired: desiredIn(tls, change),
+    anchors: async () => pki.roots,
     open: async (files, { clock = systemClock, onRun } = {}) =>
       await createApplier({
         layout,
         system: { clock, run: counted(onRun), ask: counted(onRun), connect: nobodyListens },
         log: logInto(log),
         specs: async () => new Map([[NAME, host.desired]]),
-        anchors: async () => pki.roots,
+        anchors: async (desired, candidates) => await host.anchors(desired, candidates),
         removeUsed: async () => {},
         files,
       }),
