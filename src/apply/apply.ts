@@ -69,7 +69,8 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
 async function newestGeneration({ generations, desired }: Applying): Promise<Generation> {
   const number = await generations.newest();
   if (number !== undefined) return await generations.read(number);
-  throw new AgentError("DEPLOY_FAILED", `Cannot apply "${desired.name}": no certificate was issued for it yet`);
+  const none = new AgentError("DEPLOY_FAILED", `Cannot apply "${desired.name}": no certificate was issued for it yet`);
+  throw (await generations.fault()) ?? none;
 }
 
 /** Once all services have taken the files, nothing is left to go back to; and a change of files is told of once. */

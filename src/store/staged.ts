@@ -15,6 +15,8 @@ import type { Layout } from "./layout.ts";
 export interface StagedGenerations {
   /** The newest number that can be read; undefined where there is none. Throws `STATE_UNUSABLE` for a folder that cannot. */
   newest(): Promise<number | undefined>;
+  /** Why there is none although there are files: the fault of the newest; undefined where there are none. */
+  fault(): Promise<unknown>;
   /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE`. */
   read(number: number): Promise<Generation>;
 }
@@ -40,18 +42,30 @@ export function openStaged({ agent }: Pick<Layout, "agent">, name: string): Stag
     return parseGeneration(bytes, file, number);
   };
 
+  const newestFirst = async (folder: ForeignFolder | undefined): Promise<readonly number[]> => {
+    const names = (await folder?.names(MOST_FILES)) ?? [];
+    return names.flatMap((file) => numberOf(file) ?? []).toSorted((a, b) => b - a);
+  };
+
   /** What could be read once is newest until a newer one comes. */
   let sound: number | undefined;
   return {
     newest: async () => {
       await using folder = await open();
-      const names = (await folder?.names(MOST_FILES)) ?? [];
-      const numbers = names.flatMap((file) => numberOf(file) ?? []).toSorted((a, b) => b - a);
-      for (const number of numbers.slice(0, MOST_DAMAGED)) {
+      for (const number of (await newestFirst(folder)).slice(0, MOST_DAMAGED)) {
         const isSound = number === sound || (await readFrom(folder, number).then(Boolean, () => false));
         if (isSound) return (sound = number);
       }
       return undefined;
+    },
+    fault: async () => {
+      await using folder = await open();
+      const [number] = await newestFirst(folder);
+      if (number === undefined) return undefined;
+      return await readFrom(folder, number).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
     },
     read: async (number) => {
       await using folder = await open();

@@ -1,8 +1,8 @@
 /** An agent that was taken over: what it may put into its folder, as its own user. */
-import { chown, lchown, mkdir, readdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { chmod, chown, lchown, mkdir, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { Generation } from "../../../src/core/ports.ts";
-import { type Layout, layoutOf } from "../../../src/store/layout.ts";
+import type { Layout } from "../../../src/store/layout.ts";
 import { NAME, type TestHost } from "../apply/harness.ts";
 
 /** The agent's user, who is nobody else's. */
@@ -27,6 +27,7 @@ export async function takeOver(host: TestHost): Promise<HostileAgent> {
   const folder = layout.agent.generations(NAME);
   await mkdir(folder, { recursive: true });
   await mkdir(layout.agent.roots, { recursive: true });
+  await chmod(host.folder, 0o755); // as on a real host, where the way there is root's and open
   await chown(layout.agent.folder, AGENT, AGENT);
   for (const name of await readdir(layout.agent.folder, { recursive: true })) {
     await lchown(join(layout.agent.folder, name), AGENT, AGENT);
@@ -55,8 +56,3 @@ export function generationText({ key, chain, roots, ...rest }: Omit<Generation, 
   const pem = (certificates: Generation["roots"]): string => certificates.map((each) => each.pem).join("");
   return `${JSON.stringify({ schema: 1, ...rest, key: key.toPem(), chain: pem(chain), roots: pem(roots) })}\n`;
 }
-
-/** The folder whose layout a test's state has. */
-export const stateOf = ({ layout }: TestHost): string => dirname(layout.agent.folder);
-
-export { layoutOf };

@@ -6,7 +6,7 @@ import type { Certificate } from "../../../src/x509/certificate.ts";
 import { generateKey, type PrivateKey, parseKey } from "../../../src/x509/key.ts";
 import { makePki, type Pki } from "../../servers/pki.ts";
 import { makeHost, NAME, never, output, pairAt, shellService, type TestHost, text } from "../apply/harness.ts";
-import { type Forged, generationText, type HostileAgent, takeOver } from "./hostile-agent.ts";
+import { type Forged, generationText, takeOver } from "./hostile-agent.ts";
 
 let evil: Pki;
 beforeAll(async () => {
@@ -278,5 +278,3 @@ async function withForeignHalf(key: PrivateKey): Promise<PrivateKey> {
     `-----BEGIN PRIVATE KEY-----\n${der.toString("base64").replace(/.{64}/g, "$&\n")}\n-----END PRIVATE KEY-----\n`,
   );
 }
-
-export type { HostileAgent };
