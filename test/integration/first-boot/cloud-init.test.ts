@@ -1,36 +1,11 @@
 /** `config/cloud-init.yaml` as it stands, done to a host as cloud-init does it, with a real step-ca and a real nginx. */
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
-import { parse } from "yaml";
+import { cloudInit } from "../../servers/cloud-init.ts";
 import { freePort } from "../../servers/daemon.ts";
+import { blocksOf } from "../../servers/documents.ts";
 import { type Host, startHost } from "../../servers/host.ts";
 import { type StepCa, startStepCa } from "../../servers/step-ca.ts";
-import { blocksOf } from "./documents.ts";
-
-interface UserData {
-  readonly packages: readonly string[];
-  readonly write_files: readonly {
-    readonly path: string;
-    readonly content: string;
-    readonly permissions?: string;
-    readonly defer?: boolean;
-  }[];
-  readonly runcmd: readonly (string | readonly string[])[];
-}
-
-/** In the order of cloud-init's modules: files, packages, deferred files, and runcmd as one script of the shell. */
-async function boot(host: Host, { write_files, runcmd }: UserData) {
-  const write = async (deferred: boolean): Promise<void> => {
-    const files = write_files.filter(({ defer = false }) => defer === deferred);
-    for (const { path, content, permissions } of files) await host.write(path, content, permissions);
-  };
-  await write(false);
-  await host.install();
-  await write(true);
-  const lines = runcmd.map((line) => (typeof line === "string" ? line : line.map((word) => `'${word}'`).join(" ")));
-  await host.write("/var/lib/cloud/instance/scripts/runcmd", `#!/bin/sh\n${lines.join("\n")}\n`);
-  return await host.run("sh /var/lib/cloud/instance/scripts/runcmd");
-}
 
 /** A token as the sample's first lines have it made, where the provisioner's password is. */
 async function tokenFrom(host: Host, ca: StepCa, sample: string): Promise<string> {
@@ -63,7 +38,7 @@ test("a bare VM comes to a proven certificate by a token, and then nothing on it
   await using host = await startHost();
   const { token, text } = await userDataFor(host, ca);
 
-  const { code, stdout, stderr } = await boot(host, parse(text) as UserData);
+  const { code, stdout, stderr } = await cloudInit(text, host);
 
   expect(code, stdout + stderr).toBe(0);
   expect(stderr).toContain("issued certificate=web ");
@@ -88,7 +63,7 @@ test("what was sealed as an image holds no key, and a host of it comes to one of
   await using ca = await startStepCa();
   await using host = await startHost();
   const { text } = await userDataFor(host, ca);
-  await boot(host, parse(text) as UserData);
+  await cloudInit(text, host);
   const key = await host.done(keyId);
   const [seal = "", look = ""] = blocksOf("sh", await readFile("config/image.md", "utf8"));
 

@@ -4,9 +4,9 @@ import { expect, test } from "vitest";
 import { pause } from "../../../src/base/time.ts";
 import type { StatusDocument } from "../../../src/core/status.ts";
 import { freePort } from "../../servers/daemon.ts";
+import { blocksOf } from "../../servers/documents.ts";
 import { type Host, startHost } from "../../servers/host.ts";
 import { type StepCa, startStepCa } from "../../servers/step-ca.ts";
-import { blocksOf } from "./documents.ts";
 
 const PAIR = "/etc/step/certs/nginx.crt /etc/step/certs/nginx.key";
 const SERIAL = "openssl x509 -in /etc/step/certs/nginx.crt -noout -serial";
