@@ -8,12 +8,16 @@ import { asRoot, SetupError, tell } from "./pinned-node.mjs";
 const TEST_PACKAGES = {
   acl: "/usr/bin/setfacl",
   "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
+  "groff-base": "/usr/bin/groff",
   libatomic1: "/usr/lib/*/libatomic.so.1",
+  lintian: "/usr/bin/lintian",
   nginx: "/usr/sbin/nginx",
   openssl: "/usr/bin/openssl",
   postgresql: "/usr/lib/postgresql/*/bin/postgres",
   "redis-server": "/usr/bin/redis-server",
+  rpm: "/usr/bin/rpm",
   strace: "/usr/bin/strace",
+  systemd: "/usr/bin/systemd-analyze",
   "util-linux": "/usr/bin/flock",
 };
 

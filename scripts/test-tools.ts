@@ -1,9 +1,10 @@
-/** Builds the Go programs that the tests run against (`test/tools/go.mod`), and the one that makes packages. */
+/** Builds the Go programs that the tests run against (`test/tools/go.mod`), and gets ready what packages are made with. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { TOOLS, toolsFolder } from "../test/servers/tools.ts";
 import { buildGoTools } from "./go-tools.ts";
 import { nfpm } from "./nfpm.ts";
+import { nodeRuntime } from "./node-runtime.ts";
 import { orExplain, SetupError } from "./pinned-node.mjs";
 
 await orExplain(async () => {
@@ -14,4 +15,5 @@ await orExplain(async () => {
   }
   await buildGoTools({ module: join(import.meta.dirname, "..", "test", "tools"), programs: TOOLS }, folder);
   await nfpm();
+  await nodeRuntime(process.arch === "arm64" ? "arm64" : "amd64");
 });

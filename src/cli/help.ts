@@ -3,19 +3,23 @@ import { COMMON_OPTIONS, type Command, type Option } from "./command.ts";
 import type { Print } from "./print.ts";
 import { VERSION } from "./version.ts";
 
-const EXIT_CODES: readonly (readonly [string, string])[] = [
+export const EXIT_CODES: readonly (readonly [string, string])[] = [
   ["0", "done"],
   ["1", "failed"],
   ["2", "used wrongly"],
   ["3", "something needs attention (status)"],
 ];
 
-const FILES: readonly (readonly [string, string])[] = [
+export const FILES: readonly (readonly [string, string])[] = [
   ["/etc/certagent/certagent.yaml", "host configuration: issuers, defaults (--config)"],
   ["/etc/certagent.d/*.yaml", "specs: what is wanted, one certificate each (--specs)"],
   ["/var/lib/certagent/", "keys, generations and facts (--state)"],
   ["/run/certagent/control/agent.sock", "where the running agent is asked (--runtime)"],
 ];
+
+/** How the provisioner's secret comes to certagent.service, which finds it by its name. */
+export const SECRET_LINE =
+  "systemd-creds encrypt --name=provisioner-password - /etc/credstore.encrypted/provisioner-password";
 
 export const help: Command = {
   name: "help",
@@ -55,6 +59,8 @@ function printHelp(print: Print, commands: readonly Command[]): void {
     ["  certagent status", "is every certificate in place and served?"],
     ["  certagent status --help", "all about one command"],
   ]);
+  heading(print, "The provisioner's password, for certagent.service (then: systemctl restart certagent)");
+  print.line(`  ${SECRET_LINE}`);
   heading(print, "Exit codes");
   print.table(EXIT_CODES.map(([code, meaning]) => [`  ${code}`, meaning]));
   heading(print, "Files");

@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { pageFile, referencePage } from "../../../scripts/docs.ts";
 import { parseHost } from "../../../src/spec/host.ts";
 import { type ParseResult, parseYaml } from "../../../src/spec/parse.ts";
 import { jsonSchema } from "../../../src/spec/schema.ts";
@@ -74,8 +73,4 @@ test("the JSON Schemas are of draft 2020-12, with a title and a description of e
       expect([key, (value as { description?: string }).description]).toEqual([key, expect.stringMatching(/\.$/)]);
     }
   }
-});
-
-test.each(["host", "spec"] as const)("docs/reference/%s.md is what the schema says (node scripts/docs.ts)", (name) => {
-  expect(readFileSync(pageFile(name), "utf8")).toBe(referencePage(name));
 });
