@@ -1,7 +1,7 @@
 import { glob, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type Source, violations } from "./architecture/rules.ts";
+import { conditionsOnMode, type Source, violations } from "./architecture/rules.ts";
 
 const SRC = join(import.meta.dirname, "..", "src");
 
@@ -15,6 +15,14 @@ test("the sources keep the import table and the invariants", async () => {
 
   expect(files.length).toBeGreaterThan(20);
   expect(violations(files)).toEqual([]);
+});
+
+test("no test depends on how outputs are written", async () => {
+  const paths = await Array.fromAsync(glob("**/*.ts", { cwd: import.meta.dirname }));
+  const tests = paths.map(async (path) => ({ path, text: await readFile(join(import.meta.dirname, path), "utf8") }));
+
+  expect(paths.length).toBeGreaterThan(100);
+  expect(conditionsOnMode(await Promise.all(tests))).toEqual([]);
 });
 
 /** What is planted → where, its text, and the line that must be complained of (none: it is allowed there). */
@@ -57,6 +65,15 @@ const PLANTED: readonly [what: string, path: string, text: string, line: number 
   ["child_process in base/run.ts", "base/run.ts", 'import { spawn } from "node:child_process";', undefined],
   ["rename by import", "store/a.ts", 'import { rename } from "node:fs/promises";', 1],
   ["rename by module", "store/a.ts", 'import * as fs from "node:fs";\nfs.renameSync("a", "b");', 2],
+  ["a condition on the mode", "cli/a.ts", 'if (world.mode === "broker") go();', 1],
+  ["the same the other way round", "agent/a.ts", 'const a = "direct" != apply;', 1],
+  ["the same in a template", "agent/a.ts", "const a = apply === `direct`;", 1],
+  ["a case of the mode", "apply/a.ts", 'switch (mode) {\n  case "direct":\n    break;\n}', 2],
+  ["a table of modes that is asked by a word", "cli/a.ts", "const a = modes.broker;", 1],
+  ["a table of modes that is asked by a text", "cli/a.ts", 'const a = modes["direct"];', 1],
+  ["a table of modes that is asked by the option", "cli/a.ts", "const a = modes[option];", undefined],
+  ["the words of the option", "cli/a.ts", 'const choices = ["direct", "broker"];', undefined],
+  ["the mode in main", "main.ts", 'const a = mode === "direct";', undefined],
   ["a log in store", "store/a.ts", 'import type { Log } from "../base/log.ts";', 1],
   ["a log in agent", "agent/a.ts", 'import type { Log } from "../base/log.ts";', undefined],
   ["console", "cli/a.ts", 'console.log("x");', 1],
@@ -85,4 +102,14 @@ describe("the checker", () => {
   test("refuses to judge a file that it cannot read", () => {
     expect(() => violations([{ path: "core/a.ts", text: "const = ;" }])).toThrow("core/a.ts");
   });
+});
+
+test.each([
+  ["a condition", 'test.skipIf(way.name === "broker")("x", () => {});', 1],
+  ["a way that is picked by its word", "const way = WAYS.direct;", 1],
+  ["what status says", 'expect(status).toMatchObject({ apply: "direct" });', undefined],
+])("%s in a test is judged as a dependence on the mode", (_, text, line) => {
+  const found = conditionsOnMode([{ path: "integration/a.test.ts", text }]);
+
+  expect(found.map((one) => /:(\d+): /.exec(one)?.[1])).toEqual(line === undefined ? [] : [String(line)]);
 });

@@ -127,14 +127,31 @@ function eachLine(stream: Readable | null, onLine: (line: string) => void): void
   if (stream !== null) createInterface({ input: stream }).on("line", onLine);
 }
 
+/** A user to be, with no group but this one. */
+export interface User {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Starts a program as another user, on the standard streams of this process, and does not wait for it. */
+export async function startAs(
+  user: User,
+  argv: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<Pick<Program, "ended" | "signal">> {
+  const { child, ended } = await start(argv, env, "inherit", user);
+  return { ended, signal: (name) => void child.kill(name) };
+}
+
 /** Starts a program as the leader of a new process group, with nothing of ours but what it is given. */
 async function start(
   argv: readonly string[],
   env: Readonly<Record<string, string>> | undefined,
   stdio: StdioOptions,
+  user?: User,
 ): Promise<{ child: ChildProcess; ended: Promise<Ending> }> {
   const [program = "", ...rest] = argv;
-  const child = spawn(program, rest, { cwd: "/", env: { ...ENVIRONMENT, ...env }, detached: true, stdio });
+  const child = spawn(program, rest, { cwd: "/", env: { ...ENVIRONMENT, ...env }, detached: true, stdio, ...user });
   const started = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<Ending>();
   child.once("spawn", started.resolve);

@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import { checkNames } from "../agent/controlled.ts";
 import type { Log } from "../base/log.ts";
 import type { CertificateStatus } from "../core/status.ts";
@@ -15,7 +16,8 @@ export const once: Command = {
   options: [APPLY_OPTION, LOG_OPTION],
   description: `Does for the named specs, or for all, what the daemon would do now: issues what is due, writes files, reloads
 services and looks at what they serve. A try is made whatever failed before. Then the status is printed.
-Not beside a running agent: that one does the same by itself.`,
+Not beside a running agent: that one does the same by itself. Where the state folder belongs to another user, root
+does the agent's half as that user.`,
   examples: [
     ["certagent once", "in cloud-init, or from cron on a host without a daemon"],
     ["certagent once host", "one certificate, at first boot"],
@@ -30,12 +32,17 @@ Not beside a running agent: that one does the same by itself.`,
 
 async function bringUpToDate(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
   checkStart(world);
-  const signal = stopSignal(world.signals);
   const places = placesOf(invocation);
   const [{ assemble }, { requirePlaces }] = await Promise.all([import("./assemble.ts"), import("./offline.ts")]);
   await requirePlaces(places);
   const surroundings = surroundingsOf(world, log);
   const layout = await layoutIn(places);
+  const owner = await stat(layout.agent.folder).catch(() => undefined);
+  if (world.uid === 0 && owner !== undefined && owner.uid !== 0) {
+    const { onceApart } = await import("./once-apart.ts");
+    return await onceApart({ uid: owner.uid, gid: owner.gid }, invocation, world, layout, log);
+  }
+  const signal = stopSignal(world.signals);
   await using _lock = await lockState(places, layout);
   await using opened = await modeOf(invocation, world).open(places, surroundings, layout);
   const agent = await assemble(places, surroundings, layout, opened.applier);

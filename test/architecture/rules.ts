@@ -81,8 +81,24 @@ const RULES: readonly Rule[] = [
   { what: /^import of a computed name$/, only: [], because: "the bundle must know what it holds" },
 ];
 
+/** Holds for tests too: what runs in both modes is one and the same. */
+const ON_THE_MODE: Rule = {
+  what: /^(=== "(direct|broker)"|\S+\.(direct|broker))$/,
+  only: ["main.ts"],
+  because: "how outputs are written is known to main.ts alone: nothing else depends on it",
+};
+
 const LONGEST_FILE = 400;
 const NAMELESS = /(^|\/)(utils?|types|constants|helpers|common|misc)\.ts$/;
+
+/** What depends on the mode in tests, or anywhere else: a line each, as {@link violations} has them. */
+export function conditionsOnMode(sources: readonly Source[]): readonly string[] {
+  return sources.flatMap(({ path, text }) =>
+    usesOf(path, text)
+      .filter(({ name }) => ON_THE_MODE.what.test(name) && !allows(ON_THE_MODE, path))
+      .map(({ name, line }) => `${path}:${line}: ${name}: ${ON_THE_MODE.because}`),
+  );
+}
 
 /** Every breach of the architecture, one line each: `src/core/plan.ts:12: Date.now: clocks and timers …`. */
 export function violations(sources: readonly Source[]): readonly string[] {
@@ -106,7 +122,9 @@ function useViolations(path: string, { name, line }: Use): readonly string[] {
   const imported = name.startsWith("import ") ? name.slice("import ".length) : undefined;
   const target = imported?.startsWith(".") ? join(dirname(path), imported) : undefined;
   const known = target === undefined ? name : `import ${target}`;
-  const complaints = RULES.filter((rule) => rule.what.test(known) && !allows(rule, path)).map(({ because }) => because);
+  const complaints = [...RULES, ON_THE_MODE]
+    .filter((rule) => rule.what.test(known) && !allows(rule, path))
+    .map(({ because }) => because);
   if (imported !== undefined) complaints.push(...importComplaints(path, imported, target));
   return complaints.map((complaint) => `src/${path}:${line}: ${known}: ${complaint}`);
 }

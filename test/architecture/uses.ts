@@ -13,6 +13,7 @@ export interface Use {
  * - `Date.now`, `fs.rename` – a member of something that has a name (`globalThis.` is left out)
  * - `setTimeout` – a name by itself
  * - `new Date()` – a constructor without arguments
+ * - `=== "text"` – what is compared with a text, by an operator, a case or as a key
  * - `extends Error`, `export default`, `re-export`, `enum`
  *
  * Words in comments, strings and property names are none of these. Throws where the file does not parse.
@@ -24,6 +25,10 @@ export function usesOf(file: string, text: string): readonly Use[] {
   const properties = new Set<object>();
   const add = (node: { readonly start: number }, name: string): void => {
     uses.push({ name, line: text.slice(0, node.start).split("\n").length });
+  };
+  const compares = (node: { readonly start: number }, other: { readonly type: string }): void => {
+    const text = textOf(other);
+    if (text !== undefined) add(node, `=== ${JSON.stringify(text)}`);
   };
   new Visitor({
     ImportDeclaration: (node) => {
@@ -50,7 +55,15 @@ export function usesOf(file: string, text: string): readonly Use[] {
     ClassDeclaration: (node) => {
       if (node.superClass !== null) add(node, `extends ${nameOf(node.superClass)}`);
     },
+    BinaryExpression: (node) => {
+      if (!/^[!=]==?$/.test(node.operator)) return;
+      for (const side of [node.left, node.right]) compares(node, side);
+    },
+    SwitchCase: (node) => {
+      if (node.test !== null) compares(node, node.test);
+    },
     MemberExpression: (node) => {
+      if (node.computed) compares(node, node.property);
       if (node.computed) return;
       properties.add(node.property);
       add(node, `${nameOf(node.object)}.${nameOf(node.property)}`);
@@ -73,6 +86,14 @@ export function usesOf(file: string, text: string): readonly Use[] {
     },
   }).visit(program);
   return uses;
+}
+
+/** The text that stands there; undefined for anything else. */
+function textOf(node: { readonly type: string }): string | undefined {
+  if (node.type === "Literal" && "value" in node && typeof node.value === "string") return node.value;
+  if (node.type !== "TemplateLiteral" || !("quasis" in node)) return undefined;
+  const [only, ...others] = node.quasis as readonly { readonly value: { readonly cooked: string | null } }[];
+  return others.length === 0 ? (only?.value.cooked ?? undefined) : undefined;
 }
 
 /** `Date` for a name, `now` for the last part of `globalThis.Date.now`, "…" for what has no name. */

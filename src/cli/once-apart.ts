@@ -1,0 +1,54 @@
+/** `once` by root on a state folder of another user: the agent's half is done as that user, root's half by root. */
+import { dirname } from "node:path";
+import { serve } from "../apply/serve.ts";
+import { makeFolder, makeFolders } from "../base/folder.ts";
+import type { Log } from "../base/log.ts";
+import { startAs, type User } from "../base/run.ts";
+import type { Layout } from "../store/layout.ts";
+import { COMMON_OPTIONS, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
+import { APPLY_OPTION, modeOf } from "./guard.ts";
+import { LOG_OPTION } from "./logging.ts";
+import { holdRootSide } from "./root-side.ts";
+import { stopSignal } from "./signals.ts";
+import { surroundingsOf } from "./surroundings.ts";
+
+/** What of the environment means something to the agent's half. */
+const KNOWN_VARIABLES = ["CREDENTIALS_DIRECTORY", "NO_COLOR", "TERM"];
+
+/** Starts this program once more as the owner of the state folder, and serves what that one asks until it ends. */
+export async function onceApart(
+  owner: User,
+  invocation: Invocation,
+  world: World,
+  layout: Layout,
+  log: Log,
+): Promise<ExitCode> {
+  await using opened = await holdRootSide(placesOf(invocation), surroundingsOf(world, log), layout);
+  await opened.recover();
+  await makeFolders(dirname(layout.requests), { mode: 0o755 });
+  await makeFolder(layout.requests, { mode: 0o700, ...owner });
+  const { applier } = opened;
+  const over = new AbortController();
+  const serving = serve({ applier, layout, clock: world.clock, log, linger: Number.POSITIVE_INFINITY }, over.signal);
+  try {
+    const half = await startAs(owner, sameCall(invocation, world), environmentOf(world));
+    stopSignal(world.signals).addEventListener("abort", () => half.signal("SIGTERM"));
+    const { exitCode } = await Promise.race([half.ended, serving.then(() => half.ended)]);
+    return (exitCode ?? 1) as ExitCode;
+  } finally {
+    over.abort();
+    await serving;
+  }
+}
+
+/** What this process was called with, but for who writes outputs. */
+function sameCall(invocation: Invocation, world: World): readonly string[] {
+  const valued = [...COMMON_OPTIONS, LOG_OPTION].filter(({ value }) => value !== undefined);
+  const options = valued.map(({ name }) => `--${name}=${invocation.value(name)}`);
+  const apart = `--${APPLY_OPTION.name}=${modeOf(invocation, world).apart}`;
+  return [...world.program, "once", apart, ...options, "--", ...invocation.operands];
+}
+
+function environmentOf({ env }: World): Readonly<Record<string, string>> {
+  return Object.fromEntries(KNOWN_VARIABLES.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
+}

@@ -1,0 +1,78 @@
+import { mkdtempDisposable, readdir, readFile, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import {
+  LARGEST_REQUEST,
+  requestName,
+  requestNamed,
+  TOKEN,
+  withdrawRequest,
+  writeRequest,
+} from "../../../src/store/requests.ts";
+
+test.each([
+  [{ kind: "observe" }, "observe"],
+  [{ kind: "adopt", spec: "web" }, "adopt@web"],
+  [{ kind: "apply", spec: "a.b_c-1" }, "apply@a.b_c-1"],
+  [{ kind: "failed", spec: "web" }, "failed@web"],
+  [{ kind: "forget", issuer: "internal" }, "forget@internal"],
+] as const)("%o is asked for by a name that means it", (request, name) => {
+  expect(requestName(request)).toBe(name);
+  expect(requestNamed(name)).toEqual(request);
+});
+
+test.each([
+  "",
+  "Observe",
+  "observe@web",
+  "observe ",
+  "apply",
+  "apply@",
+  "apply@.",
+  "apply@..",
+  "apply@.hidden",
+  "apply@a/b",
+  "apply@a b",
+  "apply@a\n",
+  "apply@a@b",
+  "apply@\u00e4",
+  "\napply@web",
+  "revoke@web",
+  "toString",
+  `apply@${"a".repeat(241)}`,
+])("%j is no request", (name) => {
+  expect(requestNamed(name)).toBeUndefined();
+});
+
+test("the longest name that can be asked for fits with its report into the name of a file", () => {
+  const name = requestName({ kind: "failed", spec: "a".repeat(240) });
+
+  expect(`${name}.json`.length).toBeLessThanOrEqual(255);
+  expect(() => requestName({ kind: "apply", spec: "a".repeat(241) })).toThrow("too long");
+});
+
+test("each asking has a token of its own, and leaves one file that others cannot read", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-requests-"));
+
+  const first = await writeRequest(folder.path, "apply@web");
+  const second = await writeRequest(folder.path, "apply@web");
+
+  expect(first).not.toBe(second);
+  expect(second).toMatch(TOKEN);
+  expect(await readdir(folder.path)).toEqual(["apply@web"]);
+  const path = join(folder.path, "apply@web");
+  expect(await readFile(path, "utf8")).toBe(second);
+  expect((await stat(path)).mode & 0o777).toBe(0o600);
+  expect((await stat(path)).size).toBeLessThanOrEqual(LARGEST_REQUEST);
+});
+
+test("a request is taken back, and one that was taken is no failure", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-requests-"));
+  await writeRequest(folder.path, "observe");
+
+  await withdrawRequest(folder.path, "observe");
+  await withdrawRequest(folder.path, "observe");
+
+  expect(await readdir(folder.path)).toEqual([]);
+});
