@@ -3,14 +3,17 @@ import type { RecoveringApplier } from "../apply/applier.ts";
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { openNotifier } from "../base/notify.ts";
+import type { Run } from "../base/run.ts";
 import { MINUTE, type Milliseconds } from "../base/time.ts";
 import type { ApplyReport } from "../core/ports.ts";
+import { systemdRuns } from "../services/unit.ts";
 import type { Layout } from "../store/layout.ts";
 import { misused } from "./arguments.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
 import { LOG_OPTION, withLog } from "./logging.ts";
 import type { OpenedApplier } from "./mode.ts";
 import type { Print } from "./print.ts";
+import type { RootSide } from "./root-side.ts";
 import { stopSignal } from "./signals.ts";
 import { layoutIn, surroundingsOf } from "./surroundings.ts";
 
@@ -62,12 +65,12 @@ async function doApply(invocation: Invocation, world: World, log: Log): Promise<
   return invocation.isSet("recover") ? 0 : await applyAll(opened.applier, names, world.print, signal);
 }
 
-type Opened = OpenedApplier & { readonly applier: RecoveringApplier };
+type Opened = OpenedApplier & { readonly applier: RootSide };
 
 async function serveRequests(
   open: () => Promise<Opened>,
   layout: Layout,
-  { clock, env }: World,
+  { clock, env, run }: World,
   log: Log,
   signal: AbortSignal,
 ): Promise<ExitCode> {
@@ -81,9 +84,19 @@ async function serveRequests(
   });
   if (opened === undefined) return 0;
   const { applier } = opened;
+  if ((await mayWrite(applier, run, log)) === "start again") return 0;
   const alive = (): void => notifier.extendTimeout(PATIENCE * 2);
   await serve({ applier, layout, clock, log, linger: LINGER, alive }, signal);
   return 0;
+}
+
+/** Where systemd confines this process, it has to be told first what the specs want written. */
+async function mayWrite(applier: RootSide, ask: Run, log: Log): Promise<"ready" | "start again"> {
+  if (!systemdRuns()) return "ready";
+  const { openWritablePaths } = await import("../apply/writable-paths.ts");
+  // What is wrong with the configuration is told to each who asks.
+  const files = await applier.files().catch(() => []);
+  return await openWritablePaths({ files, ask, log });
 }
 
 async function applyAll(

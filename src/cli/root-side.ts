@@ -23,13 +23,18 @@ export interface RootSideOptions {
   readonly openSystem?: () => Promise<System>;
 }
 
+export interface RootSide extends RecoveringApplier {
+  /** Absolute paths of the files that the configuration may have it write or remove. */
+  files(): Promise<readonly string[]>;
+}
+
 /** The root side in this process. It reads configuration and specs by itself. */
 export async function openRootSide(
   places: Places,
   surroundings: Surroundings,
   layout: Layout,
   { readOnly = false, openSystem }: RootSideOptions = {},
-): Promise<RecoveringApplier> {
+): Promise<RootSide> {
   const { clock, run, log } = surroundings;
   // Services go through it, to what the links of `layout: link` lead to.
   if (!readOnly) await makeFolders(places.state, { mode: 0o755 });
@@ -56,7 +61,14 @@ export async function openRootSide(
     anchors: async ({ request }, candidates) => await issuerOf(request.issuer).anchors(candidates),
     removeUsed: async (name, used) => await issuerOf(name).removeUsed(used),
   };
-  return await createApplier(options);
+  const applier = await createApplier(options);
+  const files = async (): Promise<readonly string[]> => {
+    await applier.specs(); // reads them
+    const outputs = [...(reading?.specs.values() ?? [])].flatMap(({ desired }) => desired?.outputs ?? []);
+    const secrets = [...(reading?.host?.issuers.keys() ?? [])].map((name) => issuerOf(name).removable);
+    return [...outputs.map(({ path }) => path), ...secrets.filter((path) => path !== undefined)];
+  };
+  return { ...applier, files };
 }
 
 /** The same for this process alone, until it is disposed of. Throws `LOCKED` where another one goes on working. */
@@ -65,7 +77,7 @@ export async function holdRootSide(
   surroundings: Surroundings,
   layout: Layout,
   options: RootSideOptions & { readonly patience?: Milliseconds } = {},
-): Promise<OpenedApplier & { readonly applier: RecoveringApplier }> {
+): Promise<OpenedApplier & { readonly applier: RootSide }> {
   await makeFolders(places.state, { mode: 0o755 });
   const held = await lock(layout.apply.lock, options.patience ?? PATIENCE);
   try {

@@ -146,6 +146,8 @@ export interface Issuer {
    * `DEPLOY_FAILED`.
    */
   removeUsed(used: Instant): Promise<void>;
+  /** The file that `removeUsed` removes; absent where there is none. */
+  readonly removable?: string | undefined;
 }
 
 // ----------------------------------------------------------------------------------------------------------- formats

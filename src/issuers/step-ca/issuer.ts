@@ -9,7 +9,7 @@ import { createTokenMinter } from "./mint-by-token.ts";
 import { rekeyOverMtls, renewByBearer, renewOverMtls } from "./renew.ts";
 import { anchorsAmong, createRoots } from "./roots.ts";
 import { type Chain, openSession, type Session } from "./session.ts";
-import { removeUsed } from "./vault.ts";
+import { removableFile, removeUsed } from "./vault.ts";
 
 /** An issuer that speaks to one step-ca (0.19 and later). Does no I/O by itself. */
 export function createStepCa(name: string, config: StepCaConfig, context: IssuerContext): Issuer {
@@ -30,6 +30,7 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
       if (count === 0) minter.clear();
     },
     removeUsed: (used) => removeUsed(config.provisioner.secret.source, used),
+    removable: removableFile(config.provisioner.secret.source),
   };
 }
 

@@ -148,11 +148,17 @@ function versionOf(stat: { dev: bigint; ino: bigint; ctimeNs: bigint }): string 
 
 /** Removes what {@link Issuer.removeUsed} removes. */
 export async function removeUsed(source: SecretSource, used: Instant): Promise<void> {
-  if (!("file" in source) || !source.deleteAfterUse) return;
-  const stat = await lstat(source.file).catch((error: unknown) => {
-    if (!isMissing(error)) throw fileError("delete", source.file, error);
+  const file = removableFile(source);
+  if (file === undefined) return;
+  const stat = await lstat(file).catch((error: unknown) => {
+    if (!isMissing(error)) throw fileError("delete", file, error);
   });
-  if (stat !== undefined && stat.ctimeMs < used) await removeDurably(source.file);
+  if (stat !== undefined && stat.ctimeMs < used) await removeDurably(file);
+}
+
+/** The file of a secret that is to be deleted after use. */
+export function removableFile(source: SecretSource): string | undefined {
+  return "file" in source && source.deleteAfterUse ? source.file : undefined;
 }
 
 /** Deletes the file that was read, and not one that was put there since; where it may not, it has it deleted. */
