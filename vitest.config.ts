@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // They have a run of their own: vitest.system.config.ts.
+    exclude: ["test/system/**"],
     // Processes, since tests change umask, signals and the working folder; two, since CI has two cores.
     pool: "forks",
     maxWorkers: 2,

@@ -9,6 +9,7 @@ const TEST_PACKAGES = {
   acl: "/usr/bin/setfacl",
   "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
   "groff-base": "/usr/bin/groff",
+  debootstrap: "/usr/sbin/debootstrap",
   libatomic1: "/usr/lib/*/libatomic.so.1",
   lintian: "/usr/bin/lintian",
   nginx: "/usr/sbin/nginx",
@@ -17,6 +18,7 @@ const TEST_PACKAGES = {
   "redis-server": "/usr/bin/redis-server",
   rpm: "/usr/bin/rpm",
   strace: "/usr/bin/strace",
+  "systemd-container": "/usr/bin/systemd-nspawn",
   systemd: "/usr/bin/systemd-analyze",
   "util-linux": "/usr/bin/flock",
 };

@@ -1,7 +1,7 @@
 /**
- * The gate: types, lint, format, dead code, the bundle, all tests; with `--campaigns` the long runs of
- * `test/campaigns.json` too. Ends with one line `N passed, N failed` over all of them, and fails where anything failed,
- * was skipped, or did not run.
+ * The gate: types, lint, format, dead code, the bundle, all tests; with `--campaigns` those in a booted system and the
+ * long runs of `test/campaigns.json` too. Ends with one line `N passed, N failed` over all of them, and fails where
+ * anything failed, was skipped, or did not run.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -30,8 +30,9 @@ const TALLY_LINE = /^(?:\w+: )?(\d+) passed, (\d+) failed\b/;
 
 const tallies = new Map<string, Tally>();
 for (const [name, argv] of Object.entries(CHECKS)) tallies.set(name, await runCheck(argv));
-tallies.set("tests", await runTests());
+tallies.set("tests", await runTests([]));
 if (process.argv.includes("--campaigns")) {
+  tallies.set("system", await runTests(["--config", "vitest.system.config.ts"]));
   for (const [name, argv] of await campaigns()) tallies.set(name, await runCampaign(argv));
 }
 report();
@@ -50,11 +51,11 @@ interface VitestReport {
 }
 
 /** Skipped tests count as failed: what was not looked at is not known to work. So does a file that did not load. */
-async function runTests(): Promise<Tally> {
+async function runTests(options: readonly string[]): Promise<Tally> {
   await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-gate-"));
   const file = join(folder.path, "report.json");
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
-  const code = await run(["vitest", "run", "--allowOnly=false", ...reporters]);
+  const code = await run(["vitest", "run", "--allowOnly=false", ...options, ...reporters]);
   const text = await readFile(file, "utf8").catch(() => undefined);
   if (text === undefined) return { passed: 0, failed: 1 };
   const report = JSON.parse(text) as VitestReport;

@@ -12,6 +12,8 @@ interface World {
   /** What vitest reports, besides two passed tests. */
   readonly report?: Readonly<Record<string, unknown>>;
   readonly vitestExit?: number;
+  /** What its second run reports, that of the booted systems. */
+  readonly system?: Readonly<Record<string, unknown>>;
   readonly campaign?: string;
 }
 
@@ -23,13 +25,12 @@ async function gate(world: World): Promise<{ readonly last: string | undefined; 
   const bin = join(folder.path, "bin");
   await mkdir(bin);
   await mkdir(join(folder.path, "test"));
-  const vitest =
-    world.report === undefined && world.vitestExit !== undefined
-      ? ""
-      : `for word; do case $word in --outputFile.json=*) echo '${JSON.stringify({ ...PASSED, ...world.report })}' >"\${word#*=}";; esac; done;`;
+  const report = (changes: World["report"]): string =>
+    `for word; do case $word in --outputFile.json=*) echo '${JSON.stringify({ ...PASSED, ...changes })}' >"\${word#*=}";; esac; done;`;
+  const vitest = world.report === undefined && world.vitestExit !== undefined ? "" : report(world.report);
   const programs = {
     ...Object.fromEntries(["tsc", "oxlint", "biome", "knip", "node", "campaign"].map((name) => [name, "exit 0"])),
-    vitest: `${vitest} exit ${world.vitestExit ?? 0}`,
+    vitest: `case $* in *--config*) ${report(world.system)} exit 0;; esac; ${vitest} exit ${world.vitestExit ?? 0}`,
     campaign: world.campaign ?? "echo 3 passed, 0 failed",
     ...world.programs,
   };
@@ -47,27 +48,28 @@ async function gate(world: World): Promise<{ readonly last: string | undefined; 
   return await promise;
 }
 
-test("the gate ends with the sum of its five checks, the tests and the campaigns", async () => {
-  expect(await gate({})).toEqual({ last: "10 passed, 0 failed", code: 0 });
+test("the gate ends with the sum of its five checks, the tests, those in booted systems and the campaigns", async () => {
+  expect(await gate({})).toEqual({ last: "12 passed, 0 failed", code: 0 });
 });
 
 test.each<[why: string, world: World, last: string]>([
-  ["a check fails", { programs: { oxlint: "exit 1" } }, "9 passed, 1 failed"],
-  ["a program is missing", { programs: { knip: null } }, "9 passed, 1 failed"],
-  ["a test fails", { report: { numFailedTests: 1 }, vitestExit: 1 }, "10 passed, 1 failed"],
-  ["a test is skipped", { report: { numPendingTests: 1 } }, "10 passed, 1 failed"],
-  ["a test is left to do", { report: { numTodoTests: 2 } }, "10 passed, 2 failed"],
-  ["no test ran", { report: { numPassedTests: 0 } }, "8 passed, 1 failed"],
+  ["a check fails", { programs: { oxlint: "exit 1" } }, "11 passed, 1 failed"],
+  ["a program is missing", { programs: { knip: null } }, "11 passed, 1 failed"],
+  ["a test fails", { report: { numFailedTests: 1 }, vitestExit: 1 }, "12 passed, 1 failed"],
+  ["a test in a booted system fails", { system: { numFailedTests: 1 } }, "12 passed, 1 failed"],
+  ["a test is skipped", { report: { numPendingTests: 1 } }, "12 passed, 1 failed"],
+  ["a test is left to do", { report: { numTodoTests: 2 } }, "12 passed, 2 failed"],
+  ["no test ran", { report: { numPassedTests: 0 } }, "10 passed, 1 failed"],
   [
     "a file of tests does not load",
     { report: { testResults: [{ status: "failed", assertionResults: [] }] }, vitestExit: 1 },
-    "10 passed, 1 failed",
+    "12 passed, 1 failed",
   ],
-  ["an error belongs to no test", { report: {}, vitestExit: 1 }, "10 passed, 1 failed"],
-  ["the tests leave no report", { vitestExit: 1 }, "8 passed, 1 failed"],
-  ["a campaign counts a failure", { campaign: "echo 300 passed, 2 failed; exit 1" }, "307 passed, 2 failed"],
-  ["a campaign dies after it has counted", { campaign: "echo 300 passed, 0 failed; exit 1" }, "307 passed, 1 failed"],
-  ["a campaign counts nothing", { campaign: "exit 0" }, "7 passed, 1 failed"],
+  ["an error belongs to no test", { report: {}, vitestExit: 1 }, "12 passed, 1 failed"],
+  ["the tests leave no report", { vitestExit: 1 }, "10 passed, 1 failed"],
+  ["a campaign counts a failure", { campaign: "echo 300 passed, 2 failed; exit 1" }, "309 passed, 2 failed"],
+  ["a campaign dies after it has counted", { campaign: "echo 300 passed, 0 failed; exit 1" }, "309 passed, 1 failed"],
+  ["a campaign counts nothing", { campaign: "exit 0" }, "9 passed, 1 failed"],
 ])("the gate fails where %s", async (_, world, last) => {
   expect(await gate(world)).toEqual({ last, code: 1 });
 });
@@ -75,5 +77,5 @@ test.each<[why: string, world: World, last: string]>([
 test("the lines of several suites in one campaign are summed", async () => {
   const campaign = "echo files: 3 passed, 0 failed; echo talk; echo link: 4 passed, 0 failed";
 
-  expect(await gate({ campaign })).toEqual({ last: "14 passed, 0 failed", code: 0 });
+  expect(await gate({ campaign })).toEqual({ last: "16 passed, 0 failed", code: 0 });
 });

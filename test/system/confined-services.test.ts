@@ -1,0 +1,116 @@
+/** Services that the root side tells of new files from within its sandbox, which has neither a network nor a folder to write. */
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { MINUTE, pause, systemClock } from "../../src/base/time.ts";
+import { type IssuedLeaf, makePki, type Pki } from "../servers/pki.ts";
+import { doConfined, installDriver } from "./confined.ts";
+import type { DrivenPair } from "./confined-driver.ts";
+import { type Machine, makeMachine } from "./machine.ts";
+import { put } from "./put.ts";
+import { PAIRS, REDIS_PASSWORD, startServices } from "./services.ts";
+
+let machine: Machine;
+let pki: Pki;
+
+beforeAll(async () => {
+  machine = await makeMachine(inject("machines"), inject("layers"));
+  await machine.boot();
+  pki = await makePki("Confined");
+  await startServices(machine, await pki.issue({ names: ["old.internal"] }), pki.root.certificate.pem);
+  await installDriver(machine);
+  await put(machine, "/etc/certagent/redis-password", `${REDIS_PASSWORD}\n`, "0600");
+});
+
+afterAll(async () => await machine[Symbol.asyncDispose]());
+
+/** A new pair in the place of the old one. */
+async function replaced(name: keyof typeof PAIRS): Promise<{ issued: IssuedLeaf; pair: DrivenPair }> {
+  const issued = await pki.issue({ names: ["old.internal", `${name}.internal`] });
+  const [certificatePath, keyPath] = PAIRS[name];
+  // Into the files that are there, so that each keeps its owner and mode.
+  await machine.sh(`cat > ${certificatePath}`, { input: issued.pem });
+  await machine.sh(`cat > ${keyPath}`, { input: issued.key.toPem() });
+  const roots = pki.root.certificate.pem;
+  const names = ["old.internal"];
+  const owner = await machine.sh(`stat --format=%U ${keyPath}`);
+  return {
+    issued,
+    pair: { chain: issued.pem, key: issued.key.toPem(), roots, names, certificatePath, keyPath, owner },
+  };
+}
+
+async function serialAt(port: number, starttls = ""): Promise<string> {
+  const ask = `openssl s_client -connect 127.0.0.1:${port} ${starttls} < /dev/null 2> /dev/null`;
+  return (await machine.sh(`${ask} | openssl x509 -noout -serial || true`)).toLowerCase();
+}
+
+async function untilServed(issued: IssuedLeaf, port: number, starttls?: string): Promise<void> {
+  const wanted = `serial=${issued.leaf.serial.toLowerCase()}`;
+  const end = systemClock.monotonic() + MINUTE;
+  while ((await serialAt(port, starttls)) !== wanted && systemClock.monotonic() < end) await pause(100);
+  expect(await serialAt(port, starttls)).toBe(wanted);
+}
+
+test("nginx is checked, reloaded, and tells where it serves a certificate", async () => {
+  const { issued, pair } = await replaced("vlc-admin");
+
+  const [outcome] = await doConfined(machine, [{ kind: "service", entry: { type: "nginx" }, pair }]);
+
+  expect(outcome).toEqual({ liveness: "up", note: null, probe: "127.0.0.1:443" });
+  await untilServed(issued, 443);
+});
+
+test("a configuration that nginx refuses is told in its own words", async () => {
+  await put(machine, "/etc/nginx/conf.d/broken.conf", "nonsense on;\n");
+  const { pair } = await replaced("vlc-admin");
+
+  const [outcome] = await doConfined(machine, [{ kind: "service", entry: { type: "nginx" }, pair }]);
+
+  expect(outcome).toMatchObject({ code: "RELOAD_FAILED" });
+  expect(outcome).toHaveProperty("message", expect.stringMatching(/exited with 1: .*unknown directive "nonsense"/));
+  await machine.sh("rm /etc/nginx/conf.d/broken.conf");
+});
+
+test("PostgreSQL is reloaded, and its address found", async () => {
+  const { issued, pair } = await replaced("postgres");
+
+  const [outcome] = await doConfined(machine, [{ kind: "service", entry: { type: "postgresql" }, pair }]);
+
+  expect(outcome).toEqual({ liveness: "unknown", note: null, probe: "127.0.0.1:5432" });
+  await untilServed(issued, 5432, "-starttls postgres");
+});
+
+const password = { file: "/etc/certagent/redis-password" };
+
+test.for([
+  ["by its socket", { type: "redis", socket: "/run/redis/redis-server.sock", password }],
+  ["by TLS over the loopback", { type: "redis", connect: "127.0.0.1:6380", tls: true, password }],
+  ["by TLS at a name", { type: "redis", connect: "localhost:6380", tls: true, password }],
+] as const)("Redis takes a new pair %s", async ([, entry]) => {
+  const { issued, pair } = await replaced("redis");
+
+  const [outcome] = await doConfined(machine, [{ kind: "service", entry, pair }]);
+
+  expect(outcome).toMatchObject({ liveness: "up", note: null });
+  const wanted = `serial=${issued.leaf.serial.toLowerCase()}`;
+  const ask = `openssl s_client -connect 127.0.0.1:6380 -cert ${pair.certificatePath} -key ${pair.keyPath} < /dev/null 2> /dev/null`;
+  expect((await machine.sh(`${ask} | openssl x509 -noout -serial`)).toLowerCase()).toBe(wanted);
+});
+
+test("a port is told as open, closed, or unknown to this host", async () => {
+  const outcomes = await doConfined(machine, [
+    { kind: "connect", to: { host: "127.0.0.1", port: 9100 } },
+    { kind: "connect", to: { host: "::1", port: 5432 } },
+    { kind: "connect", to: { host: "127.0.0.1", port: 1 } },
+    { kind: "connect", to: { host: "nobody.invalid", port: 1 } },
+  ]);
+
+  expect(outcomes).toMatchObject([
+    "connected",
+    "connected",
+    { code: "SERVICE_DOWN", message: "Cannot connect to 127.0.0.1:1: connection refused" },
+    { code: "SERVICE_DOWN", message: expect.stringMatching(/^Cannot connect to nobody.invalid:1: /) },
+  ]);
+  expect(
+    await machine.sh("systemctl list-units --all --plain --no-legend 'certagent-relay-*'; ls /run/certagent/output"),
+  ).toBe("");
+});

@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+/** A run of its own: machines want both processors for themselves. */
+export default defineConfig({
+  test: {
+    include: ["test/system/**/*.test.ts"],
+    globalSetup: ["test/system/set-up.ts"],
+    pool: "forks",
+    maxWorkers: 2,
+    execArgv: ["--no-concurrent-sparkplug"],
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
+  },
+});
