@@ -1,12 +1,12 @@
-import { randomUUID } from "node:crypto";
-import { type FileHandle, open, unlink } from "node:fs/promises";
+import { constants, type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { rethrow } from "./file-error.ts";
 import { printable } from "./printable.ts";
 import { type Milliseconds, pause } from "./time.ts";
 
 const STEP: Milliseconds = 50;
+/** As <fcntl.h> has it: a file without a name in a folder (open(2)). Node knows no word for it, but hands it on. */
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 const LEFT_OUT = "\n[… left out …]\n";
 
 /**
@@ -69,16 +69,18 @@ export async function openOutput(limit: number): Promise<ProgramOutput> {
   };
 }
 
-/** In the folder for temporary files, or in memory where that one is full or read-only. */
+/**
+ * In the folder for temporary files, or in memory where that one is full, read-only, or of a kind that has no files
+ * without a name. Nothing of it stays behind, however this process ends.
+ */
 async function openNameless(): Promise<FileHandle> {
   return await openIn(tmpdir()).catch(() => openIn("/dev/shm"));
 }
 
 async function openIn(folder: string): Promise<FileHandle> {
-  const path = join(folder, `.certagent-output-${randomUUID()}`);
-  const file = await open(path, "ax+", 0o600).catch(rethrow("make", path));
-  await unlink(path);
-  return file;
+  return await open(folder, O_TMPFILE | constants.O_RDWR | constants.O_APPEND, 0o600).catch(
+    rethrow("write in", folder),
+  );
 }
 
 async function readAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
