@@ -120,9 +120,11 @@ function outermost(folders: readonly string[]): readonly string[] {
 }
 
 function dropIn(folders: readonly string[]): string {
-  const isHome = (folder: string): boolean => HOMES.some((top) => folder === top || folder.startsWith(`${top}/`));
+  // Of a whole home read-only is the stricter word, and is what systemd keeps to.
+  const home = folders.some((folder) => HOMES.includes(folder)) ? "no" : "read-only";
+  const hasHomes = folders.some((folder) => HOMES.some((top) => folder === top || folder.startsWith(`${top}/`)));
   const lines = folders.map((folder) => `ReadWritePaths=-"${folder.replaceAll("%", "%%")}"\n`);
-  return `${HEAD}${folders.some(isHome) ? "ProtectHome=read-only\n" : ""}${lines.join("")}`;
+  return `${HEAD}${hasHomes ? `ProtectHome=${home}\n` : ""}${lines.join("")}`;
 }
 
 function remedyFor(folder: string): string {

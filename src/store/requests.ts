@@ -2,8 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { writeAtomically } from "../base/atomic-file.ts";
+import { stage } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
+import { openFolder } from "../base/folder.ts";
 
 /** All that can be asked. Two that ask the same ask once, as a folder has a name but once. */
 export type Request =
@@ -41,7 +42,11 @@ export function requestNamed(name: string): Request | undefined {
 /** Asks; answers with the token that the report will have. One that was not taken yet is replaced. Throws `DEPLOY_FAILED`. */
 export async function writeRequest(folder: string, name: string): Promise<string> {
   const token = randomBytes(16).toString("hex");
-  await writeAtomically(join(folder, name), Buffer.from(token), { mode: 0o600 });
+  await using held = await openFolder(folder);
+  await using staged = await stage(held, name, Buffer.from(token), { mode: 0o600 });
+  await staged.publish().catch((error: unknown) => {
+    if (!staged.published()) throw error; // else it was taken at once, before it could be looked at
+  });
   return token;
 }
 

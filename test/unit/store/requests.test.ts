@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { mkdtempDisposable, readdir, readFile, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -75,4 +76,15 @@ test("a request is taken back, and one that was taken is no failure", async () =
   await withdrawRequest(folder.path, "observe");
 
   expect(await readdir(folder.path)).toEqual([]);
+});
+
+test("a request that is taken before it was looked at is no failure", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-requests-"));
+  // As eager as a root side that is at work already.
+  const taker = spawn("sh", ["-c", "while :; do rm -f observe; done"], { cwd: folder.path, stdio: "ignore" });
+  try {
+    for (let round = 0; round < 1000; round++) await writeRequest(folder.path, "observe");
+  } finally {
+    taker.kill("SIGKILL");
+  }
 });
