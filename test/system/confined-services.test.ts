@@ -75,7 +75,7 @@ test("PostgreSQL is reloaded, and its address found", async () => {
 
   const [outcome] = await doConfined(machine, [{ kind: "service", entry: { type: "postgresql" }, pair }]);
 
-  expect(outcome).toEqual({ liveness: "unknown", note: null, probe: "127.0.0.1:5432" });
+  expect(outcome).toEqual({ liveness: "unknown", note: null, probe: "localhost:5432" });
   await untilServed(issued, 5432, "-starttls postgres");
 });
 
