@@ -49,9 +49,10 @@ export async function takeRequests(folder: Folder, now: Instant): Promise<Catch>
   return { taken, junk };
 }
 
+/** Also one that is gone: it has its name now, and is met under that. */
 async function isYoung(folder: Folder, name: RawName, now: Instant): Promise<boolean> {
   const stat = await lstat(rawPath(folder, name)).catch(() => undefined);
-  return stat !== undefined && Math.abs(now - stat.ctimeMs) < MINUTE;
+  return stat === undefined || Math.abs(now - stat.ctimeMs) < MINUTE;
 }
 
 /** Takes a request away before it is read: one that comes meanwhile is another one. Undefined where it is none. */
