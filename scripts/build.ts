@@ -120,8 +120,11 @@ async function licence(folder: string): Promise<string> {
 }
 
 if (import.meta.main) {
-  await bundle("src/main.ts", join(ROOT, "dist")).catch((error: unknown) => {
+  try {
+    await bundle("src/main.ts", join(ROOT, "dist"));
+    if (process.argv.includes("--tell")) process.stdout.write("dist/certagent.mjs\n");
+  } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     process.exitCode = 1;
-  });
+  }
 }

@@ -17,7 +17,7 @@ import {
 /** Command → what is run on the pinned Node, after the scripts that prepare it. */
 const COMMANDS = {
   demo: { prepare: ["build.ts"], run: [...nodeFlags("demo"), "dist/certagent.mjs", "demo"] },
-  build: { prepare: [], run: ["scripts/build.ts"] },
+  build: { prepare: [], run: ["scripts/build.ts", "--tell"] },
   package: { prepare: [], run: ["scripts/package.ts"] },
   bench: { prepare: ["build.ts", "test-tools.ts"], run: ["test/bench/bench.ts"] },
   ok: { prepare: [], run: ["scripts/gate.ts"] },

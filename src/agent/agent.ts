@@ -48,7 +48,7 @@ export interface Agent {
   /** Resolves when no work is under way. */
   settled(): Promise<void>;
   names(): readonly string[];
-  /** What is wrong with the configuration and the folder of specs as a whole, a line each. */
+  /** What has to be mended of the configuration and the folder of specs as a whole, a line each. */
   problems(): readonly string[];
   status(names: readonly string[]): readonly CertificateStatus[];
   plan(names: readonly string[], signal: AbortSignal): Promise<readonly PlannedCertificate[]>;

@@ -23,7 +23,7 @@ export function controlSocket(folder: string): string {
   });
 }
 
-const names = z.array(z.string().min(1).max(255));
+const names = z.array(z.string().min(1).max(255, { error: "the name of a spec has at most 255 characters" }));
 
 export const ControlRequest = z.discriminatedUnion("command", [
   z.strictObject({ command: z.literal("status"), names }),

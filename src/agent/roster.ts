@@ -20,7 +20,7 @@ export interface InvalidSpec {
 export interface Roster {
   readonly managed: ReadonlyMap<string, ManagedCertificate>;
   readonly invalid: ReadonlyMap<string, InvalidSpec>;
-  /** What is wrong with the configuration and the folder as a whole, a line each. */
+  /** What has to be mended of the configuration and the folder as a whole, a line each. */
   problems(): readonly string[];
   /** Reads configuration and specs again; what is understood is in force when it resolves. One reads at a time. */
   reread(): Promise<void>;
@@ -41,6 +41,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   const managed = new Map<string, ManagedCertificate>();
   const invalid = new Map<string, InvalidSpec>();
   let told: ReadonlySet<string> = new Set();
+  let toMend: readonly string[] = [];
   let last: Promise<void> = Promise.resolve();
   let waiting: Promise<void> | undefined;
 
@@ -67,8 +68,9 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
     }
   };
 
-  const take = async ({ host, specs: entries, problems }: Specs): Promise<void> => {
+  const take = async ({ host, specs: entries, problems, isSound }: Specs): Promise<void> => {
     tell(problems);
+    toMend = isSound ? [] : [...told];
     if (issuers.configure(host)) for (const one of managed.values()) one.forgive();
     forgetRemoved(entries);
     for (const [name, { file, desired, problems: own }] of entries) {
@@ -98,7 +100,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   return {
     managed,
     invalid,
-    problems: () => [...told],
+    problems: () => toMend,
     reread: () => {
       // One that has not begun yet answers all who ask meanwhile: a storm of signals is two readings.
       waiting ??= last.then(async () => {

@@ -35,7 +35,7 @@ export function askOutsideToo({ run, ask }: Pick<System, "run" | "ask">): Canoni
   return async (host, timeout) => {
     const name = await canonicalName(host, timeout);
     if (name !== undefined || run === ask) return name;
-    return await run(["hostname", "-f"], { timeout, isData: true }).then(
+    return await run(["hostname", "-f"], { timeout, label: "hostname", isData: true }).then(
       ({ exitCode, output }) => (exitCode === 0 ? output.trim() : undefined),
       () => undefined,
     );

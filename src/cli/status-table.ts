@@ -51,7 +51,7 @@ function explain(print: Print, { name, state, because, next, failure }: Certific
   if (failure !== null) {
     const { code, message, hint, attempts, since } = failure;
     const tries = attempts === 1 ? "once" : `${attempts} times`;
-    print.line(`  ${message}`);
+    if (message !== because) print.line(`  ${message}`);
     for (const line of hint?.split("\n") ?? []) print.line(`  hint: ${line}`);
     print.line(`  ${code}, ${tries}, first ${relative(since, now)}`);
   }

@@ -25,7 +25,7 @@ spec cannot be understood). Each that needs attention is explained below the tab
     ["certagent status --json | jq -r '.certificates[] | select(.state != \"current\") | .name'", "for scripts"],
   ],
   exitCodes: [
-    [0, "every certificate is current or renewing, and no spec is broken"],
+    [0, "every certificate is current or renewing, and neither a spec nor the configuration is broken"],
     [1, "the agent may not be asked, or what is on disk cannot be read"],
     [2, "used wrongly, or there is no spec of that name"],
     [3, "something needs attention"],
@@ -89,6 +89,6 @@ async function watch(invocation: Invocation, world: World): Promise<ExitCode> {
   return exitCodeOf(document);
 }
 
-function exitCodeOf({ certificates }: StatusDocument): ExitCode {
-  return certificates.some(needsAttention) ? 3 : 0;
+function exitCodeOf({ problems = [], certificates }: StatusDocument): ExitCode {
+  return problems.length > 0 || certificates.some(needsAttention) ? 3 : 0;
 }

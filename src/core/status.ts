@@ -62,7 +62,7 @@ export interface StatusDocument {
     readonly since: string | null;
     readonly apply: ApplyMode | null;
   };
-  /** What is wrong with the configuration and the folder of specs as a whole, a line each; a spec's own is with it. */
+  /** What has to be mended of the configuration and the folder of specs as a whole, a line each; a spec's own is with it. */
   readonly problems?: readonly string[] | undefined;
   readonly certificates: readonly CertificateStatus[];
 }

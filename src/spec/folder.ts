@@ -31,6 +31,8 @@ export interface Specs {
   readonly specs: ReadonlyMap<string, SpecEntry>;
   /** Of the host configuration and of the folder; those of a spec are with it. */
   readonly problems: readonly Problem[];
+  /** Whether none of them is anybody's slip: this version lacks a kind of issuer that no spec may need. */
+  readonly isSound: boolean;
 }
 
 export interface SpecFolder {
@@ -63,7 +65,7 @@ export async function openSpecFolder(options: SpecFolderOptions): Promise<Folder
     options,
     lastGoodHost: await openLastGood(options.lastGoodFolder, options),
     lastGood: await openLastGood(join(options.lastGoodFolder, "specs"), options),
-    host: { identity: undefined, host: undefined, problems: [] },
+    host: { identity: undefined, host: undefined, problems: [], isSound: false },
     specs: new Map(),
   };
   let last: Promise<unknown> = Promise.resolve();
@@ -84,6 +86,7 @@ interface ReadHost {
   readonly identity: string | undefined;
   readonly host: Host | undefined;
   readonly problems: readonly Problem[];
+  readonly isSound: boolean;
 }
 
 interface ReadSpec extends Pick<SpecResult, "problems" | "places"> {
@@ -128,7 +131,8 @@ async function readAll(state: State, owners: ReadonlyMap<string, string>): Promi
     isSame(identity, await identityOf(join(folder, "/"))) &&
     isSame(hostAsRead.identity, await identityOf(hostFile)) &&
     isSame(specsAsRead.get(name)?.identity, await identityOf(join(folder, `${name}.yaml`)));
-  return { host, specs, problems, isCurrent };
+  const isSound = hostAsRead.isSound && problems.length === hostAsRead.problems.length;
+  return { host, specs, problems, isSound, isCurrent };
 }
 
 async function readHost({ options, lastGoodHost, host: before }: State): Promise<ReadHost> {
@@ -147,11 +151,12 @@ async function readHost({ options, lastGoodHost, host: before }: State): Promise
       identity: unkept.length === 0 ? identity : undefined,
       host: result.host,
       problems: [...result.problems, ...unkept],
+      isSound: unkept.length === 0,
     };
   }
   const earlier = await lastGoodHost.load(HOST);
   const host = (earlier && parseHost(earlier, file, facts).host) ?? result.host;
-  return { identity: bytes && identity, host, problems: result.problems };
+  return { identity: bytes && identity, host, problems: result.problems, isSound: false };
 }
 
 async function listFolder({ folder, trust }: SpecFolderOptions): Promise<{ names?: string[]; problems: Problem[] }> {

@@ -52,6 +52,7 @@ export function specFolder(
       return {
         host: hostOf(specs),
         problems: [],
+        isSound: true,
         specs: new Map(
           specs.map((spec) => {
             const wanted = desiredOf(spec);

@@ -195,7 +195,7 @@ test("status, plan and renew are answered by the agent, with the exit codes of t
 
   const status = await certagent(home, "status");
   const plan = await certagent(home, "plan", "web");
-  const renew = await certagent(home, "renew", "--all");
+  const renew = await certagent(home, "renew", "web", "web");
   const unknown = await certagent(home, "renew", "wbe");
 
   expect(status.stdout).toMatch(

@@ -182,7 +182,7 @@ test.each([
   ["an unknown key", '{"command":"status","names":[],"as":"root"}\n', "Unrecognized key"],
   ["no names", '{"command":"renew","names":[]}\n', "Too small"],
   ["names that are no texts", '{"command":"status","names":[1]}\n', "expected string"],
-  ["a path that is no name", `{"command":"status","names":["${"../".repeat(200)}"]}\n`, "Too big"],
+  ["a path that is no name", `{"command":"status","names":["${"../".repeat(200)}"]}\n`, "at most 255 characters"],
   ["a null", "null\n", "expected object"],
   ["an oversized line", `{"command":"status","names":["${"x".repeat(100_000)}"]}\n`, "longer than 65536 bytes"],
   ["a line without end", "x".repeat(100_000), "longer than 65536 bytes"],

@@ -51,6 +51,13 @@ test("what is renewing is no reason to explain, what failed on the way is", () =
   expect(shown({ ...web, failure: postgres.failure })).toContain("vlc-admin is current: nginx serves");
 });
 
+test("a failure that is the reason is said once", () => {
+  const because = "subject is missing";
+  const failure = { ...postgres.failure!, message: because, hint: null };
+
+  expect(shown({ ...postgres, state: "invalid", because, failure }).split(because)).toHaveLength(2);
+});
+
 test("no certificate at all is said", () => {
   expect(shown()).toBe("there are no specs\n");
 });
