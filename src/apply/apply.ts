@@ -6,6 +6,7 @@ import { removeSets } from "./deploy-link.ts";
 import { runHook } from "./hooks.ts";
 import { type Previous, previousFromStore, previousOf } from "./previous.ts";
 import { type Applying, keep, type Progress, readGeneration } from "./progress.ts";
+import type { ApplyRecord } from "./record.ts";
 import { rollBack } from "./roll-back.ts";
 import { type Before, lookBefore, type ServiceTask } from "./service-actions.ts";
 import { settleServices } from "./settle-services.ts";
@@ -61,9 +62,24 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
 
   const settled = await settleServices(task, before, progress.record);
   progress.services = settled.reports;
-  await keep(applying, progress, { services: settled.services });
-  if (settled.culprit === null || previous === undefined) return settled.culprit;
+  const { culprit, services } = settled;
+  const isTaken = culprit === null && haveTaken(applying, progress, services);
+  await keep(applying, progress, { services, ...(isTaken && { before: null }) });
+  if (culprit === null || previous === undefined) return culprit;
   return await rollBack(applying, progress, previous, settled);
+}
+
+/** Once all services have taken the files, nothing is left to go back to. */
+function haveTaken({ desired }: Applying, progress: Progress, services: ApplyRecord["services"]): boolean {
+  return desired.services.every(({ passive, key }, index) => {
+    const outcome = progress.services[index]?.outcome;
+    return (
+      passive ||
+      outcome === "down" ||
+      outcome === "absent" ||
+      services[key]?.reloaded?.generation === progress.record.deployed
+    );
+  });
 }
 
 async function newestGeneration({ generations, desired }: Applying): Promise<Generation> {
@@ -73,21 +89,11 @@ async function newestGeneration({ generations, desired }: Applying): Promise<Gen
   throw (await generations.fault()) ?? none;
 }
 
-/** Once all services have taken the files, nothing is left to go back to; and a change of files is told of once. */
+/** A change of files is told of once, when no service has refused it. */
 async function settleDown(applying: Applying, progress: Progress, failure: Failure | null): Promise<void> {
   if (failure !== null) return;
   const { host, desired, signal } = applying;
-  const { record, services } = progress;
-  const hasTaken = desired.services.every(({ passive, key }, index) => {
-    const outcome = services[index]?.outcome;
-    return (
-      passive ||
-      outcome === "down" ||
-      outcome === "absent" ||
-      record.services[key]?.reloaded?.generation === record.deployed
-    );
-  });
-  if (hasTaken) await keep(applying, progress, { before: null });
+  const { record } = progress;
   if (desired.layout === "files") await removeSets(host, desired.name);
   if (!record.owesAfter) return;
   try {

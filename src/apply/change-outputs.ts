@@ -88,12 +88,13 @@ export async function recordOutputs(
 }
 
 function deployedNow(
-  { outputs }: Desired,
+  { outputs, services }: Desired,
   record: ApplyRecord,
   generation: Generation,
 ): Pick<ApplyRecord, "deployed" | "before" | "accepted" | "paths"> {
   const { number: deployed } = generation;
-  const before = record.deployed === deployed ? record.before : record.deployed;
+  const earlier = record.deployed === deployed ? record.before : record.deployed;
+  const before = services.some(({ passive }) => !passive) ? earlier : null; // nobody refuses what nobody is told of
   const accepted = acceptedStill(record, { deployed, before }, generation);
   return { deployed, before, accepted, paths: outputs.map(({ path }) => path) };
 }

@@ -34,7 +34,11 @@ export function previousOf(
   deployed: Generation | undefined,
   generation: Generation,
 ): Previous | undefined {
-  const pair = pairIn(targets.flatMap(({ before }) => (before.kind === "file" ? [before.bytes] : [])));
+  // What stands there as certagent wrote it need not be read to know whose it is.
+  const isOurs = deployed !== undefined && targets.every((target) => isUntouched(target, record));
+  const pair = isOurs
+    ? undefined
+    : pairIn(targets.flatMap(({ before }) => (before.kind === "file" ? [before.bytes] : [])));
   if (pair === undefined && !targets.every((target) => !target.output.format.holdsKey || isUntouched(target, record))) {
     return undefined;
   }

@@ -104,8 +104,8 @@ export function openRecords({ layout, files }: Host): Records {
       await save(name, record);
       // A path is of the last spec that deployed it: one that was removed or renamed must not claim it when it is back.
       for (const [other, theirs] of known) {
-        const paths = theirs.paths.filter((path) => other === name || !record.paths.includes(path));
-        if (paths.length < theirs.paths.length) await save(other, { ...theirs, paths });
+        if (other === name || !theirs.paths.some((path) => record.paths.includes(path))) continue;
+        await save(other, { ...theirs, paths: theirs.paths.filter((path) => !record.paths.includes(path)) });
       }
     },
   };
