@@ -143,8 +143,11 @@ async function issuing(memory: Memory, next: Plan & { kind: "issue" }, signal: A
 }
 
 /** Removes generations that nothing needs any more, once the newest is in force. */
-async function tidy({ generations, newest, apply }: Memory): Promise<void> {
-  if (newest !== null && apply.deployed === newest.number) await generations.prune([newest.number]);
+async function tidy(memory: Memory): Promise<void> {
+  const { generations, newest, apply, tidiedFor } = memory;
+  if (newest === null || apply.deployed !== newest.number || tidiedFor === newest.number) return;
+  await generations.prune([newest.number]);
+  memory.tidiedFor = newest.number;
 }
 
 /** The root side knows of what fails there; that no certificate can be had it has to be told, for `hooks.failed`. */

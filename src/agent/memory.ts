@@ -29,6 +29,8 @@ export interface Memory {
   adoptionRefused: boolean;
   /** Why nothing was done when that was told last; null where it was not yet. */
   waitsFor: string | null;
+  /** The generation for which older ones were removed last; null where that was not yet. */
+  tidiedFor: number | null;
   /** Whether an issuance is under way. */
   issuing: boolean;
   /** Whether services were told of new files since they were last looked at. */
@@ -63,6 +65,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     joinable: false,
     adoptionRefused: false,
     waitsFor: null,
+    tidiedFor: null,
     issuing: false,
     justReloaded: false,
     lookAfresh: false,

@@ -23,7 +23,7 @@ export function observedGeneration({ number, request, chain, issuedAt }: Generat
 export interface GenerationCache {
   /** The newest that can be read; null where there is none. */
   newest(): Promise<ObservedGeneration | null>;
-  /** Null where it is not there or cannot be read. */
+  /** Null where it is not there or cannot be read, or was not there when `newest` looked last. */
   read(number: number): Promise<ObservedGeneration | null>;
   /** Takes one that was staged just now, which need not be read again. */
   keep(generation: Generation): void;
@@ -50,7 +50,8 @@ export function generationCache(generations: Generations): GenerationCache {
       }
       return null;
     },
-    read: async (number) => ((await generations.list()).includes(number) ? load(number) : null),
+    read: async (number) =>
+      known.get(number) ?? ((await generations.list()).includes(number) ? await load(number) : null),
     keep: (generation) => void known.set(generation.number, observedGeneration(generation)),
   };
 }

@@ -105,8 +105,9 @@ export async function stage(
     await close(file);
     await files.unlink(folder.at(temporary)).catch(() => {}); // the sweep at the next start removes what stays
   };
+  let written: FileStat;
   try {
-    await fill(file, folder, temporary, path, bytes, options);
+    written = await fill(file, folder, temporary, path, bytes, options);
   } catch (error) {
     await discard();
     throw fileError("write", path, error);
@@ -115,7 +116,7 @@ export async function stage(
   const publish = async (): Promise<FileStat> => {
     await files.rename(folder.at(temporary), folder.at(name)).catch(rethrow("write", path));
     published = true;
-    return verifyPlace(file, folder.at(name), path, files);
+    return verifyPlace(written, folder.at(name), path, files);
   };
   return {
     path,
@@ -137,7 +138,7 @@ async function fill(
   path: string,
   bytes: Uint8Array,
   options: Access & Surroundings,
-): Promise<void> {
+): Promise<FileStat> {
   const { mode, uid, gid, grants = [], files = nodeFiles, run, relabel } = options;
   for (let offset = 0; offset < bytes.length; ) {
     const { bytesWritten } = await files.write(file, bytes, offset); // short without an error where the disk fills up
@@ -151,10 +152,11 @@ async function fill(
   if (relabel !== undefined) await relabelled(relabel, file, folder, temporary, path, files);
   await giveAway(file, uid, gid, files);
   await files.sync(file);
-  await verify(file, path, bytes, options);
+  const written = await verify(file, path, bytes, options);
   if (exactly && grantsText(await readGrants(file)) !== grantsText(grants)) {
     throw new AgentError("DEPLOY_FAILED", `Cannot set the ACL of "${path}": the file system did not keep it`);
   }
+  return written;
 }
 
 /** SELinux's programs take paths: who owns the folder may have had another file labelled, which is then known. */
@@ -167,9 +169,10 @@ async function relabelled(
   files: Files,
 ): Promise<void> {
   const place = join(folder.path, temporary);
-  await verifyPlace(file, place, path, files);
+  const held = await files.stat(file);
+  await verifyPlace(held, place, path, files);
   await relabel(place);
-  await verifyPlace(file, place, path, files);
+  await verifyPlace(held, place, path, files);
 }
 
 /** What was asked of a folder once is good for as long as it is held. */
@@ -188,7 +191,7 @@ async function verify(
   path: string,
   bytes: Uint8Array,
   options: Access & Surroundings,
-): Promise<void> {
+): Promise<FileStat> {
   const { mode, uid, gid, files = nodeFiles } = options;
   const found = await files.stat(file);
   const written = await readAll(file, bytes.length, files);
@@ -199,11 +202,11 @@ async function verify(
     (uid === undefined || Number(found.uid) === uid) &&
     (gid === undefined || Number(found.gid) === gid);
   if (!right) throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": the disk does not hold what was written`);
+  return found;
 }
 
 /** Who owns the folder can put another file there; that is then known, and not reported as ours. */
-async function verifyPlace(file: FileHandle, place: string, path: string, files: Files): Promise<FileStat> {
-  const held = await files.stat(file);
+async function verifyPlace(held: FileStat, place: string, path: string, files: Files): Promise<FileStat> {
   const found = await files.lstat(place).catch(() => undefined);
   if (found?.ino === held.ino && found.dev === held.dev) return found;
   throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": another process replaced it at once`, {

@@ -1,9 +1,9 @@
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rm, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { AgentError } from "../base/errors.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
-import { removeDurably } from "../base/folder.ts";
+import { makeFolders, removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
@@ -95,11 +95,17 @@ export function openGenerations(folder: string): Generations {
     newest,
     read: (number) => readGeneration(pathOf(number), number),
     reserve: async () => {
-      await writeBytes(reservedPath, Buffer.alloc(RESERVED));
-      return { [Symbol.asyncDispose]: () => rm(reservedPath, { force: true }) };
+      try {
+        await makeFolders(folder, { mode: 0o700 });
+        await writeFile(reservedPath, Buffer.alloc(RESERVED), { mode: 0o600, flush: true });
+      } catch (error) {
+        await remove(reservedPath).catch(() => {});
+        throw fileError("write", reservedPath, error);
+      }
+      return { [Symbol.asyncDispose]: () => remove(reservedPath) };
     },
     stage: async (draft, after = null) => {
-      await rm(reservedPath, { force: true });
+      await remove(reservedPath);
       const number = Math.max((await list()).at(-1) ?? 0, after ?? 0) + 1; // damaged ones keep their numbers
       await writeState(pathOf(number), {
         schema: 1,
@@ -134,6 +140,12 @@ export function openGenerations(folder: string): Generations {
     },
     keepPendingKey: (key) => writeBytes(pendingPath, Buffer.from(key.toPem())),
   };
+}
+
+async function remove(path: string): Promise<void> {
+  await unlink(path).catch((error: unknown) => {
+    if (!isMissing(error)) throw error;
+  });
 }
 
 /** The number in a generation's file name; undefined for other names. */

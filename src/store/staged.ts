@@ -49,12 +49,19 @@ export function openStaged({ agent }: Pick<Layout, "agent">, name: string): Stag
 
   /** What could be read once is newest until a newer one comes. */
   let sound: number | undefined;
+  /** The same, until garbage is collected: who asks for the newest reads it right afterwards. */
+  let read: WeakRef<Generation> | undefined;
+  const isSound = async (folder: ForeignFolder | undefined, number: number): Promise<boolean> => {
+    if (number === sound) return true;
+    const generation = await readFrom(folder, number).catch(() => undefined);
+    read = generation && new WeakRef(generation);
+    return generation !== undefined;
+  };
   return {
     newest: async () => {
       await using folder = await open();
       for (const number of (await newestFirst(folder)).slice(0, MOST_DAMAGED)) {
-        const isSound = number === sound || (await readFrom(folder, number).then(Boolean, () => false));
-        if (isSound) return (sound = number);
+        if (await isSound(folder, number)) return (sound = number);
       }
       return undefined;
     },
@@ -68,6 +75,8 @@ export function openStaged({ agent }: Pick<Layout, "agent">, name: string): Stag
       );
     },
     read: async (number) => {
+      const known = read?.deref();
+      if (known?.number === number) return known;
       await using folder = await open();
       return await readFrom(folder, number);
     },

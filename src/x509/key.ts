@@ -23,11 +23,12 @@ const HIDDEN = "[private key]";
 
 function privateKey(keyObject: KeyObject): PrivateKey {
   const hide = (): string => HIDDEN;
+  let pem: string | undefined;
   const key = {
     algorithm: describeKey(keyObject).algorithm,
     keyId: keyIdOf(createPublicKey(keyObject)),
     keyObject,
-    toPem: () => keyObject.export({ type: "pkcs8", format: "pem" }),
+    toPem: () => (pem ??= keyObject.export({ type: "pkcs8", format: "pem" })),
     toString: hide,
     toJSON: hide,
     [Symbol.for("nodejs.util.inspect.custom")]: hide,
