@@ -80,7 +80,7 @@ async function runInUnit(
     const isSilent = data === undefined && endedWell(ending);
     return { exitCode, signal: endedBy, timedOut, outOfMemory, output: isSilent ? "" : await words() };
   } finally {
-    await letGo(ask, unit, ending);
+    await letGo(ask, unit, ending).catch(() => undefined); // then the next start does it
   }
 }
 
@@ -103,8 +103,9 @@ async function findProgram(program: string, path = ""): Promise<string> {
   throw cannotRun(program, "ENOENT");
 }
 
-function notBegun([program = ""]: readonly string[], words: string): AgentError {
-  return cannotRun(program, `systemd did not start its unit: ${words.trim().replaceAll("\n", " | ")}`);
+function notBegun([program = ""]: readonly string[], output: string): AgentError {
+  const words = output.trim().replaceAll("\n", " | ");
+  return cannotRun(program, `systemd did not start its unit${words === "" ? "" : `: ${words}`}`);
 }
 
 async function throwIfNotSpawned(ask: Run, argv: readonly string[], unit: string): Promise<void> {

@@ -149,6 +149,16 @@ test("a command goes on in its unit when nobody waits for it any more, and is le
   expect(await leftUnits()).toBe("");
 });
 
+test("a hundred specs may each run a command at one time", async () => {
+  const argv = shell("sleep 3; exit 6");
+
+  const [results] = await doConfined(machine, [{ kind: "many", argv, count: 100 }]);
+
+  expect(results).toHaveLength(100);
+  expect(results).toEqual(Array.from({ length: 100 }, () => expect.objectContaining({ exitCode: 6 })));
+  expect(await leftUnits()).toBe("");
+});
+
 test("a killed certagent takes no command with it", async () => {
   const script = "touch /run/began2; while [ ! -e /run/go2 ]; do sleep 0.1; done; touch /run/finished2";
   const doing = doConfined(machine, [{ kind: "run", argv: shell(script) }]).catch(() => undefined);

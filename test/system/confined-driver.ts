@@ -33,6 +33,8 @@ export type Task =
   | { readonly kind: "run" | "child"; readonly argv: readonly string[]; readonly options?: Partial<RunOptions> }
   /** The same, and its waiting is ended when a file is there. */
   | { readonly kind: "abandon"; readonly argv: readonly string[]; readonly when: string }
+  /** As many at one time. */
+  | { readonly kind: "many"; readonly argv: readonly string[]; readonly count: number }
   | { readonly kind: "connect"; readonly to: Address }
   | { readonly kind: "service"; readonly entry: object; readonly pair: DrivenPair };
 
@@ -51,6 +53,10 @@ async function outcome(system: System, task: Task): Promise<unknown> {
       while ((await readFile(task.when).catch(() => undefined)) === undefined) await pause(20);
       stop.abort();
       return await running;
+    }
+    case "many": {
+      const options = { timeout: TIMEOUT, label: "web" };
+      return await Promise.all(Array.from({ length: task.count }, async () => await system.run(task.argv, options)));
     }
     case "connect": {
       const socket = await system.connect(task.to, addressText(task.to), AbortSignal.timeout(TIMEOUT));
