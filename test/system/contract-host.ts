@@ -10,9 +10,12 @@ import { makePki } from "../servers/pki.ts";
 import { type MachineCa, startCa } from "./ca.ts";
 import { type Machine, makeMachine } from "./machine.ts";
 import { put } from "./put.ts";
-import { REDIS_PASSWORD, startServices } from "./services.ts";
+import { PAIRS, REDIS_PASSWORD, startServices } from "./services.ts";
 
 const CONTRACT = join(import.meta.dirname, "..", "contract");
+
+/** Gives the service its secret. */
+export const CREDENTIAL = "/etc/systemd/system/certagent.service.d/credential.conf";
 
 /** Those whose kinds there are. */
 export const FIVE = ["host", "node-exporter", "postgres", "redis", "vlc-admin"] as const;
@@ -29,6 +32,12 @@ export interface ContractHost extends AsyncDisposable {
   /** Asks until the condition holds. Throws with the status and the journal where it never does. */
   until(what: string, holds: (certificates: Certificates) => boolean): Promise<Certificates>;
 }
+
+/** The files of each spec: certificate, then key. */
+export const FILES: Readonly<Record<(typeof FIVE)[number], readonly [certificate: string, key: string]>> = {
+  host: [`/etc/pki/tls/misc/${FQDN}.pem`, `/etc/pki/tls/private/${FQDN}.pem`],
+  ...PAIRS,
+};
 
 /** No machine is so busy that this is not a failure. */
 const PATIENCE = 2 * MINUTE;
@@ -87,16 +96,11 @@ async function configure(machine: Machine, { pki, provisioner }: MachineCa): Pro
   await giveCredential(machine, provisioner.password);
 }
 
-/** The drop-in that the documentation names, with the provisioner's password encrypted for this host. */
+/** The drop-in that `certagent --help` names, with the provisioner's password encrypted for this host. */
 async function giveCredential(machine: Machine, password: string): Promise<void> {
-  const line = await machine.sh("systemd-creds encrypt --with-key=host --name=provisioner-password --pretty - -", {
-    input: `${password}\n`,
-  });
-  await put(
-    machine,
-    "/etc/systemd/system/certagent.service.d/credential.conf",
-    `[Service]\n${line.replace("SetCredentialEncrypted", "SetCredentialEncrypted")}\n`,
-  );
+  const encrypt = "systemd-creds encrypt --with-key=host --name=provisioner-password --pretty - -";
+  const setting = await machine.sh(encrypt, { input: `${password}\n` });
+  await put(machine, CREDENTIAL, `[Service]\n${setting}\n`);
   await machine.sh("systemctl daemon-reload");
 }
 

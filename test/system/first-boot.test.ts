@@ -56,7 +56,11 @@ test("a bare machine comes to a proven certificate by the sample of cloud-init, 
   expect(await untilCurrent(machine)).toMatchObject({ agent: { running: true }, certificates: [{ state: "current" }] });
   expect(await machine.sh("ls -A /run/certagent-secrets")).toBe("");
   expect(await machine.sh("find /var/lib/certagent/agent ! -user certagent")).toBe("");
-  expect(await machine.sh(`! grep -rlF '${token}' /etc /var/lib/certagent /var/log /run /root 2>/dev/null`)).toBe("");
+  expect(
+    await machine.sh(
+      `! grep -rlF --exclude-dir=step-ca '${token}' /etc /var/lib/certagent /var/log /run /root 2>/dev/null`,
+    ),
+  ).toBe("");
 
   await machine.sh("certagent renew web");
   await machine.powerOff();
@@ -116,4 +120,33 @@ test("a machine goes over from step's timer to certagent and back, as the page s
   await machine.sh(tidy);
   const requests = await ca.requests();
   expect([requests.get("/sign"), requests.get("/renew")]).toEqual([1, 2]);
+});
+
+test("a name that DNS alone knows is the same on both sides, of which one has no network", async () => {
+  await using machine = await makeMachine(inject("machines"), inject("layers"));
+  await machine.boot();
+  const ca = await startCa(machine);
+  const { fingerprint } = ca.pki.root.certificate;
+  const server = `import("/root/dns.ts").then((dns) => dns.startNameServer(["vm.corp.example"], { address: "127.0.0.53" }))`;
+  await put(machine, "/root/dns.ts", await readFile("test/servers/dns.ts", "utf8"));
+  await machine.run(["systemd-run", "--unit=dns", "/usr/lib/certagent/node", "--eval", server]);
+  await put(machine, "/etc/resolv.conf", "nameserver 127.0.0.53\nsearch corp.example\n");
+  await machine.sh("until hostname --fqdn; do sleep 0.2; done");
+
+  const [configuration = ""] = blocksOf("yaml", await readFile("docs/migrate-from-step-timers.md", "utf8"));
+  const secret = "token: { file: /run/certagent-secrets/token, delete_after_use: true }";
+  await put(machine, "/etc/certagent/certagent.yaml", configuration.replace(/password:.*/, secret));
+  await machine.sh(`certagent bootstrap --ca-url https://ca.internal:9000 --fingerprint ${fingerprint}`);
+  const outputs = ["fullchain", "key"].map((format) => ({ format, path: `/etc/ssl/\${fqdn}.${format}` }));
+  await put(machine, "/etc/certagent.d/host.yaml", JSON.stringify({ subject: "${fqdn}", outputs }));
+  const { provisioner } = ca;
+  const names = ["vm.corp.example"] as const;
+  const token = await provisioner.token("https://ca.internal:9000", names[0], names, Date.now());
+  await put(machine, "/run/certagent-secrets/token", token, "0400", "certagent");
+  await machine.sh("systemctl start certagent");
+
+  await untilCurrent(machine);
+  expect(await machine.sh("openssl x509 -in /etc/ssl/vm.corp.example.fullchain -noout -subject")).toBe(
+    "subject=CN = vm.corp.example",
+  );
 });
