@@ -1,7 +1,7 @@
 /** The service manager's side of sd_notify(3): a unix datagram socket, made through libc since Node has none. */
 
 import { dlopen } from "node:ffi";
-import { closeSync, readSync } from "node:fs";
+import { chmodSync, closeSync, readSync } from "node:fs";
 
 const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
 
@@ -23,6 +23,7 @@ export function listenForNotifications(address: string): NotifySocket {
   const name = Buffer.concat([family, Buffer.from(address.startsWith("@") ? `\0${address.slice(1)}` : `${address}\0`)]);
   const descriptor = libc.socket(1, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
   if (libc.bind(descriptor, name, name.length) !== 0) throw new Error(`cannot bind ${address}`);
+  if (!address.startsWith("@")) chmodSync(address, 0o777);
   return {
     address,
     received: () => Array.from(datagrams(descriptor)),

@@ -1,7 +1,7 @@
 /** certagent itself, as its users run it: the bundle with the shipped flags, a process of its own, in folders of its own. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { rmSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -75,13 +75,15 @@ export async function certagent(
   home: Pick<Home, "options">,
   ...argv: readonly [string, ...string[]]
 ): Promise<Outcome> {
-  const child = await start([...argv, ...home.options], {});
+  const child = await startCertagent([...argv, ...home.options]);
   return await child.ended;
 }
 
 export interface AgentSettings {
   readonly level?: "debug" | "info";
   readonly env?: Readonly<Record<string, string>>;
+  /** Further options of `run`. */
+  readonly options?: readonly string[];
   /** A program and its arguments that certagent is started by, and that it replaces: `unshare -m`. */
   readonly through?: readonly string[];
   /** Whether anybody reads its output; `closed` is a pipe that was. */
@@ -111,7 +113,10 @@ const PATIENCE = MINUTE;
 
 /** Starts the daemon, and waits until it can be asked. */
 export async function startAgent(home: Home, settings: AgentSettings = {}): Promise<Agent> {
-  const child = await start(["run", "--log-level", settings.level ?? "debug", ...home.options], settings);
+  const child = await startCertagent(
+    ["run", "--log-level", settings.level ?? "debug", ...(settings.options ?? []), ...home.options],
+    settings,
+  );
   const { control } = layoutOf(home.state, home.runtime);
   const lines = (): readonly string[] => child.stderr().split("\n").slice(0, -1);
   const ask = async (): Promise<StatusDocument> => {
@@ -165,15 +170,20 @@ function explain(certificates: readonly CertificateStatus[], journal: readonly s
   return [...states, "", ...journal.filter((line) => !line.startsWith("<7>")).slice(-40)].join("\n");
 }
 
-interface Child {
+/** A process of certagent. */
+export interface Child {
   readonly process: ChildProcess;
   readonly pid: number;
   readonly ended: Promise<Outcome>;
   stderr(): string;
 }
 
-async function start(argv: readonly string[], { env, through = [], output = "read" }: AgentSettings): Promise<Child> {
-  const program = [process.execPath, ...nodeFlags(argv[0]), await bundled(), ...argv];
+/** Starts certagent, and waits for nothing. */
+export async function startCertagent(
+  argv: readonly string[],
+  { env, through = [], flags = [], output = "read" }: AgentSettings & { readonly flags?: readonly string[] } = {},
+): Promise<Child> {
+  const program = [process.execPath, ...flags, ...nodeFlags(argv[0]), await bundled(), ...argv];
   // A test that is ended by force must not leave agents behind.
   const child = spawn("/usr/bin/setpriv", ["--pdeathsig=KILL", ...through, ...program], {
     stdio: ["ignore", "pipe", "pipe"],
@@ -212,6 +222,7 @@ export function bundled(): Promise<string> {
 
 async function build(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "certagent-bundle-"));
+  await chmod(folder, 0o755); // agents run as other users too
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   process.once("exit", remove);
   // vitest ends its workers so.

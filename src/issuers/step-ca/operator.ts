@@ -1,3 +1,4 @@
+import { userInfo } from "node:os";
 import type { CertificateRequest } from "../../core/ports.ts";
 import type { StepCaConfig } from "./config.ts";
 
@@ -11,7 +12,17 @@ export function commandFor(config: StepCaConfig, request: CertificateRequest): s
   const file = quote(source.file);
   if (kind === "token") return `${tokenCommand(config, request)} > ${file}`;
   const what = kind === "password" ? "PASSWORD_FILE" : "PROVISIONER_JWK";
-  return `install -m 0600 ${what} ${file}`;
+  return `install -m 0600 ${ownerOption()}${what} ${file}`;
+}
+
+/** Whoever types it may be root, where this process is not. */
+function ownerOption(): string {
+  if (process.geteuid?.() === 0) return "";
+  try {
+    return `-o ${quote(userInfo().username)} `;
+  } catch {
+    return `-o ${process.geteuid?.()} `; // a user without a name
+  }
 }
 
 function tokenCommand({ provisioner, urls, root }: StepCaConfig, { subject, names }: CertificateRequest): string {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { MINUTE, SECOND } from "../../../src/base/time.ts";
 import type { CertificateStatus } from "../../../src/core/status.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
-import { type Agent, type Certificates, startAgent } from "../../servers/program.ts";
+import type { Agent, Certificates } from "../../servers/program.ts";
 import { areCurrent, isCurrent, issuancesOf } from "./look.ts";
 import { FIVE, makeWorld, type World } from "./world.ts";
 
@@ -22,7 +22,7 @@ beforeAll(async () => {
   other = await startDevCa({ policy: { lifetime: 24 * SECOND, backdate: 0 } });
   await addOther();
   await world.givePassword();
-  agent = await startAgent(world.home);
+  agent = await world.start();
   await agent.until("all are current", areCurrent);
 });
 afterAll(async () => {

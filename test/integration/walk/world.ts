@@ -2,7 +2,7 @@
  * A host as the contract describes it: a real step-ca, nginx, PostgreSQL and Redis, a node_exporter's stand-in, and the
  * contract's five specs, in which only paths, owners, commands, ports and lifetimes are exchanged.
  */
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { MINUTE, type Milliseconds, SECOND } from "../../../src/base/time.ts";
@@ -10,9 +10,10 @@ import { type Nginx, startNginx } from "../../servers/nginx.ts";
 import { type NodeExporter, startNodeExporter } from "../../servers/node-exporter.ts";
 import { makePki } from "../../servers/pki.ts";
 import { type Postgres, startPostgres } from "../../servers/postgres.ts";
-import { type Home, makeHome } from "../../servers/program.ts";
+import { type Agent, type AgentSettings, type Home, makeHome, startAgent } from "../../servers/program.ts";
 import { type Redis, startRedis } from "../../servers/redis.ts";
 import { type StepCa, startStepCa } from "../../servers/step-ca.ts";
+import { type Beside, WAYS, type Way } from "../../servers/ways.ts";
 
 const SPECS = join(import.meta.dirname, "..", "..", "contract", "specs");
 
@@ -23,6 +24,7 @@ export type SpecName = (typeof FIVE)[number];
 export const REDIS_PASSWORD = "oyster-canary-7f31c9d2";
 
 export interface World extends AsyncDisposable {
+  readonly way: Way;
   readonly home: Home;
   readonly ca: StepCa;
   readonly nginx: Nginx;
@@ -40,6 +42,10 @@ export interface World extends AsyncDisposable {
   spec(name: SpecName): Promise<string>;
   /** Puts the provisioner's password there. */
   givePassword(): Promise<void>;
+  /** Starts the agent, in the home that this world has, or in another that is this host's. */
+  start(settings?: AgentSettings, home?: Home): Promise<Agent>;
+  /** All that was told by what serves beside the agents. */
+  journal(): readonly string[];
   /** The host configuration. `timeout` is that of the issuer. */
   config(timeout?: string): unknown;
 }
@@ -51,8 +57,9 @@ export interface Paths {
 }
 
 /** Starts everything but certagent. `lifetime` is what certificates live for. */
-export async function makeWorld(lifetime: Milliseconds): Promise<World> {
+export async function makeWorld(lifetime: Milliseconds, way: Way = WAYS.alone): Promise<World> {
   await using started = new AsyncDisposableStack();
+  const running = new AsyncDisposableStack();
   const home = started.use(await makeHome());
   const at = (...names: readonly string[]): string => join(home.folder, ...names);
   // What stood there before certagent came: of another CA, so that it is no pair to adopt.
@@ -112,7 +119,15 @@ export async function makeWorld(lifetime: Milliseconds): Promise<World> {
     return text;
   };
   const passwordFile = at("secret", "provisioner-password");
+  const rootFile = at("root.crt");
+  await writeFile(rootFile, ca.root.pem);
+  const besides = new Map<string, Beside>();
+  const start = async (settings: AgentSettings = {}, where = home): Promise<Agent> => {
+    if (!besides.has(where.state)) besides.set(where.state, running.use(await way.prepare(where)));
+    return await startAgent(where, { ...way.agent, ...settings });
+  };
   const world = {
+    way,
     home,
     ca,
     nginx,
@@ -124,14 +139,20 @@ export async function makeWorld(lifetime: Milliseconds): Promise<World> {
     tls: at("tls"),
     paths,
     spec,
-    givePassword: () => writeFile(passwordFile, `${ca.provisioner.password}\n`, { mode: 0o600 }),
-    config: (timeout = "20s") => configuration(ca, passwordFile, timeout),
+    givePassword: async () => {
+      await writeFile(`${passwordFile}.new`, `${ca.provisioner.password}\n`, { mode: 0o600 });
+      await chown(`${passwordFile}.new`, way.user, way.user);
+      await rename(`${passwordFile}.new`, passwordFile);
+    },
+    start,
+    journal: () => [...besides.values()].flatMap((beside) => beside.journal()),
+    config: (timeout = "20s") => configuration({ ...ca, rootFile }, passwordFile, timeout),
   };
   for (const name of FIVE) await home.write(name, await spec(name));
   const unused = exchange.map(([from]) => from).filter((from) => !used.has(from));
   if (unused.length > 0) throw new Error(`the contract's specs have changed: nothing says ${unused.join(", ")}`);
   await home.configure(world.config());
-  const running = started.move();
+  running.use(started.move());
   return { ...world, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 

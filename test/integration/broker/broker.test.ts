@@ -1,0 +1,300 @@
+/** The agent's way to a root side that is another process, over real files. */
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { expect, test, vi } from "vitest";
+import { openBroker } from "../../../src/agent/broker.ts";
+import type { RecoveringApplier } from "../../../src/apply/applier.ts";
+import { AgentError } from "../../../src/base/errors.ts";
+import { pause, SECOND, systemClock } from "../../../src/base/time.ts";
+import { ASKED, NAME, never, output, pairAt, shellService } from "../apply/harness.ts";
+import { hasty, reportOf, twoSides } from "./harness.ts";
+
+vi.setConfig({ testTimeout: 60_000 });
+
+/** A root side that is asked as the real one is, and counts. */
+function counted(applier: RecoveringApplier, change: Partial<RecoveringApplier> = {}) {
+  const calls = { observe: 0, apply: 0 };
+  const counting: RecoveringApplier = {
+    ...applier,
+    observe: async (...args) => {
+      calls.observe += 1;
+      return await (change.observe ?? applier.observe)(...args);
+    },
+    apply: async (...args) => {
+      calls.apply += 1;
+      return await (change.apply ?? applier.apply)(...args);
+    },
+    ...("specs" in change ? { specs: change.specs } : {}),
+  };
+  return { calls, applier: counting };
+}
+
+test("what is applied over files is deployed as in one process, and how things stand after it is known without asking", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  const { calls, applier } = counted(await host.open());
+  sides.serving({ applier });
+  const { number } = await host.issue();
+
+  const before = (await broker.observe([{ ...ASKED, generation: number }], never)).get(NAME);
+  expect(before).toMatchObject({ deployed: null, outputs: [{ state: "missing" }, { state: "missing" }] });
+  const report = await broker.apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: number, files: "written", failure: null });
+  expect(pairAt(host)).toMatchObject({ key: expect.any(String) });
+  const seen = calls.observe;
+  const after = (await broker.observe([{ ...ASKED, generation: number }], never)).get(NAME);
+  expect(after).toMatchObject({ deployed: number, outputs: [{ state: "current" }, { state: "current" }] });
+  expect(calls.observe).toBe(seen);
+});
+
+test("a hundred that look at one time ask once, and each spec is looked at once", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  const { calls, applier } = counted(await host.open());
+  sides.serving({ applier });
+
+  const all = await Promise.all(Array.from({ length: 100 }, () => broker.observe([ASKED], never)));
+
+  expect(all.every((facts) => facts.has(NAME))).toBe(true);
+  expect(calls.observe).toBeLessThanOrEqual(2);
+});
+
+test("a spec that is not in force has no facts, and cannot be applied", async () => {
+  await using sides = await twoSides();
+  sides.serving();
+
+  expect((await sides.broker.observe([{ ...ASKED, name: "other" }], never)).size).toBe(0);
+  await expect(sides.broker.apply("other", never)).rejects.toMatchObject({ code: "SPEC_INVALID" });
+});
+
+test("a pair that stands there comes to the agent, and its report does not stay", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  const leaf = await host.pki.issue({ names: ["web.internal"] });
+  await writeFile(host.path("web.crt"), leaf.pem);
+  await writeFile(host.path("web.key"), leaf.key.toPem(), { mode: 0o600 });
+  const serving = sides.serving();
+
+  const adopted = await broker.adopt(NAME, never);
+
+  expect(adopted?.key.keyId).toBe(leaf.key.keyId);
+  expect(adopted?.chain[0].fingerprint).toBe(leaf.leaf.fingerprint);
+  expect((await stat(reportOf(sides, `adopt@${NAME}`))).mode & 0o777).toBe(0o400);
+  await serving.stop();
+  expect((await readdir(host.layout.reports)).filter((name) => name.startsWith("adopt"))).toEqual([]);
+});
+
+test("failures of the root side arrive with their code and hint", async () => {
+  await using sides = await twoSides({ outputs: [output("key", "/nowhere/deep/deeper/web.key")] });
+  sides.serving();
+  await sides.host.issue();
+
+  const report = await sides.broker.apply(NAME, never);
+
+  expect(report.failure).toMatchObject({ code: "DEPLOY_FAILED", hint: expect.stringContaining("mkdir") });
+});
+
+test("a hook that hangs holds up its own apply, and nobody's looks", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  await host.issue();
+  const hanging = Promise.withResolvers<never>();
+  const { applier } = counted(await host.open(), { apply: () => hanging.promise });
+  sides.serving({ applier });
+
+  const applying = broker.apply(NAME, never).catch((error: unknown) => error);
+  expect((await broker.observe([ASKED], never)).has(NAME)).toBe(true);
+  expect((await broker.observe([{ ...ASKED, afresh: true }], never)).has(NAME)).toBe(true);
+
+  hanging.reject(new AgentError("HOOK_FAILED", "Cannot go on"));
+  expect(await applying).toMatchObject({ code: "HOOK_FAILED" });
+});
+
+test("a spec that cannot be looked at holds up its own facts alone, and gets them when it can", async () => {
+  await using sides = await twoSides({ services: [shellService({})] });
+  const { host, broker } = sides;
+  const slow = Promise.withResolvers<void>();
+  const real = await host.open();
+  const { applier } = counted(real, {
+    specs: async () => [ASKED, { ...ASKED, name: "slow" }],
+    observe: async ([one = ASKED], signal) => {
+      if (one.name === "slow") await slow.promise;
+      const facts = (await real.observe([ASKED], signal)).get(NAME);
+      return new Map(facts ? [[one.name, facts]] : []);
+    },
+  });
+  sides.serving({ applier });
+
+  const slowFacts = broker.observe([{ ...ASKED, name: "slow" }], never);
+  expect((await broker.observe([ASKED], never)).has(NAME)).toBe(true);
+  expect((await broker.observe([{ ...ASKED, afresh: true }], never)).has(NAME)).toBe(true);
+
+  slow.resolve();
+  expect((await slowFacts).has("slow")).toBe(true);
+});
+
+test("a look that failed fails for its spec, with the reason", async () => {
+  await using sides = await twoSides();
+  const { applier } = counted(await sides.host.open(), {
+    observe: () => Promise.reject(new AgentError("STATE_UNUSABLE", "Cannot read it")),
+  });
+  sides.serving({ applier });
+
+  await expect(sides.broker.observe([ASKED], never)).rejects.toMatchObject({ code: "STATE_UNUSABLE" });
+});
+
+test("nobody who serves is an error with what to look at, and the request stays for who comes", async () => {
+  await using sides = await twoSides({}, hasty);
+  const { host, broker } = sides;
+
+  await expect(broker.apply(NAME, never)).rejects.toMatchObject({
+    code: "APPLY_UNREACHABLE",
+    hint: expect.stringContaining("systemctl status certagent-apply.path"),
+  });
+
+  expect(await readdir(host.layout.requests)).toEqual([`apply@${NAME}`]);
+});
+
+test("no folder for requests is an error that says so", async () => {
+  await using sides = await twoSides();
+  await rm(sides.host.layout.requests, { recursive: true });
+
+  await expect(sides.broker.apply(NAME, never)).rejects.toMatchObject({
+    code: "APPLY_UNREACHABLE",
+    message: expect.stringContaining("there is no folder"),
+  });
+});
+
+test("a root side that took a request and is gone is asked again", async () => {
+  await using sides = await twoSides({}, hasty);
+  const { host, broker } = sides;
+  const { number } = await host.issue();
+  const applying = broker.apply(NAME, never);
+  await expect.poll(() => readdir(host.layout.requests)).toEqual([`apply@${NAME}`]);
+  await rm(`${host.layout.requests}/apply@${NAME}`); // as one that was killed then has left it
+
+  sides.serving();
+
+  expect(await applying).toMatchObject({ deployed: number, failure: null });
+});
+
+test("a report that got lost, and one of another asking, are no answers", async () => {
+  await using sides = await twoSides({}, hasty);
+  const { host, broker } = sides;
+  const { number } = await host.issue();
+  const serving = sides.serving();
+  await broker.apply(NAME, never);
+  const old = await readFile(reportOf(sides, `apply@${NAME}`), "utf8");
+  await serving.stop();
+  const applying = broker.apply(NAME, never);
+  await expect.poll(() => readdir(host.layout.requests)).toEqual([`apply@${NAME}`]);
+  await rm(`${host.layout.requests}/apply@${NAME}`);
+  await rm(reportOf(sides, `apply@${NAME}`));
+  await writeFile(reportOf(sides, `apply@${NAME}`), old);
+
+  sides.serving();
+
+  expect(await applying).toMatchObject({ deployed: number, files: "unchanged", failure: null });
+});
+
+test("what an older root side left, in words that nobody understands, does not disturb", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  await host.issue();
+  const serving = sides.serving();
+  await broker.apply(NAME, never);
+  await serving.stop();
+  await rm(reportOf(sides, `apply@${NAME}`));
+  await writeFile(reportOf(sides, `apply@${NAME}`), "from another time");
+  sides.serving();
+
+  expect(await broker.apply(NAME, never)).toMatchObject({ failure: null });
+});
+
+test("who stops waiting takes the request back, and others wait on", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  const stop = new AbortController();
+  const stopped = broker.apply(NAME, stop.signal);
+  const looking = broker.observe([ASKED], stop.signal);
+  const waiting = broker.observe([ASKED], never);
+  await expect.poll(() => readdir(host.layout.requests)).toHaveLength(2);
+
+  stop.abort();
+  const outcomes = await Promise.allSettled([stopped, looking]);
+  expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  expect(await readdir(host.layout.requests)).toEqual(["observe"]);
+
+  sides.serving();
+  expect((await waiting).has(NAME)).toBe(true);
+});
+
+test("an agent that starts again clears away what the one before had asked", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  for (const name of ["apply@web", "observe", ".certagent-0123456789abcdef"]) {
+    await writeFile(`${host.layout.requests}/${name}`, "ab");
+  }
+
+  await broker.recover();
+
+  expect(await readdir(host.layout.requests)).toEqual([]);
+});
+
+test("an agent that starts again while its request is served asks again, and gets the answer to its own", async () => {
+  await using sides = await twoSides();
+  const { host } = sides;
+  const { number } = await host.issue();
+  const real = await host.open();
+  const [entered, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const { calls, applier } = counted(real, {
+    apply: async (...args) => {
+      entered.resolve();
+      await go.promise;
+      return await real.apply(...args);
+    },
+  });
+  sides.serving({ applier });
+  void sides.broker.apply(NAME, never).catch(() => {});
+  await entered.promise;
+
+  const second = openBroker(host.layout, systemClock);
+  await second.recover();
+  const applying = second.apply(NAME, never);
+  await expect.poll(() => readdir(host.layout.requests)).toEqual([]);
+  go.resolve();
+
+  expect(await applying).toMatchObject({ deployed: number, files: "unchanged" });
+  expect(calls.apply).toBe(2);
+});
+
+test("requests that come while others are served are served too, and then it ends by itself", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  await host.issue();
+  const serving = sides.serving({ linger: SECOND / 2 });
+  for (let round = 0; round < 5; round += 1) {
+    await broker.apply(NAME, never);
+    await pause(SECOND / 5);
+  }
+
+  await serving.ended;
+
+  expect(await readdir(host.layout.requests)).toEqual([]);
+});
+
+test("ten thousand requests for specs that do not exist cost a handful of answers", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  for (let index = 0; index < 10_000; index += 1) await writeFile(`${host.layout.requests}/apply@no-${index}`, "ab");
+  await writeFile(`${host.layout.requests}/junk`, "ab");
+  const before = process.cpuUsage();
+  sides.serving();
+
+  expect((await broker.observe([ASKED], never)).has(NAME)).toBe(true);
+  await expect.poll(() => readdir(host.layout.requests), { timeout: 50_000 }).toEqual([]);
+
+  const { user, system } = process.cpuUsage(before);
+  expect((user + system) / 1e6, "seconds of processor time").toBeLessThan(20);
+  expect((await readdir(host.layout.reports)).length).toBeLessThan(100);
+});

@@ -1,0 +1,60 @@
+/** Both sides in one process, with nothing between them but files. */
+import { join } from "node:path";
+import { type Broker, openBroker } from "../../../src/agent/broker.ts";
+import type { RecoveringApplier } from "../../../src/apply/applier.ts";
+import { serve } from "../../../src/apply/serve.ts";
+import { type Clock, type Milliseconds, SECOND, systemClock } from "../../../src/base/time.ts";
+import { makeHost, type TestHost } from "../apply/harness.ts";
+
+export interface TwoSides extends AsyncDisposable {
+  readonly host: TestHost;
+  readonly broker: Broker;
+  /** Serves until it is told to stop, or has nothing more to do for `linger`. */
+  serving(options?: { linger?: Milliseconds; applier?: RecoveringApplier }): Serving;
+}
+
+export interface Serving extends AsyncDisposable {
+  /** Ends it, as SIGTERM does. */
+  stop(): Promise<void>;
+  readonly ended: Promise<void>;
+}
+
+/** The same, with seconds that pass in a fiftieth: nobody has to wait for half a minute. */
+export const hasty: Clock = { ...systemClock, monotonic: () => systemClock.monotonic() * 50 };
+
+export async function twoSides(change: Parameters<typeof makeHost>[0] = {}, clock = systemClock): Promise<TwoSides> {
+  const host = await makeHost(change);
+  const broker = openBroker(host.layout, clock);
+  await broker.recover();
+  const opened: Serving[] = [];
+  return {
+    host,
+    broker,
+    serving: ({ linger = 60 * SECOND, applier } = {}) => {
+      const stop = new AbortController();
+      const log = { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} };
+      const ended = (async () => {
+        const options = { layout: host.layout, clock: systemClock, log, linger };
+        await serve({ ...options, applier: applier ?? (await host.open()) }, stop.signal);
+      })();
+      const serving = {
+        ended,
+        stop: async () => {
+          stop.abort();
+          await ended;
+        },
+        [Symbol.asyncDispose]: async () => await serving.stop(),
+      };
+      opened.push(serving);
+      return serving;
+    },
+    [Symbol.asyncDispose]: async () => {
+      for (const one of opened) await one.stop();
+      await host[Symbol.asyncDispose]();
+    },
+  };
+}
+
+export function reportOf({ host }: TwoSides, request: string): string {
+  return join(host.layout.reports, `${request}.json`);
+}

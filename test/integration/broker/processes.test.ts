@@ -1,0 +1,205 @@
+/** Two sides as two processes and two users: what happens to one of them is no harm to the other. */
+import { chown, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeEach, expect, test, vi } from "vitest";
+import { layoutOf } from "../../../src/store/layout.ts";
+import type { PathUnit } from "../../servers/path-unit.ts";
+import { type Agent, certagent, startAgent, startCertagent } from "../../servers/program.ts";
+import { WAYS } from "../../servers/ways.ts";
+import { givePassword, makeScene, type Scene, specOf } from "./scene.ts";
+
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
+
+const { agent: settings, user } = WAYS.apart;
+
+interface Running extends AsyncDisposable {
+  readonly scene: Scene;
+  readonly agent: Agent;
+  readonly unit: PathUnit;
+}
+
+/** The scene with its folders, both sides running. */
+async function running(): Promise<Running> {
+  const scene = await makeScene();
+  const unit = await WAYS.apart.prepare(scene.home);
+  const agent = await startAgent(scene.home, settings);
+  return {
+    scene,
+    agent,
+    unit,
+    [Symbol.asyncDispose]: async () => {
+      await agent[Symbol.asyncDispose]();
+      await unit[Symbol.asyncDispose]();
+      await scene[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const isCurrent = (all: ReadonlyMap<string, { readonly state: string }>, name = "web"): boolean =>
+  all.get(name)?.state === "current";
+
+test("a root side that is killed in the middle of a reload is asked again, and costs no issuance", async () => {
+  await using host = await running();
+  const { scene, agent, unit } = host;
+  await agent.until("it is current", (all) => isCurrent(all));
+  await writeFile(scene.hold, "");
+  await rm(scene.reloading);
+  agent.send("SIGHUP");
+  await expect.poll(() => stat(scene.reloading).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
+
+  unit.serving()?.process.kill("SIGKILL");
+  await rm(scene.hold);
+
+  await agent.until("the agent answers meanwhile", (all) => all.get("web")?.state === "renewing" || isCurrent(all));
+  await agent.until("it is current again", (all) => isCurrent(all) && all.get("web")?.leaf?.generation === 2);
+  expect(scene.ca.requests.filter(({ path }) => path.endsWith("/renew"))).toHaveLength(1);
+});
+
+test("a reload that hangs holds up its own spec, and no other is minted later for it", async () => {
+  await using host = await running();
+  const { scene, agent } = host;
+  await agent.until("it is current", (all) => isCurrent(all));
+  await writeFile(scene.hold, "");
+  agent.send("SIGHUP");
+  await agent.until("it is being renewed", (all) => all.get("web")?.leaf?.generation === 1 && !isCurrent(all));
+
+  await givePassword(scene);
+  await scene.home.write("other", specOf("other", scene.home, "/bin/true"));
+  const all = await agent.until("the other is current", (now) => isCurrent(now, "other"));
+
+  expect(isCurrent(all)).toBe(false);
+  await rm(scene.hold);
+  await agent.until("both are current", (now) => isCurrent(now) && isCurrent(now, "other"));
+});
+
+test("without a root side the operator is told what to look at; with one again all goes on", async () => {
+  await using host = await running();
+  const { agent, unit, scene } = host;
+  await agent.until("it is current", (all) => isCurrent(all));
+  await unit.stop();
+  agent.send("SIGHUP");
+
+  const all = await agent.until("it fails", (now) => now.get("web")?.failure?.code === "APPLY_UNREACHABLE");
+  expect(all.get("web")?.failure?.hint).toContain("systemctl status certagent-apply.path");
+
+  unit.start();
+  await agent.until("it is current again", (now) => isCurrent(now) && now.get("web")?.leaf?.generation === 2);
+  expect(scene.ca.requests.filter(({ path }) => path.endsWith("/renew"))).toHaveLength(1);
+});
+
+test("an agent that is killed while root reloads for it goes on where it was", async () => {
+  const scene = await makeScene();
+  await using unit = await WAYS.apart.prepare(scene.home);
+  const first = await startAgent(scene.home, settings);
+  await first.until("it is current", (all) => isCurrent(all));
+  await writeFile(scene.hold, "");
+  await rm(scene.reloading);
+  first.send("SIGHUP");
+  await expect.poll(() => stat(scene.reloading).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
+
+  await first.stop("SIGKILL");
+  await using second = await startAgent(scene.home, settings);
+  await rm(scene.hold);
+
+  await second.until("it is current", (all) => isCurrent(all) && all.get("web")?.leaf?.generation === 2);
+  expect(scene.ca.requests.filter(({ path }) => path.endsWith("/renew"))).toHaveLength(1);
+  await second.stop();
+  await unit[Symbol.asyncDispose]();
+  await scene[Symbol.asyncDispose]();
+});
+
+let scene: Scene;
+beforeEach(async (context) => {
+  scene = await makeScene();
+  context.onTestFinished(() => scene[Symbol.asyncDispose]());
+});
+
+/** Everything below a folder that belongs to another user than this one. */
+async function notOf(folder: string, uid: number): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true });
+  const all = await Promise.all(entries.map(async (entry) => ({ entry, stat: await stat(join(folder, entry)) })));
+  return all.filter((one) => one.stat.uid !== uid).map(({ entry }) => entry);
+}
+
+async function prepared(): Promise<void> {
+  const unit = await WAYS.apart.prepare(scene.home);
+  await unit[Symbol.asyncDispose]();
+}
+
+test("once, by root on the agent's state, does the agent's half as the agent", async () => {
+  await prepared();
+
+  const { code, stdout, stderr } = await certagent(scene.home, "once");
+
+  expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: expect.stringContaining("current") });
+  const { agent, apply, requests } = layoutOf(scene.home.state, scene.home.runtime);
+  expect(await notOf(agent.folder, user)).toEqual([]);
+  expect(await notOf(apply.folder, 0)).toEqual([]);
+  expect((await stat(scene.files.key)).uid).toBe(0);
+  expect(await readdir(requests)).toEqual([]);
+  await expect(stat(join(scene.home.folder, "secret", "password"))).rejects.toThrow("ENOENT");
+  expect((await certagent(scene.home, "once", "wbe")).code).toBe(2);
+  expect((await certagent(scene.home, "status")).code).toBe(0);
+});
+
+test("apply by hand deploys what the agent has issued, says what it did, and repairs", async () => {
+  await prepared();
+  expect(await certagent(scene.home, "apply", "web")).toMatchObject({
+    code: 1,
+    stdout: expect.stringContaining("no certificate was issued for it yet"),
+  });
+  await certagent(scene.home, "once");
+  await rm(scene.files.key);
+
+  const { code, stdout } = await certagent(scene.home, "apply", "web");
+
+  expect({ code, stdout }).toEqual({
+    code: 0,
+    stdout: expect.stringMatching(/^web: written, generation 1\n {2}wrote /),
+  });
+  expect(await readFile(scene.files.key, "utf8")).toContain("PRIVATE KEY");
+  expect(await certagent(scene.home, "apply", "web")).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^web: unchanged, generation 1\n/),
+  });
+});
+
+test("apply is used wrongly without a name, with too much, and with a name that there is not", async () => {
+  await prepared();
+  for (const words of [[], ["web", "--requests"], ["--requests", "--recover"], ["wbe"]]) {
+    const { code, stderr } = await certagent(scene.home, "apply", ...words);
+    expect({ words, code, lines: stderr.trimEnd().split("\n").length }).toEqual({ words, code: 2, lines: 1 });
+  }
+});
+
+test("two that serve at one time are one after the other, and the one that finds nothing left ends well", async () => {
+  await prepared();
+  const { requests, reports } = layoutOf(scene.home.state, scene.home.runtime);
+  await certagent(scene.home, "once");
+  await writeFile(join(requests, "observe"), "ab");
+  const { uid, gid } = await stat(requests);
+  await chown(join(requests, "observe"), uid, gid);
+  const argv = ["apply", "--requests", ...scene.home.options];
+
+  const both = await Promise.all([startCertagent(argv), startCertagent(argv)]);
+  const outcomes = await Promise.all(both.map(({ ended }) => ended));
+
+  expect(outcomes.map(({ code, stderr }) => [code, stderr])).toEqual([
+    [0, ""],
+    [0, ""],
+  ]);
+  expect(JSON.parse(await readFile(join(reports, "observe.json"), "utf8"))).toMatchObject({
+    token: "ab",
+    result: { isWhole: true, specs: [{ name: "web", generation: 1, facts: { deployed: 1 } }] },
+  });
+});
+
+test("recovery tells no service, and needs nothing but the state", async () => {
+  await prepared();
+  await certagent(scene.home, "once");
+  await rm(scene.reloading);
+
+  expect(await certagent(scene.home, "apply", "--recover")).toMatchObject({ code: 0, stdout: "", stderr: "" });
+
+  await expect(stat(scene.reloading)).rejects.toThrow("ENOENT");
+});
