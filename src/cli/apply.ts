@@ -29,7 +29,10 @@ export const apply: Command = {
   description: `Writes the newest certificate that the agent has issued for a spec to its outputs, and makes its services take it,
 as far as that is not so already. It takes paths, owners and commands from specs and configuration alone, and what
 the agent has issued only where it fits them. With certagent run --apply broker the agent asks for all this by
-itself, through files that --requests serves. One such process works at a time; another one waits for it.`,
+itself, through files that --requests serves. One such process works at a time; another one waits for it.
+Where systemd runs, each command of a spec or of a recipe has a unit of its own, certagent-run-NAME-….service, with
+its deadline, at most half of the memory, and its output in the journal. A drop-in in
+/etc/systemd/system/certagent-run-.service.d/ changes these limits for all of them.`,
   examples: [["certagent apply web", "by hand, while the agent's way to it is broken"]],
   exitCodes: [
     [0, "done: files are right, and services have taken them"],

@@ -7,6 +7,9 @@ import type { System } from "../core/ports.ts";
 /** How much of a program's last words goes into an error. */
 const LAST_WORDS = 1000;
 
+const MORE_MEMORY =
+  "a drop-in with MemoryMax= in /etc/systemd/system/certagent-run-.service.d/ gives commands another limit";
+
 /** A command as people would type it: words with special characters in single quotes. */
 export function showCommand(argv: readonly string[]): string {
   return argv.map((word) => (/^[\w%+,./:=@^-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
@@ -31,7 +34,7 @@ export async function execute(
   const result = await run(argv, { timeout, signal });
   if (endedWell(result)) return;
   throw new AgentError("RELOAD_FAILED", `Cannot ${action}: "${showCommand(argv)}" ${ending(result, timeout)}`, {
-    hint: explain?.(result.output) ?? hint,
+    hint: result.outOfMemory ? MORE_MEMORY : (explain?.(result.output) ?? hint),
   });
 }
 
