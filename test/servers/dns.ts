@@ -12,9 +12,11 @@ export interface NameServer extends AsyncDisposable {
 }
 
 /** Starts it. It answers 127.0.0.1 for `names` and that no other name exists; nothing at all where `isSilent`. Needs root. */
-export async function startNameServer(names: readonly string[], { isSilent = false } = {}): Promise<NameServer> {
+export async function startNameServer(
+  names: readonly string[],
+  { isSilent = false, address = `127.${randomInt(1, 255)}.${randomInt(255)}.${randomInt(1, 255)}` } = {},
+): Promise<NameServer> {
   const socket = createSocket("udp4");
-  const address = `127.${randomInt(1, 255)}.${randomInt(255)}.${randomInt(1, 255)}`;
   let questions = 0;
   socket.on("message", (message, { port, address: from }) => {
     questions++;

@@ -39,6 +39,7 @@ const MOUNTS = `
   mount -t tmpfs -o mode=755 tmpfs "$1" && mkdir -p "$1"/etc "$1"/etc-work "$1"/var "$1"/var-work
   mount -t overlay -o lowerdir=/etc,upperdir="$1"/etc,workdir="$1"/etc-work overlay /etc
   mount -t overlay -o lowerdir=/var,upperdir="$1"/var,workdir="$1"/var-work overlay /var
+  rm -rf /etc/certagent /etc/certagent.d /etc/nginx/conf.d/* /etc/nginx/sites-enabled/* /var/lib/certagent
   cp "$2" "$1"/certagent.mjs && touch "$1"/node && mount --bind "$3" "$1"/node
   mount -t tmpfs -o mode=755 tmpfs /usr/local && mkdir -p /usr/local/bin /usr/local/share/ca-certificates
   printf '#!/bin/sh\\nexec %s/node %s %s/certagent.mjs "$@"\\n' "$1" "$4" "$1" >/usr/local/bin/certagent
