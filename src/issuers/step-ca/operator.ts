@@ -7,7 +7,9 @@ export function commandFor(config: StepCaConfig, request: CertificateRequest): s
   const { kind, source } = config.provisioner.secret;
   if ("credential" in source) {
     const what = { password: "the provisioner's password", token: "a token", key: "the provisioner's JWK" }[kind];
-    return `hand over ${what}: LoadCredential=${source.credential}:FILE in the unit, then restart certagent`;
+    const name = quote(source.credential);
+    const command = `systemd-creds encrypt --name=${name} - /etc/credstore.encrypted/${name}`;
+    return `hand over ${what}: ${command}; then restart certagent, whose unit needs LoadCredentialEncrypted=${name}`;
   }
   const file = quote(source.file);
   if (kind === "token") return `${tokenCommand(config, request)} > ${file}`;
