@@ -43,6 +43,7 @@ export function openBroker(layout: Pick<Layout, "requests" | "reports">, clock: 
   /** Asks until there are facts, or it is known that there are none. */
   const seek = async (asked: Asked, signal: AbortSignal): Promise<ApplyFacts | undefined> => {
     for (let wait = SECOND; ; wait = Math.min(2 * wait, LONGEST_WAIT)) {
+      signal.throwIfAborted();
       const { specs, isWhole } = await unlessAborted(observeAll(), signal);
       const found = specs.find(({ name }) => name === asked.name);
       if (found !== undefined && "failure" in found) throw errorOf(found.failure);
@@ -79,7 +80,6 @@ async function prepare(folder: string): Promise<void> {
 
 /** What goes on for others is waited for no longer than `signal` says. */
 async function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
   const abort = (): void => aborted.reject(signal.reason);
   signal.addEventListener("abort", abort);

@@ -1,6 +1,7 @@
 /** The steps that a plan can ask for. Each throws what went wrong; who called it keeps the streak. */
 import { errorOf } from "../base/errors.ts";
 import { type Proof, withIssuance, withoutFailure, withRepairs } from "../core/facts.ts";
+import { chainToAdopt } from "../core/fit.ts";
 import type { ObservedGeneration, Plan } from "../core/plan.ts";
 import { isProof } from "../core/service-needs.ts";
 import { issue } from "./issue.ts";
@@ -19,10 +20,19 @@ export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> 
     memory.adoptionRefused = true;
     return;
   }
-  const draft = { request: desired.request, ...found, roots, issuedAt: world.clock.now(), via: "adopted" };
+  const { request } = desired;
+  const now = world.clock.now();
+  const chain = chainToAdopt({ request, ...found, roots, now });
+  if ("fact" in chain) {
+    // It fits the spec as the root side reads it, and its roots.
+    memory.adoptionRefused = true;
+    world.log.warning("what stands at the outputs does not fit", { certificate: name, reason: chain.fact });
+    return;
+  }
+  const draft = { request, key: found.key, chain, roots, issuedAt: now, via: "adopted" };
   const { number } = await generations.stage(draft, memory.apply.deployed);
   memory.facts = withoutFailure(memory.facts, "issue");
-  world.log.info("adopted", { certificate: name, generation: number, serial: found.chain[0].serial });
+  world.log.info("adopted", { certificate: name, generation: number, serial: chain[0].serial });
 }
 
 /** Has the certificate renewed or a new one issued. */

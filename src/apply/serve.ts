@@ -14,7 +14,7 @@ import { ALIVE, reportPath, writeReport } from "../store/reports.ts";
 import { createAnswerer } from "./answer.ts";
 import type { RecoveringApplier } from "./applier.ts";
 import { openDesk } from "./desk.ts";
-import { type Taken, takeRequests } from "./take-requests.ts";
+import { type Catch, type Taken, takeRequests } from "./take-requests.ts";
 
 export interface ServeOptions {
   readonly applier: RecoveringApplier;
@@ -66,7 +66,11 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   let busyUntil = clock.monotonic();
   while (!signal.aborted) {
     wake = new AbortController();
-    const { taken, junk } = await takeRequests(requests, clock.now());
+    const { taken, junk } = await takeRequests(requests, clock.now()).catch((error: unknown): Catch => {
+      // What is under way is finished all the same.
+      log.warning("cannot take requests", { folder: layout.requests, reason: failureOf(error).message });
+      return { taken: [], junk: 0 };
+    });
     if (junk > 0) log.warning("removed what is no request", { folder: layout.requests, entries: junk });
     if (taken.length > 0) await tellAlive(layout, clock, access);
     await desk.take(taken);

@@ -2,6 +2,7 @@
 import { lstat } from "node:fs/promises";
 import { moveEntry, temporaryName } from "../base/atomic-file.ts";
 import { type FileStat, fileCalls } from "../base/file-calls.ts";
+import { isMissing } from "../base/file-error.ts";
 import type { Folder } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
 import { type RawName, rawNames, rawPath, removeEntry } from "../base/remove-entry.ts";
@@ -19,7 +20,7 @@ export interface Taken {
 
 export interface Catch {
   readonly taken: readonly Taken[];
-  /** How much else there was. */
+  /** How much else was removed. */
   readonly junk: number;
 }
 
@@ -39,12 +40,11 @@ export async function takeRequests(folder: Folder, now: Instant): Promise<Catch>
   for (const name of await rawNames(folder, AT_ONE_TIME)) {
     if (name.startsWith(".") && (await isYoung(folder, name, now))) continue;
     const request = requestNamed(name);
-    const read = request === undefined ? undefined : await takeOne(folder, name, owner);
-    if (request !== undefined && read !== undefined) taken.push({ name, request, ...read });
-    else {
-      junk += 1;
-      await removeEntry(folder, name, LARGEST_JUNK);
-    }
+    const found = request === undefined ? "junk" : await takeOne(folder, name, owner);
+    if (typeof found === "object" && request !== undefined) taken.push({ name, request, ...found });
+    if (found !== "junk") continue;
+    // What cannot be removed is not counted: it would be met again and again.
+    if (await removeEntry(folder, name, LARGEST_JUNK)) junk += 1;
   }
   return { taken, junk };
 }
@@ -55,21 +55,24 @@ async function isYoung(folder: Folder, name: RawName, now: Instant): Promise<boo
   return stat === undefined || Math.abs(now - stat.ctimeMs) < MINUTE;
 }
 
-/** Takes a request away before it is read: one that comes meanwhile is another one. Undefined where it is none. */
+/** Takes a request away before it is read: one that comes meanwhile is another one. Gone where it was taken back. */
 async function takeOne(
   folder: Folder,
   name: string,
   owner: FileStat,
-): Promise<{ token: string; askedAt: Instant } | undefined> {
+): Promise<Pick<Taken, "token" | "askedAt"> | "junk" | "gone"> {
   const as = temporaryName();
   try {
     await moveEntry(folder.at(name), folder, as);
+  } catch (error) {
+    return isMissing(error) ? "gone" : "junk";
+  }
+  try {
     const { bytes, stat } = await readRegular(folder.at(as), LARGEST_REQUEST);
     const token = bytes.toString("latin1");
-    if (stat.uid !== owner.uid || !TOKEN.test(token)) return undefined;
-    return { token, askedAt: Number(stat.mtimeMs) };
+    return stat.uid === owner.uid && TOKEN.test(token) ? { token, askedAt: Number(stat.mtimeMs) } : "junk";
   } catch {
-    return undefined;
+    return "junk";
   } finally {
     await removeEntry(folder, as, LARGEST_JUNK);
   }

@@ -1,7 +1,8 @@
 import { constants, type PathLike } from "node:fs";
-import { open, opendir, rmdir, unlink } from "node:fs/promises";
+import { lstat, open, opendir, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { moveEntry, temporaryName } from "./atomic-file.ts";
+import { isMissing } from "./file-error.ts";
 import { type Folder, holdFolder } from "./folder.ts";
 
 /** A name as the file system has it, which need not be text: a character for each byte. */
@@ -29,19 +30,17 @@ export async function rawNames(folder: Folder, limit: number): Promise<readonly 
 /**
  * Removes an entry of a held folder, whatever it is and whoever changes it meanwhile: folders with all that is in them,
  * however deep, by bringing what they hold up into the held one. At most `limit` entries are removed; the rest stays
- * under temporary names.
+ * under temporary names. Answers whether nothing has the name any more.
  */
-export async function removeEntry(folder: Folder, name: RawName, limit: number): Promise<void> {
+export async function removeEntry(folder: Folder, name: RawName, limit: number): Promise<boolean> {
   const names = [name];
   for (let left = limit; left > 0; left -= 1) {
     const next = names.pop();
-    if (next === undefined) return;
-    const isGone = await unlink(rawPath(folder, next)).then(
-      () => true,
-      () => false,
-    );
+    if (next === undefined) break;
+    const isGone = await unlink(rawPath(folder, next)).then(() => true, isMissing);
     if (!isGone) names.push(...(await emptied(folder, next, left)));
   }
+  return await lstat(rawPath(folder, name)).then(() => false, isMissing);
 }
 
 /** Removes a folder; answers under which names of the outer one its own folders now are. */

@@ -136,7 +136,7 @@ export async function readReport<Result>(path: string, result: z.ZodType<Result>
   const schema = z.union([z.strictObject({ ...head, result }), z.strictObject({ ...head, failure })]);
   try {
     const bytes = await readBounded(path, LARGEST_REPORT);
-    return schema.parse(JSON.parse(bytes.toString("utf8"))) as Answer<Result>;
+    return schema.parse(JSON.parse(bytes.toString("utf8")));
   } catch (cause) {
     if (isMissing(cause)) return undefined;
     throw new AgentError("APPLY_UNREACHABLE", `Cannot understand the report "${path}"`, {

@@ -154,3 +154,18 @@ test("a folder that the agent has closed to everybody is emptied all the same", 
   expect(await readdir(folder.path)).toEqual([]);
   expect((await stat(folder.path)).mode & 0o777).toBe(0);
 });
+
+test("what cannot be removed is not met again and again, and holds up nothing", async () => {
+  await using folder = await agentsFolder();
+  const stuck = join(folder.path, "stuck");
+  await mkdir(stuck);
+  await execute("mount", ["-t", "tmpfs", "tmpfs", stuck]);
+  try {
+    await ask(folder.path, "observe");
+
+    expect(await takeAll(folder.path)).toEqual({ names: ["observe"], junk: 0 });
+    expect(await readdir(folder.path)).toEqual(["stuck"]);
+  } finally {
+    await execute("umount", [stuck]);
+  }
+});

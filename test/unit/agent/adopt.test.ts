@@ -1,0 +1,59 @@
+/** What the root side hands over is judged once more: it may be of another version of the spec, or of another process. */
+import { mkdtempDisposable } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { recall } from "../../../src/agent/memory.ts";
+import { adopt } from "../../../src/agent/steps.ts";
+import { systemClock } from "../../../src/base/time.ts";
+import type { Adopted, Applier, Issuer } from "../../../src/core/ports.ts";
+import { layoutOf } from "../../../src/store/layout.ts";
+import { makePki, type Pki } from "../../servers/pki.ts";
+import { desired } from "../core/given.ts";
+
+const signal = new AbortController().signal;
+
+async function adopting(pki: Pki, found: Adopted | undefined) {
+  const folder = await mkdtempDisposable(join(tmpdir(), "certagent-adopt-"));
+  const told: string[] = [];
+  const never = (): never => {
+    throw new Error("was not to be asked");
+  };
+  const applier: Applier = { observe: never, apply: never, failed: never, forget: never, adopt: async () => found };
+  const world = {
+    clock: systemClock,
+    log: { debug: () => {}, info: () => {}, warning: (message: string) => void told.push(message), error: () => {} },
+    layout: layoutOf(folder.path, folder.path),
+    applier,
+    prove: never,
+    issuer: () => ({ roots: async () => pki.roots }) as unknown as Issuer,
+    issuing: never,
+    waiting: never,
+    clockSuspectFor: () => null,
+  };
+  const memory = await recall(world, desired(), null);
+  await adopt(memory, signal);
+  return { memory, told, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+}
+
+test("a pair that fits the spec becomes the first generation", async () => {
+  const pki = await makePki();
+  const { key, chain } = await pki.issue({ names: ["web.internal"] });
+  await using adopted = await adopting(pki, { key, chain });
+
+  expect(await adopted.memory.generations.newest()).toBe(1);
+  expect(adopted.memory.adoptionRefused).toBe(false);
+});
+
+test.each([
+  ["of other names", async (pki: Pki) => pki.issue({ names: ["other.internal"] })],
+  ["of another CA", async () => (await makePki("Other")).issue({ names: ["web.internal"] })],
+])("a pair %s is refused, told of, and not kept", async (_, issue) => {
+  const pki = await makePki();
+  const { key, chain } = await issue(pki);
+  await using refused = await adopting(pki, { key, chain });
+
+  expect(await refused.memory.generations.newest()).toBeUndefined();
+  expect(refused.memory.adoptionRefused).toBe(true);
+  expect(refused.told).toEqual(["what stands at the outputs does not fit"]);
+});
