@@ -2,7 +2,12 @@
 # Starts certagent on the Node that comes with it, whatever the environment wants of Node.
 unset NODE_OPTIONS NODE_PATH NODE_EXTRA_CA_CERTS
 flags="--optimize-for-size --max-semi-space-size=1 --max-old-space-size=48"
-# The daemon listens for SIGUSR1 itself; for all others it must not open the inspector.
-[ "$1" = run ] || flags="$flags --disable-sigusr1"
+if [ "$1" = run ]; then
+  # The daemon collects its garbage itself when its work has ended.
+  flags="$flags --expose-gc --no-memory-reducer"
+else
+  # The daemon listens for SIGUSR1 itself; for all others it must not open the inspector.
+  flags="$flags --disable-sigusr1"
+fi
 # shellcheck disable=SC2086 # words
 exec /usr/lib/certagent/node $flags /usr/lib/certagent/certagent.mjs "$@"
