@@ -101,6 +101,9 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
   for (const { index, verdict } of verdicts.flatMap((each) => each ?? [])) {
     logVerdict(memory.world.log, memory.name, verdict, isProof(proofs[index], newest));
     proofs[index] = verdict.proof;
+    // Whoever shows another leaf runs: it was started after the root side had looked, with the files of before.
+    const wasDown = memory.apply.services[index]?.liveness === "down";
+    memory.lookAfresh ||= wasDown && verdict.failure !== undefined && verdict.proof.fingerprint !== null;
   }
   memory.facts = { ...memory.facts, proofs };
   const failure = verdicts.find((each) => each?.verdict.failure !== undefined)?.verdict.failure;

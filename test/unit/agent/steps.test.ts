@@ -8,6 +8,7 @@ import { AgentError } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/base/time.ts";
 import type { Applier } from "../../../src/core/ports.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
+import { makePki } from "../../servers/pki.ts";
 import { apply, desired, generation } from "../core/given.ts";
 
 const signal = new AbortController().signal;
@@ -50,3 +51,19 @@ test("a wish that comes while a forced renewal is not proven yet joins it", asyn
 
   expect(memory.joinable).toBe(true);
 });
+
+test.each([
+  ["up", false],
+  ["down", true],
+] as const)(
+  "a service that shows another leaf and was seen %s before is looked at afresh: %s",
+  async (liveness, afresh) => {
+    const failure = new AgentError("SERVICE_STALE", "Cannot see the certificate: another one is served");
+    const memory = await beingProven({ served: false, failure, other: (await (await makePki()).issue()).leaf });
+    memory.apply = { ...memory.apply, services: memory.apply.services.map((one) => ({ ...one, liveness })) };
+
+    await expect(prove(memory, [0], signal)).rejects.toThrow(failure.message);
+
+    expect(memory.lookAfresh).toBe(afresh);
+  },
+);
