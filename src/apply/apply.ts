@@ -85,8 +85,8 @@ function haveTaken({ desired }: Applying, progress: Progress, services: ApplyRec
 async function newestGeneration({ generations, desired }: Applying): Promise<Generation> {
   const number = await generations.newest();
   if (number !== undefined) return await generations.read(number);
-  const none = new AgentError("DEPLOY_FAILED", `Cannot apply "${desired.name}": no certificate was issued for it yet`);
-  throw (await generations.fault()) ?? none;
+  await generations.requireNone();
+  throw new AgentError("DEPLOY_FAILED", `Cannot apply "${desired.name}": no certificate was issued for it yet`);
 }
 
 /** A change of files is told of once, when no service has refused it. */

@@ -56,11 +56,13 @@ export async function finish(
   if (desired.layout === "link") return await removeIntent(host, name); // the next apply switches the whole set
   const record = await records.read(name);
   // Whatever the agent staged since, the paths must hold one pair: that of before, where the newest is not fit.
-  const generation = await accept(host, desired, record, await generations.read(number)).catch(async (error) => {
-    const deployed = await readGeneration({ generations }, record, record.deployed);
-    if (deployed !== undefined) return deployed;
-    throw error;
-  });
+  const generation = await accept(host, desired, record, await generations.read(number)).catch(
+    async (error: unknown) => {
+      const deployed = await readGeneration({ generations }, record, record.deployed);
+      if (deployed !== undefined) return deployed;
+      throw error;
+    },
+  );
   const targets = await targetsOf(host, desired, generation, record);
   const changes = targets.filter((target) => !isTrue(target));
   await deployFiles(host, name, generation.number, changes, () => {});

@@ -15,8 +15,8 @@ import type { Layout } from "./layout.ts";
 export interface StagedGenerations {
   /** The newest number that can be read; undefined where there is none. Throws `STATE_UNUSABLE` for a folder that cannot. */
   newest(): Promise<number | undefined>;
-  /** Why there is none although there are files: the fault of the newest; undefined where there are none. */
-  fault(): Promise<unknown>;
+  /** Throws what is wrong with the newest file, where there are files and none can be read. */
+  requireNone(): Promise<void>;
   /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE`. */
   read(number: number): Promise<Generation>;
 }
@@ -65,14 +65,10 @@ export function openStaged({ agent }: Pick<Layout, "agent">, name: string): Stag
       }
       return undefined;
     },
-    fault: async () => {
+    requireNone: async () => {
       await using folder = await open();
       const [number] = await newestFirst(folder);
-      if (number === undefined) return undefined;
-      return await readFrom(folder, number).then(
-        () => undefined,
-        (error: unknown) => error,
-      );
+      if (number !== undefined) await readFrom(folder, number);
     },
     read: async (number) => {
       const known = read?.deref();
@@ -86,11 +82,13 @@ export function openStaged({ agent }: Pick<Layout, "agent">, name: string): Stag
 /** The roots that the agent has fetched, unread: who pins one by its fingerprint finds it there. */
 export async function fetchedRoots({ agent }: Pick<Layout, "agent">): Promise<readonly Uint8Array[]> {
   await using folder = await openIn(agent, basename(agent.roots));
-  const names = (await folder?.names(MOST_FILES)) ?? [];
-  const files = await Promise.all(
-    names.slice(0, MOST_ROOTS).map((name) => folder?.read(name, MOST_PEM_BYTES).catch(() => undefined)),
-  );
-  return files.flatMap((bytes) => bytes ?? []);
+  if (folder === undefined) return [];
+  const files: Uint8Array[] = [];
+  for (const name of (await folder.names(MOST_FILES)).slice(0, MOST_ROOTS)) {
+    const bytes = await folder.read(name, MOST_PEM_BYTES).catch(() => undefined);
+    if (bytes !== undefined) files.push(bytes);
+  }
+  return files;
 }
 
 /** A folder in the agent's; what has its name otherwise makes it unusable. */
