@@ -19,7 +19,7 @@ export interface PathUnit extends AsyncDisposable {
 const POLL = 50;
 
 /** Starts `certagent apply --requests` as long as there are requests, as DirectoryNotEmpty= does. */
-export function startPathUnit(home: Home): PathUnit {
+export function startPathUnit(home: Home, through: readonly string[] = []): PathUnit {
   const { requests } = layoutOf(home.state, home.runtime);
   const over = new AbortController();
   let [told, starts, isStopped] = ["", 0, false];
@@ -29,6 +29,7 @@ export function startPathUnit(home: Home): PathUnit {
     starts += 1;
     serving = await startCertagent(["apply", "--requests", "--log-level", "debug", ...home.options], {
       flags: ["--jitless"],
+      through,
     });
     const { stderr } = await serving.ended;
     serving = undefined;

@@ -22,8 +22,8 @@ export interface Way {
   readonly asUser: string;
   /** How the agent is started. */
   readonly agent: AgentSettings;
-  /** Makes a home's folders as the package does, and starts what serves there. */
-  prepare(home: Home): Promise<Beside>;
+  /** Makes a home's folders as the package does, and starts what serves there, through a program where one is given. */
+  prepare(home: Home, through?: readonly string[]): Promise<Beside>;
 }
 
 const NOBODY_ELSE = 47_110;
@@ -46,12 +46,12 @@ const apart = {
     options: ["--apply", "broker"],
     through: ["setpriv", `--reuid=${NOBODY_ELSE}`, `--regid=${NOBODY_ELSE}`, "--clear-groups", "--no-new-privs"],
   },
-  prepare: async (home: Home) => {
+  prepare: async (home: Home, through: readonly string[] = []) => {
     const { agent, requests, control } = layoutOf(home.state, home.runtime);
     await chmod(home.folder, 0o755);
     for (const folder of [home.state, home.runtime]) await mkdir(folder, { recursive: true, mode: 0o755 });
     for (const folder of [agent.folder, requests, control]) await ownFolder(folder);
-    return startPathUnit(home);
+    return startPathUnit(home, through);
   },
 } satisfies Way;
 

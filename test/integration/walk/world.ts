@@ -31,6 +31,8 @@ export interface World extends AsyncDisposable {
   readonly postgres: Postgres;
   readonly redis: Redis;
   readonly exporter: NodeExporter;
+  /** The root of the CA, for everybody to read. */
+  readonly rootFile: string;
   /** The provisioner's password is put there to be used once. */
   readonly passwordFile: string;
   /** While it is there, nginx's reload fails. */
@@ -42,7 +44,10 @@ export interface World extends AsyncDisposable {
   spec(name: SpecName): Promise<string>;
   /** Puts the provisioner's password there. */
   givePassword(): Promise<void>;
-  /** Starts the agent, in the home that this world has, or in another that is this host's. */
+  /**
+   * Starts the agent, in the home that this world has, or in another that is this host's. `through` is gone through by
+   * all that serves there, once it is first started.
+   */
   start(settings?: AgentSettings, home?: Home): Promise<Agent>;
   /** All that was told by what serves beside the agents. */
   journal(): readonly string[];
@@ -123,8 +128,9 @@ export async function makeWorld(lifetime: Milliseconds, way: Way = WAYS.alone): 
   await writeFile(rootFile, ca.root.pem);
   const besides = new Map<string, Beside>();
   const start = async (settings: AgentSettings = {}, where = home): Promise<Agent> => {
-    if (!besides.has(where.state)) besides.set(where.state, running.use(await way.prepare(where)));
-    return await startAgent(where, { ...way.agent, ...settings });
+    const { through = [] } = settings;
+    if (!besides.has(where.state)) besides.set(where.state, running.use(await way.prepare(where, through)));
+    return await startAgent(where, { ...way.agent, ...settings, through: [...through, ...(way.agent.through ?? [])] });
   };
   const world = {
     way,
@@ -134,6 +140,7 @@ export async function makeWorld(lifetime: Milliseconds, way: Way = WAYS.alone): 
     postgres,
     redis,
     exporter,
+    rootFile,
     passwordFile,
     brokenReload: `${reload}-fails`,
     tls: at("tls"),
