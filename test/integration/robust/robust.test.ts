@@ -1,11 +1,12 @@
 /** What goes wrong around the program: other specs, hanging commands, readers that do not read, disks that are full. */
 import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { chown, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DAY, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import { type Agent, type AgentSettings, type Home, makeHome, startAgent } from "../../servers/program.ts";
+import { WAYS, type Way } from "../../servers/ways.ts";
 import { isCurrent, issuancesOf } from "../walk/look.ts";
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -20,10 +21,11 @@ afterAll(async () => {
 });
 
 /** A home with the CA and its key, and no spec yet. */
-async function homeAt(authority: DevCa = ca): Promise<Home> {
+async function homeAt(authority: DevCa = ca, user = 0): Promise<Home> {
   const home = await makeHome();
   await writeFile(join(home.folder, "root"), authority.root.pem);
   await writeFile(join(home.folder, "jwk"), authority.provisioner.jwk, { mode: 0o600 });
+  await chown(join(home.folder, "jwk"), user, user);
   const provisioner = { type: "jwk", name: authority.provisioner.name, key: { file: join(home.folder, "jwk") } };
   const internal = { type: "step-ca", url: authority.url, root: { file: join(home.folder, "root") }, provisioner };
   await home.configure({ issuers: { internal }, default_issuer: "internal" });
@@ -85,13 +87,26 @@ test("what cannot be deployed is told in the journal once, with the remedy, befo
   expect(issuancesOf(requestsOf(authority))).toEqual({ sign: 1, renew: 0 });
 });
 
-describe.concurrent("what hangs", () => {
+describe.each(Object.values<Way>(WAYS))("what hangs, $name", { concurrent: true }, (way) => {
+  /** Everything that keeps a home's certificates. */
+  async function running(home: Home): Promise<Agent & AsyncDisposable> {
+    const beside = await way.prepare(home);
+    const agent = await startAgent(home, way.agent);
+    return {
+      ...agent,
+      [Symbol.asyncDispose]: async () => {
+        await agent[Symbol.asyncDispose]();
+        await beside[Symbol.asyncDispose]();
+      },
+    };
+  }
+
   test("a reload that hangs delays no other spec, and neither does its end by SIGTERM", async ({ expect }) => {
-    await using home = await homeAt();
+    await using home = await homeAt(ca, way.user);
     await addSpec(home, "hangs", {
       services: [{ type: "command", reload: ["/bin/sleep", "30"], timeout: "1m" }],
     });
-    await using agent = await startAgent(home);
+    await using agent = await running(home);
     await expect.poll(() => existsSync(join(home.folder, "hangs.pem")), { timeout: 20_000 }).toBe(true);
 
     await addSpec(home, "quick", { services: [{ type: "command", reload: ["/bin/true"] }] });
@@ -103,13 +118,13 @@ describe.concurrent("what hangs", () => {
   test("five specs of a CA that never answers do not delay one of another", async ({ expect }) => {
     await using silent = await startDevCa();
     silent.faults = { transport: "silent" };
-    await using home = await homeAt();
+    await using home = await homeAt(ca, way.user);
     const config = JSON.parse(await readFile(home.config, "utf8")) as { issuers: { internal: object } };
     await writeFile(join(home.folder, "silent-root"), silent.root.pem);
     const other = { ...config.issuers.internal, url: silent.url, root: { file: join(home.folder, "silent-root") } };
     await home.configure({ ...config, issuers: { ...config.issuers, other } });
     for (const number of [1, 2, 3, 4, 5]) await addSpec(home, `a-${number}`, { issuer: "other" });
-    await using agent = await startAgent(home);
+    await using agent = await running(home);
     await expect.poll(() => silent.requests.length, { timeout: 20_000 }).toBeGreaterThan(0);
 
     await addSpec(home, "quick");
