@@ -3,10 +3,13 @@ import { mkdir, mkdtempDisposable, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import manifest from "../../../package.json" with { type: "json" };
 import { type Architecture } from "../../../scripts/node-runtime.ts";
 import { buildPackages } from "../../../scripts/package.ts";
+
+// A hundred megabytes are packed, unpacked and looked through.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 300_000 });
 
 const execute = promisify(execFile);
 const HERE: Architecture = process.arch === "arm64" ? "arm64" : "amd64";
@@ -28,7 +31,9 @@ const FILES = [
   "usr/share/doc/certagent/LICENSES.txt",
   "usr/share/doc/certagent/README.md",
   "usr/share/doc/certagent/copyright",
+  "usr/share/doc/certagent/migrate-from-step-timers.md",
   "usr/share/doc/certagent/examples/certagent.yaml",
+  "usr/share/doc/certagent/examples/cloud-init.yaml",
   "usr/share/doc/certagent/examples/specs/web.yaml",
   "usr/share/fish/vendor_completions.d/certagent.fish",
   "usr/share/man/man1/certagent.1.gz",
@@ -44,7 +49,7 @@ beforeAll(async () => {
   folder = await mkdtempDisposable(join(tmpdir(), "certagent-packages-"));
   const made = await buildPackages(join(folder.path, "made"), { architectures: [HERE] });
   [deb = "", rpm = ""] = made;
-}, 300_000);
+});
 afterAll(() => folder[Symbol.asyncDispose]());
 
 async function output(program: string, ...words: readonly string[]): Promise<string> {
@@ -94,7 +99,7 @@ test("everything in the deb is root's, nobody else may write it, and only progra
   }
 });
 
-test("the deb has nothing that lintian calls an error", async () => {
+test("the deb has nothing that lintian calls an error", { timeout: 180_000 }, async () => {
   const found = await output("lintian", "--no-cfg", "--allow-root", "--fail-on", "none", "--info", deb);
 
   expect(found.split("\n").filter((line) => /^[EW]: /.test(line))).toEqual([]);
@@ -145,7 +150,7 @@ test("two builds of the same commit are the same bytes", async () => {
   for (const [index, path] of first.entries()) {
     expect((await readFile(path)).equals(await readFile(second[index] ?? "")), basename(path)).toBe(true);
   }
-}, 120_000);
+});
 
 test.each(["deb/postinst", "deb/prerm", "deb/postrm", "rpm/post", "rpm/preun", "rpm/postun"])(
   "packaging/%s is a script of the POSIX shell",
