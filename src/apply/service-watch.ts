@@ -65,7 +65,8 @@ export function openServiceWatch(system: System): ServiceWatch {
 /** Whether something takes connections there: what tells up from down where no unit does. */
 async function answers({ connect }: System, { address, timeout }: ProbeTarget, signal: AbortSignal): Promise<Liveness> {
   try {
-    (await connect(address, addressText(address), withDeadline(timeout, signal))).destroy();
+    using deadline = withDeadline(timeout, signal);
+    (await connect(address, addressText(address), deadline)).destroy();
     return "up";
   } catch (error) {
     return error instanceof AgentError && error.code === "SERVICE_DOWN" ? "down" : "unknown";

@@ -90,7 +90,7 @@ export const run: Run = async (argv, options) => {
     out,
     ...(descriptor === undefined ? [] : [descriptor]),
   ]);
-  const deadline = withDeadline(options.timeout, options.signal);
+  using deadline = withDeadline(options.timeout, options.signal);
   const ending = await Promise.race([ended, aborted(deadline)]);
   if (ending !== undefined) return { ...ending, timedOut: false, output: await output.text() };
   if (stopping()) {

@@ -56,10 +56,16 @@ export function repeat(every: Milliseconds, act: () => void): Disposable {
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** A signal that aborts when `signal` does, or after `limit` milliseconds of real time, whichever comes first. */
-export function withDeadline(limit: Milliseconds, signal?: AbortSignal): AbortSignal {
-  const deadline = AbortSignal.timeout(limit);
-  return signal === undefined ? deadline : AbortSignal.any([signal, deadline]);
+/**
+ * A signal that aborts when `signal` does, or after `limit` milliseconds of real time, whichever comes first. Disposed
+ * of when nobody waits any more, its timer does not wake the process up.
+ */
+export function withDeadline(limit: Milliseconds, signal?: AbortSignal): AbortSignal & Disposable {
+  const late = new AbortController();
+  const reason = (): DOMException => new DOMException("The operation was aborted due to timeout", "TimeoutError");
+  const timer = setTimeout(() => late.abort(reason()), limit).unref();
+  const deadline = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
+  return Object.assign(deadline, { [Symbol.dispose]: () => clearTimeout(timer) });
 }
 
 /** Resolves after `span` milliseconds of real time, or as soon as `signal` aborts. For polling, not for decisions. */

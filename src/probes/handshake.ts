@@ -18,7 +18,7 @@ export type AskForTls = (raw: Socket, name: string, signal: AbortSignal) => Prom
 /** The leaf that is served at a target, after `ask` where TLS does not begin at once. Throws as a {@link Probe} does. */
 export async function servedLeaf(target: ProbeTarget, signal: AbortSignal, ask?: AskForTls): Promise<Certificate> {
   const name = addressText(target.address);
-  const limit = withDeadline(target.timeout, signal);
+  using limit = withDeadline(target.timeout, signal);
   const raw = await connect(target.address, name, limit);
   try {
     await ask?.(raw, name, limit);

@@ -56,8 +56,8 @@ export async function takePair(
 /** Whether something listens where Redis is told to take commands. */
 export async function isListening({ connect }: Network, { address }: Control, signal: AbortSignal): Promise<Liveness> {
   try {
-    const socket = await connect(address, addressText(address), withDeadline(QUESTION, signal));
-    socket.destroy();
+    using deadline = withDeadline(QUESTION, signal);
+    (await connect(address, addressText(address), deadline)).destroy();
     return "up";
   } catch (error) {
     return error instanceof AgentError && error.code === "SERVICE_DOWN" ? "down" : "unknown";

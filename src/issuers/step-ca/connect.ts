@@ -26,7 +26,7 @@ export interface ConnectOptions {
  * with what Node says, or with the signal's reason.
  */
 export async function connect(origin: string, options: ConnectOptions, signal: AbortSignal): Promise<TLSSocket> {
-  const deadline = withDeadline(Math.min(options.timeout, CONNECT_TIMEOUT), signal);
+  using deadline = withDeadline(Math.min(options.timeout, CONNECT_TIMEOUT), signal);
   const { host, port } = hostAndPort(origin);
   const tunnel = options.proxy === undefined ? undefined : await openTunnel(options.proxy, origin, deadline);
   const { trust, identity } = options;

@@ -41,7 +41,7 @@ export interface NoAnswer {
  */
 export async function exchange(request: HttpRequest, signal: AbortSignal): Promise<Answer | NoAnswer> {
   signal.throwIfAborted();
-  const deadline = withDeadline(request.timeout, signal);
+  using deadline = withDeadline(request.timeout, signal);
   let socket: TLSSocket;
   try {
     socket = await connect(request.origin, request, deadline);
