@@ -28,7 +28,7 @@ export default async function setUp(project: TestProject): Promise<() => Promise
   const [deb = ""] = await buildPackages(join(folder, "packages"), {
     architectures: [process.arch === "arm64" ? "arm64" : "amd64"],
     formats: ["deb"],
-    uncompressed: true,
+    isQuick: true,
   });
   tell("installing it");
   const installed = await installInto(folder, base, deb);
