@@ -46,7 +46,7 @@ const schema = z.object({
 export type ApplyRecord = Omit<z.output<typeof schema>, "schema">;
 export type ServiceRecord = z.output<typeof service>;
 
-const NO_RECORD: ApplyRecord = {
+export const NO_RECORD: ApplyRecord = {
   deployed: null,
   before: null,
   accepted: {},

@@ -3,7 +3,7 @@
  * with its text, as that user may not read this folder; says a dot on standard output for each hundred swaps.
  */
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 const [kind = "", folder = "", bait = "", baitFolder = "", fifo = ""] = process.argv.slice(1);
 
@@ -35,7 +35,7 @@ function plant(path: string, make: (at: string) => void): void {
     attempt(() => fs.rmSync(path, { recursive: true, force: true }));
     return attempt(() => make(path));
   }
-  const aside = `${path}.aside`;
+  const aside = join(dirname(path), "aside");
   attempt(() => fs.rmSync(aside, { recursive: true, force: true }));
   attempt(() => make(aside));
   attempt(() => fs.renameSync(aside, path));
@@ -55,7 +55,7 @@ const LURES: readonly [(at: string) => void, ...((at: string) => void)[]] = [
 
 /** Honest and a link to the bait in turn, each at once: whoever looks first and opens then is caught in between. */
 function flicker(path: string, make: (at: string) => void): void {
-  const aside = `${path}.aside`;
+  const aside = join(dirname(path), "aside");
   for (let turn = 0; turn < 40; turn++) {
     attempt(() => fs.rmSync(aside, { recursive: true, force: true }));
     attempt(() => (turn % 2 === 0 ? make(aside) : fs.symlinkSync(bait, aside)));
@@ -63,12 +63,15 @@ function flicker(path: string, make: (at: string) => void): void {
   }
 }
 
+let aways = 0;
+
 /** For a moment a folder is a link, or another folder. */
 function swapFolder(path: string, make: (at: string) => void): void {
-  attempt(() => fs.renameSync(path, `${path}.away`));
+  const away = `${path}.away${aways++}`; // what root made there and filled cannot be removed
+  attempt(() => fs.renameSync(path, away));
   attempt(() => make(path));
   attempt(() => fs.unlinkSync(path));
-  attempt(() => fs.renameSync(`${path}.away`, path));
+  attempt(() => fs.renameSync(away, path));
 }
 
 /** Whose folder holds generations: one that is honest comes back now and then, as otherwise nothing would be read. */

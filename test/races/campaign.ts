@@ -18,6 +18,7 @@ const rounds = Number(values.rounds);
 const PATIENCE = 20_000;
 const HANGS = MINUTE;
 const LOOK_EACH = 100;
+const ROUNDS_ON_ONE_HOST = 500;
 
 const SCENES: readonly { readonly name: string; readonly share: number; readonly make: () => Promise<Scene> }[] = [
   { name: "generations, from the agent's user", share: 0.4, make: () => generationsScene() },
@@ -28,7 +29,7 @@ const SCENES: readonly { readonly name: string; readonly share: number; readonly
 if (process.geteuid?.() !== 0) throw new Error("the root side is raced as root");
 let [passed, failed] = [0, 0];
 for (const { name, scene } of PLANTED) {
-  const { violation, round } = await race(await scene(), PATIENCE);
+  const { violation, round } = await raceAll(scene, PATIENCE);
   console.log(
     `planted bug "${name}": ${violation === undefined ? "NOT CAUGHT" : `caught in round ${round} (${short(violation)})`}`,
   );
@@ -36,7 +37,7 @@ for (const { name, scene } of PLANTED) {
   else passed += 1;
 }
 for (const { name, share, make } of SCENES) {
-  const { violation, round, refused, swaps } = await race(await make(), Math.ceil(rounds * share));
+  const { violation, round, refused, swaps } = await raceAll(make, Math.ceil(rounds * share));
   console.log(`${name}: ${round} rounds against ${swaps} swaps, ${refused} refused, ${violation ?? "0 through"}`);
   // Where all or nothing was refused, nothing was raced.
   const isRaced = refused > 0 && refused < round && swaps > round / 4;
@@ -52,6 +53,18 @@ interface Race {
   readonly refused: number;
   readonly swaps: number;
   readonly violation: string | undefined;
+}
+
+/** On a fresh host now and then: what attackers leave behind stands in their own way. */
+async function raceAll(make: () => Promise<Scene>, most: number): Promise<Race> {
+  let [round, refused, swaps] = [0, 0, 0];
+  let violation: string | undefined;
+  while (violation === undefined && round < most) {
+    const next = await race(await make(), Math.min(most - round, ROUNDS_ON_ONE_HOST));
+    [round, refused, swaps] = [round + next.round, refused + next.refused, swaps + next.swaps];
+    ({ violation } = next);
+  }
+  return { round, refused, swaps, violation };
 }
 
 /** Runs rounds until one of them shows what must not be. */

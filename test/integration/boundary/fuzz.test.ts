@@ -1,0 +1,261 @@
+/**
+ * Whatever comes over the boundary, from either side: it is taken or refused, in less than a second, in certagent's own
+ * words and without a word of a key; and nothing is taken but what the pinned CA issued for the spec.
+ */
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { beforeAll, expect, test, vi } from "vitest";
+import { accept } from "../../../src/apply/accept.ts";
+import { NO_RECORD } from "../../../src/apply/record.ts";
+import { AgentError } from "../../../src/base/errors.ts";
+import { MINUTE, systemClock } from "../../../src/base/time.ts";
+import type { Generation, System } from "../../../src/core/ports.ts";
+import { parseGeneration } from "../../../src/store/generations.ts";
+import { adoptedFrom, adoption, application, observation, readReport } from "../../../src/store/reports.ts";
+import { requestNamed } from "../../../src/store/requests.ts";
+import { makeAuthority, makePki, type Pki } from "../../servers/pki.ts";
+import { desiredIn, makeHost, NAME, never } from "../apply/harness.ts";
+import { generationText } from "./hostile-agent.ts";
+
+vi.setConfig({ testTimeout: 300_000 });
+
+const desired = desiredIn("/srv/tls");
+const numRuns = 1500;
+let pki: Pki;
+/** Texts of generations and of what they are made of, honest and not. */
+let texts: readonly string[];
+let parts: Readonly<Record<"key" | "chain" | "roots", readonly string[]>>;
+/** Key by leaf: of what fits. */
+let fitting: ReadonlyMap<string, string>;
+
+beforeAll(async () => {
+  pki = await makePki();
+  const evil = await makePki("Evil");
+  const honest = await Promise.all([pki.issue(), pki.issue(), pki.issue({ key: "ed25519" })]);
+  const crossed = await makeAuthority({ name: "Test Root", key: pki.root.key, issuer: evil.root });
+  const others = await Promise.all([
+    evil.issue(),
+    pki.issue({ names: ["mail.internal"] }),
+    pki.issue({ usages: ["client"] }),
+    pki.issue({ notAfter: systemClock.now() - MINUTE }),
+    pki.issue({ isAuthority: true }),
+  ]);
+  fitting = new Map(honest.map(({ key, leaf }) => [leaf.fingerprint, key.keyId]));
+  const all = [...honest, ...others];
+  const rest = { request: desired.request, via: "token", issuedAt: 0 };
+  texts = all.map((pair) => generationText({ ...pair, ...rest, roots: pki.roots }));
+  const authorities = [pki.root, pki.intermediate, evil.root, evil.intermediate, crossed].map(
+    ({ certificate }) => certificate.pem,
+  );
+  parts = {
+    key: all.map(({ key }) => key.toPem()),
+    chain: [...all.flatMap(({ chain }) => chain.map(({ pem }) => pem)), ...authorities],
+    roots: [...authorities, ""],
+  };
+});
+
+const host = () => ({
+  system: { clock: systemClock } as System,
+  anchorsOf: async () => pki.roots,
+});
+
+/** What the root side makes of a text. */
+async function judged(text: string | Uint8Array): Promise<Generation | AgentError> {
+  const begun = process.cpuUsage();
+  try {
+    const generation = parseGeneration(Buffer.from(text), "1.json", 1);
+    return await accept(host(), desired, NO_RECORD, generation);
+  } catch (error) {
+    if (error instanceof AgentError) return error;
+    throw error;
+  } finally {
+    const { user, system } = process.cpuUsage(begun);
+    expect((user + system) / 1000).toBeLessThan(1000);
+  }
+}
+
+function expectFit(outcome: Generation | AgentError): void {
+  if (outcome instanceof AgentError) {
+    expect(outcome.code).toMatch(/^(CHAIN_UNUSABLE|KEY_UNUSABLE|STATE_UNUSABLE)$/);
+    expect(`${outcome.message} ${outcome.hint}`).not.toMatch(/--BEGIN|\p{Cc}|\[object|undefined is/u);
+    for (const key of parts.key) expect(outcome.message).not.toContain(key.split("\n")[1]);
+  } else {
+    expect(fitting.get(outcome.chain[0].fingerprint)).toBe(outcome.key.keyId);
+    expect(outcome.roots).toBe(pki.roots);
+    const known = [pki.intermediate.certificate.fingerprint];
+    expect(outcome.chain.slice(1).map(({ fingerprint }) => fingerprint)).toEqual(known);
+  }
+}
+
+test("the honest ones of the samples are taken, and no other", async () => {
+  const outcomes = await Promise.all(texts.map(judged));
+
+  expect(outcomes.map((outcome) => !(outcome instanceof AgentError))).toEqual([
+    true,
+    true,
+    true,
+    ...Array(5).fill(false),
+  ]);
+  outcomes.forEach(expectFit);
+});
+
+/** Bytes changed, dropped, doubled and moved, with no regard to what they mean. */
+const damaged = fc
+  .tuple(
+    fc.nat(),
+    fc.array(fc.tuple(fc.nat(), fc.nat(200), fc.constantFrom("flip", "cut", "double", "fill")), {
+      minLength: 1,
+      maxLength: 6,
+    }),
+  )
+  .map(([sample, changes]) => (all: readonly string[]) => {
+    let bytes = Buffer.from(all[sample % all.length] ?? "", "latin1");
+    for (const [place, length, how] of changes) {
+      const at = place % (bytes.length + 1);
+      const [head, middle, tail] = [
+        bytes.subarray(0, at),
+        bytes.subarray(at, at + length),
+        bytes.subarray(at + length),
+      ];
+      if (how === "flip" && bytes.length > 0)
+        bytes[at % bytes.length] = (bytes[at % bytes.length] ?? 0) ^ (1 << (length % 8));
+      if (how === "cut") bytes = Buffer.concat([head, tail]);
+      if (how === "double") bytes = Buffer.concat([head, middle, middle, tail]);
+      if (how === "fill") bytes = Buffer.concat([head, Buffer.alloc(middle.length, length), tail]);
+    }
+    return bytes;
+  });
+
+test("a damaged generation is refused, or is what the CA issued", async () => {
+  await fc.assert(
+    fc.asyncProperty(damaged, async (damage) => expectFit(await judged(damage(texts)))),
+    { numRuns },
+  );
+});
+
+/** Whole parts of several generations, put together anew. */
+const composed = fc.record({
+  key: fc.nat(),
+  chain: fc.array(fc.nat(), { maxLength: 10 }),
+  roots: fc.array(fc.nat(), { maxLength: 10 }),
+  request: fc.oneof(fc.constant(desired.request), fc.jsonValue()),
+  issuedAt: fc.oneof(fc.double({ noNaN: true }), fc.constant(null)),
+  via: fc.string(),
+  schema: fc.constantFrom(1, 1, 1, 1, 2),
+});
+
+test("a generation that is put together from parts of others is refused, or is what the CA issued", async () => {
+  await fc.assert(
+    fc.asyncProperty(composed, async ({ key, chain, roots, ...rest }) => {
+      const pick = (from: readonly string[]) => (at: number) => from[at % from.length] ?? "";
+      const text = JSON.stringify({
+        ...rest,
+        key: pick(parts.key)(key),
+        chain: chain.map(pick(parts.chain)).join(""),
+        roots: roots.map(pick(parts.roots)).join(""),
+      });
+
+      expectFit(await judged(text));
+    }),
+    { numRuns },
+  );
+});
+
+test("certificates that are damaged below their PEM are refused, or are what the CA issued", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.nat(), fc.nat(), fc.integer({ min: 1, max: 255 }), async (which, place, change) => {
+      const record = JSON.parse(texts[which % 3] ?? "") as { chain: string };
+      record.chain = record.chain.replace(/(-----BEGIN CERTIFICATE-----\n)([^-]*)/, (_, head: string, body: string) => {
+        const der = Buffer.from(body, "base64");
+        der[place % der.length] = (der[place % der.length] ?? 0) ^ change;
+        return `${head}${der.toString("base64").replace(/.{1,64}/g, "$&\n")}`;
+      });
+
+      const outcome = await judged(JSON.stringify(record));
+
+      expect(outcome).toBeInstanceOf(AgentError);
+      expectFit(outcome);
+    }),
+    { numRuns },
+  );
+});
+
+test("the name of a file is a request of the grammar, or none", () => {
+  const name = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc
+      .tuple(
+        fc.constantFrom("observe", "adopt@", "apply@", "failed@", "forget@", "root@"),
+        fc.string({ unit: "binary" }),
+      )
+      .map((both) => both.join("")),
+  );
+  fc.assert(
+    fc.property(name, (text) => {
+      const request = requestNamed(text);
+      if (request === undefined || request.kind === "observe") return;
+      const about = request.kind === "forget" ? request.issuer : request.spec;
+      expect(about).toMatch(/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/);
+      expect(text).toBe(`${request.kind}@${about}`);
+    }),
+    { numRuns: 20_000 },
+  );
+});
+
+test("a report is one of a root side, or is refused, whatever it holds", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-reports-"));
+  const path = join(folder.path, "report.json");
+  const answer = (result: unknown): string => JSON.stringify({ schema: 1, token: "00", at: 1, result });
+  const report = { deployed: 1, files: "written", services: [], failure: null, actions: ["x"], repaired: [] };
+  const facts = { deployed: 1, outputs: [], services: [], adoptable: false, obstacle: null };
+  const pair = { key: parts.key[0], chain: parts.chain.slice(0, 2).join("") };
+  const samples = [
+    answer({ report, observed: { name: NAME, digest: "1", generation: 1, facts } }),
+    answer({ specs: [{ name: NAME, digest: "1", generation: null, facts }], isWhole: true }),
+    answer(pair),
+    answer(null),
+  ];
+  await fc.assert(
+    fc.asyncProperty(damaged, fc.constantFrom(application, observation, adoption), async (damage, schema) => {
+      await writeFile(path, damage(samples));
+      try {
+        const read = await readReport<unknown>(path, schema);
+        if (schema === adoption && read !== undefined && "result" in read) {
+          const adopted = adoptedFrom(adoption.parse(read.result));
+          if (adopted !== undefined) expect(adopted.chain[0].keyId).toBe(adopted.key.keyId);
+        }
+      } catch (error) {
+        expect(error).toMatchObject({
+          code: expect.stringMatching(/^(APPLY_UNREACHABLE|KEY_UNUSABLE|CHAIN_UNUSABLE)$/),
+        });
+        expect((error as Error).message).not.toMatch(/--BEGIN/);
+      }
+    }),
+    { numRuns },
+  );
+});
+
+test("a pair is handed over only where it is one that fits, whatever stands at the outputs", async () => {
+  await using at = await makeHost({}, { fast: true });
+  at.anchors = async () => pki.roots;
+  const applier = await at.open();
+  await fc.assert(
+    fc.asyncProperty(fc.nat(), fc.array(fc.nat(), { maxLength: 4 }), fc.option(damaged), async (key, chain, damage) => {
+      const chosen = chain.map((index) => parts.chain[index % parts.chain.length]).join("");
+      await writeFile(at.path("web.key"), damage?.(parts.key) ?? parts.key[key % parts.key.length] ?? "");
+      await writeFile(at.path("web.crt"), chosen);
+
+      const adopted = await applier.adopt(NAME, never).catch((error: unknown) => {
+        expect(error).toMatchObject({ code: "DEPLOY_FAILED" });
+        return undefined;
+      });
+
+      if (adopted !== undefined) expect(fitting.get(adopted.chain[0].fingerprint)).toBe(adopted.key.keyId);
+      for (const text of parts.key) expect(at.log.join("\n")).not.toContain(text.split("\n")[1]);
+      at.log.length = 0;
+    }),
+    { numRuns: 500 },
+  );
+});
