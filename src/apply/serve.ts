@@ -6,7 +6,6 @@ import { failureOf } from "../base/errors.ts";
 import { fileCalls } from "../base/file-calls.ts";
 import { type Folder, makeFolders, openFolder } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
-import { sweepTemporaries } from "../base/sweep.ts";
 import { type Clock, formatInstant, type Milliseconds, pause, repeat, SECOND } from "../base/time.ts";
 import { watchFolder } from "../base/watch-folder.ts";
 import type { Layout } from "../store/layout.ts";
@@ -117,13 +116,19 @@ async function tellAlive({ reports }: Layout, clock: Clock, access: Access): Pro
   await writeAtomically(join(reports, ALIVE), text, access).catch(() => {}); // a full disk is told of by the reports
 }
 
-/** What a killed process left: halves of reports, and keys. */
+/**
+ * Who asked has read its report by now, or asks again. Otherwise what somebody makes up to ask about would fill the
+ * file system in time.
+ */
 async function sweepReports(folder: string): Promise<void> {
-  await sweepTemporaries(folder);
-  await sweepKeys(folder);
+  await removeReports(folder, (name) => name !== ALIVE);
 }
 
 async function sweepKeys(folder: string): Promise<void> {
+  await removeReports(folder, (name) => name.startsWith("adopt@"));
+}
+
+async function removeReports(folder: string, which: (name: string) => boolean): Promise<void> {
   const names = await fileCalls.readdir(folder).catch(() => []);
-  for (const name of names) if (name.startsWith("adopt@")) await unlink(join(folder, name)).catch(() => {});
+  for (const name of names) if (which(name)) await unlink(join(folder, name)).catch(() => {});
 }

@@ -1,5 +1,5 @@
 /** The agent's way to a root side that is another process, over real files. */
-import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { expect, test, vi } from "vitest";
 import { openBroker } from "../../../src/agent/broker.ts";
 import type { RecoveringApplier } from "../../../src/apply/applier.ts";
@@ -281,6 +281,20 @@ test("requests that come while others are served are served too, and then it end
   await serving.ended;
 
   expect(await readdir(host.layout.requests)).toEqual([]);
+});
+
+test("the answers of an earlier process are gone, so that made up names do not add up", async () => {
+  await using sides = await twoSides();
+  const { host, broker } = sides;
+  for (const name of ["apply@made-up-1.json", "adopt@web.json", ".certagent-0123456789abcdef"]) {
+    await mkdir(host.layout.reports, { recursive: true });
+    await writeFile(`${host.layout.reports}/${name}`, "{}");
+  }
+  sides.serving();
+
+  await broker.observe([ASKED], never);
+
+  expect((await readdir(host.layout.reports)).toSorted()).toEqual(["alive", "observe.json"]);
 });
 
 test("ten thousand requests for specs that do not exist cost a handful of answers", async () => {

@@ -2,6 +2,7 @@
 import { chown, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, expect, test, vi } from "vitest";
+import { SECOND, systemClock } from "../../../src/base/time.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import type { PathUnit } from "../../servers/path-unit.ts";
 import { type Agent, certagent, startAgent, startCertagent } from "../../servers/program.ts";
@@ -53,6 +54,25 @@ test("a root side that is killed in the middle of a reload is asked again, and c
   await agent.until("the agent answers meanwhile", (all) => all.get("web")?.state === "renewing" || isCurrent(all));
   await agent.until("it is current again", (all) => isCurrent(all) && all.get("web")?.leaf?.generation === 2);
   expect(scene.ca.requests.filter(({ path }) => path.endsWith("/renew"))).toHaveLength(1);
+});
+
+test("a root side that is told to end ends in time; the reload goes on, and is looked at by the next one", async () => {
+  await using host = await running();
+  const { scene, agent, unit } = host;
+  await agent.until("it is current", (all) => isCurrent(all));
+  await writeFile(scene.hold, "");
+  await rm(scene.reloading);
+  agent.send("SIGHUP");
+  await expect.poll(() => stat(scene.reloading).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
+  const serving = unit.serving();
+  const begin = systemClock.monotonic();
+
+  serving?.process.kill("SIGTERM");
+
+  expect(await serving?.ended).toMatchObject({ code: 0, signal: null });
+  expect(systemClock.monotonic() - begin).toBeLessThan(10 * SECOND);
+  await rm(scene.hold);
+  await agent.until("it is current again", (all) => isCurrent(all) && all.get("web")?.leaf?.generation === 2);
 });
 
 test("a reload that hangs holds up its own spec, and no other is minted later for it", async () => {
