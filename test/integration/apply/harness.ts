@@ -35,7 +35,10 @@ export interface TestHost extends AsyncDisposable {
   desired: Desired;
   /** What the configuration pins; tests change it by assigning. */
   anchors: AnchorsOf;
-  open(files?: Files, system?: { clock?: Clock; onRun?: () => void }): Promise<RecoveringApplier>;
+  open(
+    files?: Files,
+    system?: { clock?: Clock; onRun?: () => void; specs?: ReadonlyMap<string, Desired> },
+  ): Promise<RecoveringApplier>;
   /** Issues and stages the next generation. */
   issue(options?: { key?: PrivateKey; via?: string; notAfter?: number }): Promise<Generation>;
   path(file: string): string;
@@ -74,12 +77,12 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
     log,
     desired: desiredIn(tls, change),
     anchors: async () => pki.roots,
-    open: async (files, { clock = systemClock, onRun } = {}) =>
+    open: async (files, { clock = systemClock, onRun, specs } = {}) =>
       await createApplier({
         layout,
         system: { clock, run: counted(onRun), ask: counted(onRun), connect: nobodyListens },
         log: logInto(log),
-        specs: async () => new Map([[NAME, host.desired]]),
+        specs: async () => specs ?? new Map([[NAME, host.desired]]),
         anchors: async (desired, candidates) => await host.anchors(desired, candidates),
         removeUsed: async () => {},
         files,

@@ -1,0 +1,192 @@
+/** What the user whose folder holds outputs may do there, at the very moment that matters. */
+import {
+  chmod,
+  chown,
+  link,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rmdir,
+  symlink,
+  unlink,
+  writeFile,
+} from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { expect, test } from "vitest";
+import { type Files, nodeFiles, stage } from "../../../src/base/atomic-file.ts";
+import { openFolder } from "../../../src/base/folder.ts";
+import { sweepTemporaries } from "../../../src/base/sweep.ts";
+import { readFacts } from "../../../src/store/facts.ts";
+import { lock } from "../../../src/store/lock.ts";
+import { makeHost, NAME, never, output, reopenHost, type TestHost } from "../apply/harness.ts";
+import { takeOver } from "./hostile-agent.ts";
+
+const SERVICE = 33;
+
+async function hostOfService(folder: string): Promise<TestHost> {
+  const host = await makeHost();
+  await chmod(host.folder, 0o755);
+  await chown(host.tls, SERVICE, SERVICE);
+  const key = output("combined", host.path(join(folder, "web.pem")), { owner: `${SERVICE}`, group: `${SERVICE}` });
+  host.desired = { ...host.desired, outputs: [key] };
+  await host.issue();
+  return host;
+}
+
+test("a folder of root's that is put in the place of the one just made keeps its mode and owner", async () => {
+  await using host = await hostOfService("sub");
+  const secret = host.path("private");
+  await mkdir(secret, { mode: 0o700 });
+  const swapping: Files = {
+    ...nodeFiles,
+    mkdir: async (path, mode) => {
+      await nodeFiles.mkdir(path, mode);
+      if (!path.endsWith("/sub")) return;
+      await rmdir(host.path("sub"));
+      await rename(secret, host.path("sub"));
+    },
+  };
+
+  await (await host.open(swapping)).apply(NAME, never);
+
+  expect((await lstat(host.path("sub"))).mode & 0o777).toBe(0o700);
+});
+
+test("a link that is put in the place of the folder just made is not followed", async () => {
+  await using host = await hostOfService("sub");
+  const elsewhere = join(host.folder, "elsewhere");
+  await mkdir(elsewhere);
+  const swapping: Files = {
+    ...nodeFiles,
+    mkdir: async (path, mode) => {
+      await nodeFiles.mkdir(path, mode);
+      if (!path.endsWith("/sub")) return;
+      await rmdir(host.path("sub"));
+      await symlink(elsewhere, host.path("sub"));
+    },
+  };
+
+  const { failure } = await (await host.open(swapping)).apply(NAME, never);
+
+  expect(failure?.code).toBe("DEPLOY_FAILED");
+  expect(await readdir(elsewhere)).toEqual([]);
+});
+
+test("a folder that is made in a folder of root's has its mode, whatever that hands down", async () => {
+  await using host = await makeHost();
+  host.desired = { ...host.desired, outputs: [output("combined", host.path("sub/web.pem"))] };
+  await chmod(host.tls, 0o2755);
+  await host.issue();
+
+  expect((await (await host.open()).apply(NAME, never)).failure).toBeNull();
+  expect((await lstat(host.path("sub"))).mode & 0o7777).toBe(0o755);
+});
+
+test.each([
+  ["before", true],
+  ["while", false],
+])(
+  "a label that went to another file, as the staged one was swapped %s it was given, fails the change",
+  async (_, early) => {
+    await using host = await makeHost();
+    await using folder = await openFolder(host.tls);
+    const labelled: string[] = [];
+    const swap = async (path: string): Promise<void> => {
+      await unlink(path);
+      await writeFile(path, "");
+    };
+    const files: Files = {
+      ...nodeFiles,
+      chmod: async (file, mode) => {
+        await nodeFiles.chmod(file, mode);
+        const [name] = (await readdir(host.tls)).filter((entry) => entry.startsWith(".certagent-"));
+        if (early && name !== undefined) await swap(host.path(name));
+      },
+    };
+    const relabel = async (path: string): Promise<void> => {
+      labelled.push(path);
+      if (!early) await swap(path);
+    };
+
+    await expect(stage(folder, "web.pem", Buffer.from("x"), { mode: 0o600, files, relabel })).rejects.toThrow(
+      "another process replaced it",
+    );
+    expect(labelled).toHaveLength(early ? 0 : 1);
+  },
+);
+
+test("what a killed process had staged is removed after its spec was removed, though it was never deployed", async () => {
+  await using host = await makeHost();
+  await host.issue();
+  const applier = await host.open({
+    ...nodeFiles,
+    rename: (from, to) => (to.endsWith("web.key") ? new Promise<never>(() => {}) : nodeFiles.rename(from, to)),
+  });
+  void applier.apply(NAME, never);
+  const staged = async () => (await readdir(host.tls)).filter((name) => name.startsWith(".certagent-"));
+  await expect.poll(staged, { timeout: 20_000 }).toHaveLength(2);
+  await unlink(join(host.layout.apply.intents, `${NAME}.json`)).catch(() => {});
+
+  const next = await reopenHost(host.folder, "files");
+  const without = await next.open(undefined, { specs: new Map() });
+  await without.recover();
+
+  expect(await staged()).toEqual([]);
+});
+
+test("root, who reads what the agent has written, leaves nothing in its folder", async () => {
+  await using host = await makeHost();
+  await takeOver(host);
+  const facts = host.layout.agent.facts(NAME);
+  const victim = join(host.folder, "victim");
+  await mkdir(dirname(facts), { recursive: true });
+  await chown(dirname(facts), 65_534, 65_534);
+  await writeFile(facts, "what the agent wants to have elsewhere");
+  await writeFile(victim, "root's");
+  await symlink(victim, `${facts}.unreadable`);
+
+  await readFacts(facts);
+
+  expect(await readFile(victim, "utf8")).toBe("root's");
+});
+
+test("a lock is not taken through a link, nor on a file of another name", async () => {
+  await using host = await makeHost();
+  const { agent } = host.layout;
+  await mkdir(agent.folder, { recursive: true });
+  const victim = join(host.folder, "victim");
+  await writeFile(victim, "root's");
+  await symlink(victim, agent.lock);
+
+  await expect(lock(agent.lock)).rejects.toThrow(/symbolic link/);
+  await unlink(agent.lock);
+  await link(victim, agent.lock);
+  await expect(lock(agent.lock)).rejects.toThrow(/2 names/);
+  expect(await readFile(victim, "utf8")).toBe("root's");
+});
+
+test("a sweep does not leave its folder through a link", async () => {
+  await using host = await makeHost();
+  const outside = join(host.folder, "outside");
+  await mkdir(outside);
+  const kept = join(outside, ".certagent-0123456789abcdef");
+  await writeFile(kept, "");
+  await symlink(outside, host.path("inside"));
+  const swapping: Files = {
+    ...nodeFiles,
+    lstat: async (path) => {
+      const stat = await nodeFiles.lstat(path);
+      if (!path.endsWith("/folder")) return stat;
+      await rmdir(host.path("folder"));
+      await symlink(outside, host.path("folder"));
+      return stat;
+    },
+  };
+  await mkdir(host.path("folder"));
+
+  await sweepTemporaries(host.tls, swapping).catch(() => {});
+
+  expect((await lstat(kept)).isFile()).toBe(true);
+});
