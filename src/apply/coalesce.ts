@@ -1,7 +1,7 @@
 import { type Clock, type Milliseconds, SECOND } from "../base/time.ts";
 
 /** Requests that come within this of each other are one, … */
-const QUIET: Milliseconds = 300;
+const QUIET: Milliseconds = 100;
 /** … but the first of them waits no longer than this. */
 const LONGEST: Milliseconds = 2 * SECOND;
 
