@@ -67,7 +67,8 @@ export function chainToAdopt(pair: Fitting): Chain | Fault {
     return { fact: `its key is ${key.algorithm === "other" ? "of another kind" : key.algorithm}, not ${request.key}` };
   }
   const fitting = { ...pair, chain: leafFirst(pair) };
-  return firstFault(CHECKS, fitting) ?? arrange(fitting, now);
+  const found = firstFault(CHECKS, fitting) ?? arrange(fitting, now);
+  return "fact" in found ? { ...found, fact: shortened(found.fact, LONGEST_FACT) } : found;
 }
 
 /** Why a pair that was found on the host does not fit a spec, in words; null where it fits. */

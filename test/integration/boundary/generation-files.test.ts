@@ -4,7 +4,19 @@
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chown, link, mkdir, readFile, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import {
+  chown,
+  link,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -162,6 +174,25 @@ test("the bait is deployed where it lies in the open", async () => {
   expect((await (await host.open()).apply(NAME, never)).failure).toBeNull();
 });
 
+test("the root side leaves nothing in the agent's folder, and takes nothing out of it", async () => {
+  await using host = await makeHost({ layout: "link" });
+  const agent = await takeOver(host);
+  await agent.put("1.json", await readFile(await makeBait(host)));
+  await agent.put("2.json", "torn");
+  const before = await everythingIn(agent.layout.agent.folder);
+  const applier = await host.open();
+
+  await applier.recover();
+  await applier.observe([ASKED], never);
+  await applier.adopt(NAME, never);
+  await applier.apply(NAME, never);
+  await applier.failed(NAME, never);
+  host.desired = { ...host.desired, layout: "files" };
+  await (await host.open()).apply(NAME, never);
+
+  expect(await everythingIn(agent.layout.agent.folder)).toEqual(before);
+});
+
 test("a file that grows, shrinks or is swapped while it is read is read as it was, or not at all", async () => {
   await using host = await makeHost();
   const agent = await takeOver(host);
@@ -186,6 +217,18 @@ test("a file that grows, shrinks or is swapped while it is read is read as it wa
   expect(await staged.read(1)).toMatchObject({ number: 1 });
   expect([...outcomes].every((outcome) => outcome === "whole" || outcome === "refused")).toBe(true);
 });
+
+/** All names with what changes when anything is done to them. */
+async function everythingIn(folder: string): Promise<readonly string[]> {
+  const names = await readdir(folder, { recursive: true });
+  const all = await Promise.all(
+    [".", ...names].map(async (name) => {
+      const { ino, ctimeNs, mode, uid } = await lstat(join(folder, name), { bigint: true });
+      return [name, ino, ctimeNs, mode, uid].join(" ");
+    }),
+  );
+  return all.toSorted();
+}
 
 /** A generation in a folder of root's: whoever reads it as the agent's deploys it. */
 async function makeBait(host: TestHost): Promise<string> {

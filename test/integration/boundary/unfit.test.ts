@@ -131,6 +131,16 @@ test.each(attacks)("a deployed generation that is rewritten as one $title mends 
   expect(await text(host.path("web.key"))).toBe(deployed.key.toPem());
 });
 
+test("a certificate of hundreds of names that do not fit is told of in one line", async () => {
+  await using host = await makeHost();
+  const names = Array.from({ length: 300 }, (_, index) => `host-${index}.mail.internal`);
+  await (await takeOver(host)).forge(1, { ...(await host.pki.issue({ names })), roots: host.pki.roots });
+
+  const { failure } = await (await host.open()).apply(NAME, never);
+
+  expect(failure?.message.length).toBeLessThan(700);
+});
+
 test("whose roots are believed decides: the agent's own CA passes where those that it brings are", async () => {
   await using host = await makeHost();
   const agent = await takeOver(host);
