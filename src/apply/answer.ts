@@ -2,7 +2,6 @@
 import { failureOf } from "../base/errors.ts";
 import { semaphores } from "../base/semaphore.ts";
 import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
-import type { Asked } from "../core/ports.ts";
 import { type Adoption, type Application, adoptionOf, type Observation, type ObservedSpec } from "../store/reports.ts";
 import type { RecoveringApplier } from "./applier.ts";
 import { createCoalesce } from "./coalesce.ts";
@@ -19,19 +18,18 @@ const PARALLEL_LOOKS = 32;
 export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answerer {
   const looking = createCoalesce<ObservedSpec | undefined>(clock, 0);
   const places = semaphores(PARALLEL_LOOKS);
-  const look = (asked: Asked, signal: AbortSignal): Promise<ObservedSpec | undefined> =>
-    looking(asked.name, () => places("look", () => observe(applier, asked, signal)));
+  const look = (name: string, signal: AbortSignal): Promise<ObservedSpec | undefined> =>
+    looking(name, () => places("look", () => observe(applier, name, signal)));
 
   return async ({ request, askedAt }, signal) => {
     switch (request.kind) {
       case "observe":
-        return await observation(await applier.specs(), (asked) => look(asked, signal), signal);
+        return await observation(await applier.specs(), (name) => look(name, signal), signal);
       case "adopt":
         return adoptionOf(await applier.adopt(request.spec, signal)) satisfies Adoption;
       case "apply": {
         const report = await applier.apply(request.spec, signal);
-        const asked = (await applier.specs()).find(({ name }) => name === request.spec);
-        return { report, observed: (asked && (await look(asked, signal))) ?? null } satisfies Application;
+        return { report, observed: (await look(request.spec, signal)) ?? null } satisfies Application;
       }
       case "failed":
         await applier.failed(request.spec, signal);
@@ -45,29 +43,28 @@ export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answer
 
 /** All specs, or those whose facts are there soon. */
 async function observation(
-  specs: readonly Asked[],
-  look: (asked: Asked) => Promise<ObservedSpec | undefined>,
+  names: readonly string[],
+  look: (name: string) => Promise<ObservedSpec | undefined>,
   signal: AbortSignal,
 ): Promise<Observation> {
   const found: ObservedSpec[] = [];
-  const all = specs.map(async (asked) => {
-    const observed = await look(asked);
+  const all = names.map(async (name) => {
+    const observed = await look(name);
     if (observed !== undefined) found.push(observed);
   });
   const isWhole = await Promise.race([Promise.all(all).then(() => true), pause(PROMPT, signal).then(() => false)]);
   return { specs: [...found], isWhole };
 }
 
-/** Undefined where it is no spec in force any more. */
+/** Undefined where it is no spec in force. */
 async function observe(
   applier: RecoveringApplier,
-  asked: Asked,
+  name: string,
   signal: AbortSignal,
 ): Promise<ObservedSpec | undefined> {
-  const { name, digest, generation } = asked;
   try {
-    const facts = (await applier.observe([asked], signal)).get(name);
-    return facts && { name, digest, generation, facts };
+    const seen = await applier.look(name, signal);
+    return seen && { name, ...seen };
   } catch (error) {
     return { name, failure: failureOf(error) };
   }

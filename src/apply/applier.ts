@@ -37,10 +37,17 @@ export interface ApplierOptions {
   readonly readOnly?: boolean;
 }
 
+/** Facts, and of which text and generation they are. */
+export interface Look extends Pick<Asked, "digest" | "generation"> {
+  readonly facts: ApplyFacts;
+}
+
 /** The root side's port, what it does at start, and what it knows by itself. */
 export interface RecoveringApplier extends Applier {
-  /** The specs in force, each with what would be observed of it now. */
-  specs(): Promise<readonly Asked[]>;
+  /** The names of the specs in force. */
+  specs(): Promise<readonly string[]>;
+  /** The facts of one spec, and what they were judged against; undefined where it is not in force. */
+  look(name: string, signal: AbortSignal): Promise<Look | undefined>;
   /** Finishes what a killed process left. Done once, before anything else, even where nobody asks for it. */
   recover(): Promise<void>;
 }
@@ -106,7 +113,9 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     throw new AgentError("SPEC_INVALID", `Cannot apply "${name}": no such spec is in force`);
   };
 
-  const observe = async (desired: Desired, signal: AbortSignal): Promise<ApplyFacts> => {
+  const look = async (name: string, signal: AbortSignal): Promise<Look | undefined> => {
+    const desired = await readSpec(name);
+    if (desired === undefined) return undefined;
     const record = await records.read(desired.name);
     const generations = generationsOf(desired.name);
     const number = await generations.newest();
@@ -117,27 +126,24 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     });
     const { outputs, holdPair, obstacle } = seen;
     const services = await observeServices(host, desired, record, signal);
-    return { deployed: record.deployed, outputs, services, adoptable: number === undefined && holdPair, obstacle };
+    const adoptable = number === undefined && holdPair;
+    const facts = { deployed: record.deployed, outputs, services, adoptable, obstacle };
+    return { digest: desired.digest, generation: number ?? null, facts };
   };
 
   return {
     recover: ready,
-    specs: async () => {
-      const all = [...(await readSpecs()).values()];
-      const newest = (name: string) =>
-        generationsOf(name)
-          .newest()
-          .catch(() => undefined);
-      return await Promise.all(
-        all.map(async ({ name, digest }) => ({ name, digest, generation: (await newest(name)) ?? null })),
-      );
+    specs: async () => [...(await readSpecs()).keys()],
+    look: async (name, signal) => {
+      await ready();
+      return await look(name, signal);
     },
     observe: async (asked, signal) => {
       await ready();
       const facts = new Map<string, ApplyFacts>();
       for (const { name } of asked) {
-        const desired = await readSpec(name);
-        if (desired !== undefined) facts.set(name, await observe(desired, signal));
+        const seen = await look(name, signal);
+        if (seen !== undefined) facts.set(name, seen.facts);
       }
       return facts;
     },

@@ -50,7 +50,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   let wake = new AbortController();
   const answer = createAnswerer(applier, clock);
   const desk = openDesk({
-    known: async () => (await applier.specs()).map(({ name }) => name),
+    known: () => applier.specs(),
     answer: (taken) => answer(taken, signal),
     report: (taken, outcome) => report(options, taken, outcome, access, signal),
     log,

@@ -108,7 +108,7 @@ async function applyAll(
   print: Print,
   signal: AbortSignal,
 ): Promise<ExitCode> {
-  const known = (await applier.specs()).map(({ name }) => name);
+  const known = await applier.specs();
   const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined) throw misused(`There is no spec "${unknown}"`, `there are: ${known.join(", ")}`);
   const reports = await Promise.all(names.map(async (name) => [name, await applier.apply(name, signal)] as const));

@@ -28,17 +28,16 @@ export async function onceApart(
   await makeFolders(dirname(layout.requests), { mode: 0o755 });
   await makeFolder(layout.requests, { mode: 0o700, ...owner });
   const { applier } = opened;
+  const half = await startAs(owner, sameCall(invocation, world), environmentOf(world));
+  const stop = (): void => half.signal("SIGTERM");
+  stopSignal(world.signals).addEventListener("abort", stop);
   const over = new AbortController();
   const serving = serve({ applier, layout, clock: world.clock, log, linger: Number.POSITIVE_INFINITY }, over.signal);
-  try {
-    const half = await startAs(owner, sameCall(invocation, world), environmentOf(world));
-    stopSignal(world.signals).addEventListener("abort", () => half.signal("SIGTERM"));
-    const { exitCode } = await Promise.race([half.ended, serving.then(() => half.ended)]);
-    return (exitCode ?? 1) as ExitCode;
-  } finally {
-    over.abort();
-    await serving;
-  }
+  serving.catch(stop); // it is thrown below
+  const { exitCode } = await half.ended;
+  over.abort();
+  await serving;
+  return (exitCode ?? 1) as ExitCode;
 }
 
 /** What this process was called with, but for who writes outputs. */

@@ -12,18 +12,18 @@ vi.setConfig({ testTimeout: 60_000 });
 
 /** A root side that is asked as the real one is, and counts. */
 function counted(applier: RecoveringApplier, change: Partial<RecoveringApplier> = {}) {
-  const calls = { observe: 0, apply: 0 };
+  const calls = { look: 0, apply: 0 };
   const counting: RecoveringApplier = {
     ...applier,
-    observe: async (...args) => {
-      calls.observe += 1;
-      return await (change.observe ?? applier.observe)(...args);
+    ...change,
+    look: async (...args) => {
+      calls.look += 1;
+      return await (change.look ?? applier.look)(...args);
     },
     apply: async (...args) => {
       calls.apply += 1;
       return await (change.apply ?? applier.apply)(...args);
     },
-    ...("specs" in change ? { specs: change.specs } : {}),
   };
   return { calls, applier: counting };
 }
@@ -41,10 +41,10 @@ test("what is applied over files is deployed as in one process, and how things s
 
   expect(report).toMatchObject({ deployed: number, files: "written", failure: null });
   expect(pairAt(host)).toMatchObject({ key: expect.any(String) });
-  const seen = calls.observe;
+  const seen = calls.look;
   const after = (await broker.observe([{ ...ASKED, generation: number }], never)).get(NAME);
   expect(after).toMatchObject({ deployed: number, outputs: [{ state: "current" }, { state: "current" }] });
-  expect(calls.observe).toBe(seen);
+  expect(calls.look).toBe(seen);
 });
 
 test("a hundred that look at one time ask once, and each spec is looked at once", async () => {
@@ -56,7 +56,7 @@ test("a hundred that look at one time ask once, and each spec is looked at once"
   const all = await Promise.all(Array.from({ length: 100 }, () => broker.observe([ASKED], never)));
 
   expect(all.every((facts) => facts.has(NAME))).toBe(true);
-  expect(calls.observe).toBeLessThanOrEqual(2);
+  expect(calls.look).toBeLessThanOrEqual(2);
 });
 
 test("a spec that is not in force has no facts, and cannot be applied", async () => {
@@ -116,11 +116,10 @@ test("a spec that cannot be looked at holds up its own facts alone, and gets the
   const slow = Promise.withResolvers<void>();
   const real = await host.open();
   const { applier } = counted(real, {
-    specs: async () => [ASKED, { ...ASKED, name: "slow" }],
-    observe: async ([one = ASKED], signal) => {
-      if (one.name === "slow") await slow.promise;
-      const facts = (await real.observe([ASKED], signal)).get(NAME);
-      return new Map(facts ? [[one.name, facts]] : []);
+    specs: async () => [NAME, "slow"],
+    look: async (name, signal) => {
+      if (name === "slow") await slow.promise;
+      return await real.look(NAME, signal);
     },
   });
   sides.serving({ applier });
@@ -136,7 +135,7 @@ test("a spec that cannot be looked at holds up its own facts alone, and gets the
 test("a look that failed fails for its spec, with the reason", async () => {
   await using sides = await twoSides();
   const { applier } = counted(await sides.host.open(), {
-    observe: () => Promise.reject(new AgentError("STATE_UNUSABLE", "Cannot read it")),
+    look: () => Promise.reject(new AgentError("STATE_UNUSABLE", "Cannot read it")),
   });
   sides.serving({ applier });
 

@@ -162,6 +162,18 @@ test("once, by root on the agent's state, does the agent's half as the agent", a
   expect((await certagent(scene.home, "status")).code).toBe(0);
 });
 
+test("a hundred specs are served at one time within the memory that both sides have", async () => {
+  await prepared();
+  for (let number = 1; number < 100; number += 1) {
+    await scene.home.write(`more-${number}`, specOf(`more-${number}`, scene.home, "/bin/true"));
+  }
+
+  const { code, stdout, stderr } = await certagent(scene.home, "once", "--log-level", "warning");
+
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout.match(/^(web|more-\d+) +current /gm)).toHaveLength(100);
+});
+
 test("apply by hand deploys what the agent has issued, says what it did, and repairs", async () => {
   await prepared();
   expect(await certagent(scene.home, "apply", "web")).toMatchObject({
