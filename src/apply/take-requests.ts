@@ -26,19 +26,21 @@ export interface Catch {
 
 /** So many names are looked at in one go; the next follows at once where there are more. */
 const AT_ONE_TIME = 1000;
+/** So many may be just being written. The agent writes few at a time; more would only hide what is behind them. */
+const MOST_UNFINISHED = 100;
 /** So many entries are removed for one name, a folder that is full for instance. */
 const LARGEST_JUNK = 100_000;
 
 /**
  * Takes and removes what is in the folder of requests, whatever it is. Only what is just being written, under a name
- * that begins with a dot, is left for a minute.
+ * that begins with a dot, is left for a minute, unless there is too much of it.
  */
 export async function takeRequests(folder: Folder, now: Instant): Promise<Catch> {
   const owner = await fileCalls.stat(folder.handle);
   const taken: Taken[] = [];
-  let junk = 0;
+  let [junk, unfinished] = [0, 0];
   for (const name of await rawNames(folder, AT_ONE_TIME)) {
-    if (name.startsWith(".") && (await isYoung(folder, name, now))) continue;
+    if (name.startsWith(".") && (await isYoung(folder, name, now)) && (unfinished += 1) <= MOST_UNFINISHED) continue;
     const request = requestNamed(name);
     const found = request === undefined ? "junk" : await takeOne(folder, name, owner);
     if (typeof found === "object" && request !== undefined) taken.push({ name, request, ...found });

@@ -169,3 +169,11 @@ test("what cannot be removed is not met again and again, and holds up nothing", 
     await execute("umount", [stuck]);
   }
 });
+
+test("a request behind thousands that seem to be just being written is found all the same", async () => {
+  await using folder = await agentsFolder();
+  for (let number = 0; number < 3000; number += 1) await writeFile(join(folder.path, `.unfinished-${number}`), "");
+  await ask(folder.path, "observe");
+
+  expect(await takeAll(folder.path)).toEqual({ names: ["observe"], junk: 2900 });
+});
