@@ -1,3 +1,4 @@
+import { lstat } from "node:fs/promises";
 import { AgentError } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
@@ -31,10 +32,19 @@ export function checkStart({ env }: World): void {
   }
 }
 
-/** Keeps every other agent from the state folder, and clears away what one left that was killed. Throws `LOCKED`. */
-export async function lockState(places: Places, layout: Layout): Promise<AsyncDisposable> {
+/**
+ * Keeps every other agent from the state folder, and clears away what one left that was killed. Throws `LOCKED`, and
+ * `STATE_UNUSABLE` where root would write in another user's folder: who that is decides what is written where.
+ */
+export async function lockState(places: Places, { agent }: Layout): Promise<AsyncDisposable> {
   await makeFolders(places.state, { mode: 0o755 });
-  const held = await lock(layout.agent.lock);
-  await sweepTemporaries(layout.agent.folder);
+  const { uid } = await lstat(agent.folder).catch(() => ({ uid: undefined }));
+  if (process.geteuid?.() === 0 && uid !== undefined && uid !== 0) {
+    throw new AgentError("STATE_UNUSABLE", `Cannot use the state folder: "${agent.folder}" belongs to user ${uid}`, {
+      hint: `systemctl start certagent; or, to go on without that user: chown -R root ${agent.folder}`,
+    });
+  }
+  const held = await lock(agent.lock);
+  await sweepTemporaries(agent.folder);
   return held;
 }

@@ -1,6 +1,6 @@
 /** Commands without a daemon: what is on disk, and what is missing there. */
 import { execFile } from "node:child_process";
-import { chmod, mkdir, readdir } from "node:fs/promises";
+import { chmod, chown, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { bundled, certagent, type Home, makeHome } from "../../servers/program.ts";
@@ -220,4 +220,17 @@ test("--log-level debug shows the cause of an error, and its absence no stack", 
   expect((await certagent({ options }, "plan", "--log-level", "debug")).stderr).toMatch(
     /^certagent: cause: Error: ENOENT/m,
   );
+});
+
+test("the daemon does not write as root in the folder of another user", async () => {
+  await using home = await homeWithSpec();
+  const folder = join(home.state, "agent");
+  await mkdir(folder, { recursive: true });
+  await chown(folder, 65_534, 65_534);
+
+  const { code, stderr } = await certagent(home, "run");
+
+  expect(stderr).toContain(`Cannot use the state folder: "${folder}" belongs to user 65534`);
+  expect(code).toBe(1);
+  expect(await readdir(folder)).toEqual([]);
 });
