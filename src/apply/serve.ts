@@ -6,6 +6,7 @@ import { failureOf } from "../base/errors.ts";
 import { fileCalls } from "../base/file-calls.ts";
 import { type Folder, makeFolders, openFolder } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
+import { rawNames } from "../base/remove-entry.ts";
 import { type Clock, formatInstant, type Milliseconds, pause, repeat, SECOND } from "../base/time.ts";
 import { watchFolder } from "../base/watch-folder.ts";
 import type { Layout } from "../store/layout.ts";
@@ -24,6 +25,8 @@ export interface ServeOptions {
   readonly linger: Milliseconds;
   /** Called every few seconds while work is under way. */
   readonly alive?: () => void;
+  /** Asked before requests are taken. False: they are for a process that is started anew, and stay where they are. */
+  readonly mayServe?: () => Promise<boolean>;
 }
 
 /** Long enough for the agent to ask what follows from an answer. */
@@ -65,6 +68,9 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   let busyUntil = clock.monotonic();
   while (!signal.aborted) {
     wake = new AbortController();
+    // What is under way, a hook that hangs perhaps, holds nobody up: then it goes on as it is.
+    const isAsked = !desk.isBusy() && (await rawNames(requests, 1).catch(() => [])).length > 0;
+    if (isAsked && (await options.mayServe?.()) === false) return;
     const { taken, junk } = await takeRequests(requests, clock.now()).catch((error: unknown): Catch => {
       // What is under way is finished all the same.
       log.warning("cannot take requests", { folder: layout.requests, reason: failureOf(error).message });

@@ -21,35 +21,45 @@ const HEAD = "# Made by certagent: the folders of the outputs, which it writes.\
 const HOMES = ["/home", "/root", "/run/user"];
 
 export interface WritablePathsOptions {
-  /** Absolute paths of the files that are to be written or removed. */
-  readonly files: readonly string[];
   readonly ask: Run;
   readonly log: Log;
   /** systemd's folder of units, unless told. */
   readonly units?: string;
 }
 
-/**
- * Looks whether the folders of these files can be written. `start again`: some could not, and now systemd knows of them;
- * this process has to end, with the requests left where they are, and certagent-apply.path starts it anew. `ready`: all
- * of them can, or what cannot has been told, with the line that an operator has to add. Never rejects.
- */
-export async function openWritablePaths(options: WritablePathsOptions): Promise<"ready" | "start again"> {
-  const { files, log, units = UNITS } = options;
-  const folders = [...new Set(await Promise.all(files.map((file) => nearestFolder(dirname(file)))))];
-  const closed = await filter(folders, isClosed);
-  if (closed.length === 0) return "ready";
-  try {
-    if (await extend(join(units, `${UNIT}.d`), folders, options.ask)) {
-      log.info("starting again, to be allowed to write the folders of outputs", { folders: closed });
-      return "start again";
-    }
-    for (const folder of closed) log.warning("cannot write a folder of outputs", { folder, hint: remedyFor(folder) });
-  } catch (error) {
-    const { message } = asAgentError(error);
-    log.warning("cannot be allowed to write the folders of outputs", { folders: closed, reason: message });
-  }
-  return "ready";
+export interface WritablePaths {
+  /**
+   * Looks whether the folders of these files (absolute paths of what is to be written or removed) can be written.
+   * `start again`: some could not, and now systemd knows of them; this process has to end, with the requests left where
+   * they are, and certagent-apply.path starts it anew. `ready`: all of them can, or what cannot has been told, once, with
+   * the line that an operator has to add. Never rejects.
+   */
+  open(files: readonly string[]): Promise<"ready" | "start again">;
+}
+
+export function createWritablePaths({ ask, log, units = UNITS }: WritablePathsOptions): WritablePaths {
+  const told = new Set<string>();
+  return {
+    open: async (files) => {
+      const folders = [...new Set(await Promise.all(files.map((file) => nearestFolder(dirname(file)))))];
+      const closed = (await filter(folders, isClosed)).filter((folder) => !told.has(folder));
+      if (closed.length === 0) return "ready";
+      for (const folder of closed) told.add(folder);
+      try {
+        if (await extend(join(units, `${UNIT}.d`), folders, ask)) {
+          log.info("starting again, to be allowed to write the folders of outputs", { folders: closed });
+          return "start again";
+        }
+        for (const folder of closed) {
+          log.warning("cannot write a folder of outputs", { folder, hint: remedyFor(folder) });
+        }
+      } catch (error) {
+        const { message } = asAgentError(error);
+        log.warning("cannot be allowed to write the folders of outputs", { folders: closed, reason: message });
+      }
+      return "ready";
+    },
+  };
 }
 
 /** The folder, or the innermost one above it that is there. Below a home that cannot be seen: that home. */

@@ -87,19 +87,21 @@ async function serveRequests(
   });
   if (opened === undefined) return 0;
   const { applier } = opened;
-  if ((await mayWrite(applier, run, log)) === "start again") return 0;
   const alive = (): void => notifier.extendTimeout(PATIENCE * 2);
-  await serve({ applier, layout, clock, log, linger: LINGER, alive }, signal);
+  await serve(
+    { applier, layout, clock, log, linger: LINGER, alive, mayServe: await openMayServe(applier, run, log) },
+    signal,
+  );
   return 0;
 }
 
 /** Where systemd confines this process, it has to be told first what the specs want written. */
-async function mayWrite(applier: RootSide, ask: Run, log: Log): Promise<"ready" | "start again"> {
-  if (!systemdRuns()) return "ready";
-  const { openWritablePaths } = await import("../apply/writable-paths.ts");
+async function openMayServe(applier: RootSide, ask: Run, log: Log): Promise<() => Promise<boolean>> {
+  if (!systemdRuns()) return async () => true;
+  const { createWritablePaths } = await import("../apply/writable-paths.ts");
+  const paths = createWritablePaths({ ask, log });
   // What is wrong with the configuration is told to each who asks.
-  const files = await applier.files().catch(() => []);
-  return await openWritablePaths({ files, ask, log });
+  return async () => (await paths.open(await applier.files().catch(() => []))) === "ready";
 }
 
 async function applyAll(

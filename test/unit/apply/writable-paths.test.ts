@@ -27,7 +27,7 @@ async function scene() {
 /** Calls the function in a process of its own, in a mount namespace where `mounts` (of a shell) were done before. */
 async function openIn(root: string, mounts: string, files: readonly string[], exitCode = 0): Promise<Seen> {
   const program = `
-    import { openWritablePaths } from ${JSON.stringify(MODULE)};
+    import { createWritablePaths } from ${JSON.stringify(MODULE)};
     const [asked, told] = [[], []];
     const tell = (level) => (message, fields) => void told.push([level, message, fields]);
     const ask = async (argv) => {
@@ -35,7 +35,9 @@ async function openIn(root: string, mounts: string, files: readonly string[], ex
       return { exitCode: ${exitCode}, signal: null, timedOut: false, output: "no bus" };
     };
     const log = { debug: tell("debug"), info: tell("info"), warning: tell("warning"), error: tell("error") };
-    const answer = await openWritablePaths({ files: ${JSON.stringify(files)}, ask, log, units: ${JSON.stringify(join(root, "units"))} });
+    const paths = createWritablePaths({ ask, log, units: ${JSON.stringify(join(root, "units"))} });
+    const answer = await paths.open(${JSON.stringify(files)});
+    if (answer === "ready") await paths.open(${JSON.stringify(files)}); // tells nothing again
     process.stdout.write(JSON.stringify({ answer, asked, told }));`;
   const shell = `set -e; ${mounts}; exec "$0" --input-type=module --eval "$1"`;
   const { stdout } = await execute("unshare", ["--mount", "sh", "-c", shell, process.execPath, program]);

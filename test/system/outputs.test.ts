@@ -1,0 +1,112 @@
+/** Where outputs may lie: the root side's sandbox opens by itself what specs name, and says what is to be added where it cannot. */
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { pause, SECOND } from "../../src/base/time.ts";
+import { askStatus } from "../../src/cli/control-client.ts";
+import { type MachineCa, startCa } from "./ca.ts";
+import { type Machine, makeMachine } from "./machine.ts";
+import { put } from "./put.ts";
+
+const DROP_IN = "/run/systemd/system/certagent-apply.service.d/50-outputs.conf";
+
+let machine: Machine;
+let ca: MachineCa;
+
+beforeAll(async () => {
+  machine = await makeMachine(inject("machines"), inject("layers"));
+  await machine.boot();
+  ca = await startCa(machine);
+  await machine.sh("useradd --create-home alice; mkdir -p /srv/site");
+  await put(machine, "/etc/certagent/root.crt", ca.pki.root.certificate.pem);
+  await put(machine, "/root/password", "walrus-canary-5d20ab41", "0600");
+  await machine.sh(
+    "systemd-creds encrypt --name=provisioner-password /root/password /etc/credstore.encrypted/provisioner-password",
+  );
+  await put(machine, "/etc/certagent/certagent.yaml", configuration());
+});
+
+afterAll(async () => await machine[Symbol.asyncDispose]());
+
+function configuration(): string {
+  return `issuers:
+  internal:
+    type: step-ca
+    url: https://ca.internal:9000
+    root: { file: /etc/certagent/root.crt }
+    provisioner: { type: jwk, name: ${ca.provisioner.name}, password: { credential: provisioner-password } }
+default_issuer: internal
+`;
+}
+
+async function putSpec(name: string, path: string, owner = "root"): Promise<void> {
+  const output = `{ format: combined, path: ${path}, owner: ${owner}, group: ${owner} }`;
+  await put(machine, `/etc/certagent.d/${name}.yaml`, `subject: ${name}.internal\noutputs: [${output}]\n`);
+}
+
+/** Asks until the certificate has one of these states; answers what failed last. */
+async function untilState(name: string, ...states: readonly string[]): Promise<string> {
+  for (;;) {
+    const document = await askStatus(machine.file("/run/certagent/control"), []).catch(() => undefined);
+    const found = document?.certificates.find((one) => one.name === name);
+    if (found !== undefined && states.includes(found.state)) return found.failure?.message ?? "";
+    await pause(SECOND / 5);
+  }
+}
+
+test("outputs below /etc and /srv are opened as folders, and the unit stays as closed as it was", async () => {
+  await putSpec("etc", "/etc/ssl/private/etc.pem");
+  await putSpec("srv", "/srv/site/tls/srv.pem");
+  await machine.sh("systemctl start certagent");
+
+  await untilState("etc", "current");
+  await untilState("srv", "current");
+
+  expect(await machine.sh(`grep -v ^# ${DROP_IN}`)).toBe(
+    '[Service]\nReadWritePaths=-"/etc/ssl/private"\nReadWritePaths=-"/srv/site"',
+  );
+  expect(await machine.sh("systemd-analyze security --no-pager --threshold=12 certagent-apply.service")).toContain(
+    "1.2 OK",
+  );
+});
+
+test("a spec that comes later has its folder opened, too, and one in a home has that home opened", async () => {
+  await putSpec("home", "/home/alice/tls.pem", "alice");
+
+  await untilState("home", "current");
+
+  expect(await machine.sh("stat -c '%U %a' /home/alice/tls.pem")).toBe("alice 600");
+  const dropIn = await machine.sh(`cat ${DROP_IN}`);
+  expect(dropIn).toContain(
+    'ProtectHome=read-only\nReadWritePaths=-"/etc/ssl/private"\nReadWritePaths=-"/home/alice"\n',
+  );
+});
+
+test("an output in /root is written", async () => {
+  await putSpec("root", "/root/root.pem");
+
+  await untilState("root", "current");
+
+  expect(await machine.sh("stat -c %a /root/root.pem")).toBe("600");
+});
+
+test("a folder that nothing can open is told, with the line that may be missing", async () => {
+  await machine.sh("mkdir /srv/frozen; mount -t tmpfs -o ro,mode=755 none /srv/frozen");
+  await putSpec("frozen", "/srv/frozen/a.pem");
+
+  const message = await untilState("frozen", "failing");
+
+  expect(message).toContain("read-only file system");
+  expect(await machine.sh("journalctl -u certagent-apply -o cat")).toMatch(
+    /cannot write a folder of outputs folder=\/srv\/frozen hint=.*ReadWritePaths=\/srv\/frozen/,
+  );
+});
+
+test("after a boot the folders are opened again", async () => {
+  await machine.powerOff();
+  await machine.boot();
+  await machine.sh("rm /etc/ssl/private/etc.pem; systemctl restart certagent");
+
+  await untilState("etc", "current");
+  await machine.sh("until test -s /etc/ssl/private/etc.pem; do sleep 0.2; done");
+
+  expect(await machine.sh(`cat ${DROP_IN}`)).toContain('ReadWritePaths=-"/etc/ssl/private"\n');
+});
