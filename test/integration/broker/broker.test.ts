@@ -30,30 +30,30 @@ function counted(applier: RecoveringApplier, change: Partial<RecoveringApplier> 
 
 test("what is applied over files is deployed as in one process, and how things stand after it is known without asking", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   const { calls, applier } = counted(await host.open());
   sides.serving({ applier });
   const { number } = await host.issue();
 
-  const before = (await broker.observe([{ ...ASKED, generation: number }], never)).get(NAME);
+  const before = (await remote.observe([{ ...ASKED, generation: number }], never)).get(NAME);
   expect(before).toMatchObject({ deployed: null, outputs: [{ state: "missing" }, { state: "missing" }] });
-  const report = await broker.apply(NAME, never);
+  const report = await remote.apply(NAME, never);
 
   expect(report).toMatchObject({ deployed: number, files: "written", failure: null });
   expect(pairAt(host)).toMatchObject({ key: expect.any(String) });
   const seen = calls.look;
-  const after = (await broker.observe([{ ...ASKED, generation: number }], never)).get(NAME);
+  const after = (await remote.observe([{ ...ASKED, generation: number }], never)).get(NAME);
   expect(after).toMatchObject({ deployed: number, outputs: [{ state: "current" }, { state: "current" }] });
   expect(calls.look).toBe(seen);
 });
 
 test("a hundred that look at one time ask once, and each spec is looked at once", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   const { calls, applier } = counted(await host.open());
   sides.serving({ applier });
 
-  const all = await Promise.all(Array.from({ length: 100 }, () => broker.observe([ASKED], never)));
+  const all = await Promise.all(Array.from({ length: 100 }, () => remote.observe([ASKED], never)));
 
   expect(all.every((facts) => facts.has(NAME))).toBe(true);
   expect(calls.look).toBeLessThanOrEqual(2);
@@ -63,19 +63,19 @@ test("a spec that is not in force has no facts, and cannot be applied", async ()
   await using sides = await twoSides();
   sides.serving();
 
-  expect((await sides.broker.observe([{ ...ASKED, name: "other" }], never)).size).toBe(0);
-  await expect(sides.broker.apply("other", never)).rejects.toMatchObject({ code: "SPEC_INVALID" });
+  expect((await sides.remote.observe([{ ...ASKED, name: "other" }], never)).size).toBe(0);
+  await expect(sides.remote.apply("other", never)).rejects.toMatchObject({ code: "SPEC_INVALID" });
 });
 
 test("a pair that stands there comes to the agent, and its report does not stay", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   const leaf = await host.pki.issue({ names: ["web.internal"] });
   await writeFile(host.path("web.crt"), leaf.pem);
   await writeFile(host.path("web.key"), leaf.key.toPem(), { mode: 0o600 });
   const serving = sides.serving();
 
-  const adopted = await broker.adopt(NAME, never);
+  const adopted = await remote.adopt(NAME, never);
 
   expect(adopted?.key.keyId).toBe(leaf.key.keyId);
   expect(adopted?.chain[0].fingerprint).toBe(leaf.leaf.fingerprint);
@@ -89,22 +89,22 @@ test("failures of the root side arrive with their code and hint", async () => {
   sides.serving();
   await sides.host.issue();
 
-  const report = await sides.broker.apply(NAME, never);
+  const report = await sides.remote.apply(NAME, never);
 
   expect(report.failure).toMatchObject({ code: "DEPLOY_FAILED", hint: expect.stringContaining("mkdir") });
 });
 
 test("a hook that hangs holds up its own apply, and nobody's looks", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   await host.issue();
   const hanging = Promise.withResolvers<never>();
   const { applier } = counted(await host.open(), { apply: () => hanging.promise });
   sides.serving({ applier });
 
-  const applying = broker.apply(NAME, never).catch((error: unknown) => error);
-  expect((await broker.observe([ASKED], never)).has(NAME)).toBe(true);
-  expect((await broker.observe([{ ...ASKED, afresh: true }], never)).has(NAME)).toBe(true);
+  const applying = remote.apply(NAME, never).catch((error: unknown) => error);
+  expect((await remote.observe([ASKED], never)).has(NAME)).toBe(true);
+  expect((await remote.observe([{ ...ASKED, afresh: true }], never)).has(NAME)).toBe(true);
 
   hanging.reject(new AgentError("HOOK_FAILED", "Cannot go on"));
   expect(await applying).toMatchObject({ code: "HOOK_FAILED" });
@@ -112,7 +112,7 @@ test("a hook that hangs holds up its own apply, and nobody's looks", async () =>
 
 test("a spec that cannot be looked at holds up its own facts alone, and gets them when it can", async () => {
   await using sides = await twoSides({ services: [shellService({})] });
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   const slow = Promise.withResolvers<void>();
   const real = await host.open();
   const { applier } = counted(real, {
@@ -124,9 +124,9 @@ test("a spec that cannot be looked at holds up its own facts alone, and gets the
   });
   sides.serving({ applier });
 
-  const slowFacts = broker.observe([{ ...ASKED, name: "slow" }], never);
-  expect((await broker.observe([ASKED], never)).has(NAME)).toBe(true);
-  expect((await broker.observe([{ ...ASKED, afresh: true }], never)).has(NAME)).toBe(true);
+  const slowFacts = remote.observe([{ ...ASKED, name: "slow" }], never);
+  expect((await remote.observe([ASKED], never)).has(NAME)).toBe(true);
+  expect((await remote.observe([{ ...ASKED, afresh: true }], never)).has(NAME)).toBe(true);
 
   slow.resolve();
   expect((await slowFacts).has("slow")).toBe(true);
@@ -139,14 +139,14 @@ test("a look that failed fails for its spec, with the reason", async () => {
   });
   sides.serving({ applier });
 
-  await expect(sides.broker.observe([ASKED], never)).rejects.toMatchObject({ code: "STATE_UNUSABLE" });
+  await expect(sides.remote.observe([ASKED], never)).rejects.toMatchObject({ code: "STATE_UNUSABLE" });
 });
 
 test("nobody who serves is an error with what to look at, and the request stays for who comes", async () => {
   await using sides = await twoSides({}, hasty);
-  const { host, broker } = sides;
+  const { host, remote } = sides;
 
-  await expect(broker.apply(NAME, never)).rejects.toMatchObject({
+  await expect(remote.apply(NAME, never)).rejects.toMatchObject({
     code: "APPLY_UNREACHABLE",
     hint: expect.stringContaining("systemctl status certagent-apply.path"),
   });
@@ -158,7 +158,7 @@ test("no folder for requests is an error that says so", async () => {
   await using sides = await twoSides();
   await rm(sides.host.layout.requests, { recursive: true });
 
-  await expect(sides.broker.apply(NAME, never)).rejects.toMatchObject({
+  await expect(sides.remote.apply(NAME, never)).rejects.toMatchObject({
     code: "APPLY_UNREACHABLE",
     message: expect.stringContaining("there is no folder"),
   });
@@ -166,9 +166,9 @@ test("no folder for requests is an error that says so", async () => {
 
 test("a root side that took a request and is gone is asked again", async () => {
   await using sides = await twoSides({}, hasty);
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   const { number } = await host.issue();
-  const applying = broker.apply(NAME, never);
+  const applying = remote.apply(NAME, never);
   await expect.poll(() => readdir(host.layout.requests)).toEqual([`apply@${NAME}`]);
   await rm(`${host.layout.requests}/apply@${NAME}`); // as one that was killed then has left it
 
@@ -179,13 +179,13 @@ test("a root side that took a request and is gone is asked again", async () => {
 
 test("a report that got lost, and one of another asking, are no answers", async () => {
   await using sides = await twoSides({}, hasty);
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   const { number } = await host.issue();
   const serving = sides.serving();
-  await broker.apply(NAME, never);
+  await remote.apply(NAME, never);
   const old = await readFile(reportOf(sides, `apply@${NAME}`), "utf8");
   await serving.stop();
-  const applying = broker.apply(NAME, never);
+  const applying = remote.apply(NAME, never);
   await expect.poll(() => readdir(host.layout.requests)).toEqual([`apply@${NAME}`]);
   await rm(`${host.layout.requests}/apply@${NAME}`);
   await rm(reportOf(sides, `apply@${NAME}`));
@@ -198,25 +198,25 @@ test("a report that got lost, and one of another asking, are no answers", async 
 
 test("what an older root side left, in words that nobody understands, does not disturb", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   await host.issue();
   const serving = sides.serving();
-  await broker.apply(NAME, never);
+  await remote.apply(NAME, never);
   await serving.stop();
   await rm(reportOf(sides, `apply@${NAME}`));
   await writeFile(reportOf(sides, `apply@${NAME}`), "from another time");
   sides.serving();
 
-  expect(await broker.apply(NAME, never)).toMatchObject({ failure: null });
+  expect(await remote.apply(NAME, never)).toMatchObject({ failure: null });
 });
 
 test("who stops waiting takes the request back, and others wait on", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   const stop = new AbortController();
-  const stopped = broker.apply(NAME, stop.signal);
-  const looking = broker.observe([ASKED], stop.signal);
-  const waiting = broker.observe([ASKED], never);
+  const stopped = remote.apply(NAME, stop.signal);
+  const looking = remote.observe([ASKED], stop.signal);
+  const waiting = remote.observe([ASKED], never);
   await expect.poll(() => readdir(host.layout.requests)).toHaveLength(2);
 
   stop.abort();
@@ -230,12 +230,12 @@ test("who stops waiting takes the request back, and others wait on", async () =>
 
 test("an agent that starts again clears away what the one before had asked", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   for (const name of ["apply@web", "observe", ".certagent-0123456789abcdef"]) {
     await writeFile(`${host.layout.requests}/${name}`, "ab");
   }
 
-  await broker.recover();
+  await remote.recover();
 
   expect(await readdir(host.layout.requests)).toEqual([]);
 });
@@ -254,7 +254,7 @@ test("an agent that starts again while its request is served asks again, and get
     },
   });
   sides.serving({ applier });
-  void sides.broker.apply(NAME, never).catch(() => {});
+  void sides.remote.apply(NAME, never).catch(() => {});
   await entered.promise;
 
   const second = openBroker(host.layout, systemClock);
@@ -269,11 +269,11 @@ test("an agent that starts again while its request is served asks again, and get
 
 test("requests that come while others are served are served too, and then it ends by itself", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   await host.issue();
   const serving = sides.serving({ linger: SECOND / 2 });
   for (let round = 0; round < 5; round += 1) {
-    await broker.apply(NAME, never);
+    await remote.apply(NAME, never);
     await pause(SECOND / 5);
   }
 
@@ -284,27 +284,27 @@ test("requests that come while others are served are served too, and then it end
 
 test("the answers of an earlier process are gone, so that made up names do not add up", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   for (const name of ["apply@made-up-1.json", "adopt@web.json", ".certagent-0123456789abcdef"]) {
     await mkdir(host.layout.reports, { recursive: true });
     await writeFile(`${host.layout.reports}/${name}`, "{}");
   }
   sides.serving();
 
-  await broker.observe([ASKED], never);
+  await remote.observe([ASKED], never);
 
   expect((await readdir(host.layout.reports)).toSorted()).toEqual(["alive", "observe.json"]);
 });
 
 test("ten thousand requests for specs that do not exist cost a handful of answers", async () => {
   await using sides = await twoSides();
-  const { host, broker } = sides;
+  const { host, remote } = sides;
   for (let index = 0; index < 10_000; index += 1) await writeFile(`${host.layout.requests}/apply@no-${index}`, "ab");
   await writeFile(`${host.layout.requests}/junk`, "ab");
   const before = process.cpuUsage();
   sides.serving();
 
-  expect((await broker.observe([ASKED], never)).has(NAME)).toBe(true);
+  expect((await remote.observe([ASKED], never)).has(NAME)).toBe(true);
   await expect.poll(() => readdir(host.layout.requests), { timeout: 50_000 }).toEqual([]);
 
   const { user, system } = process.cpuUsage(before);

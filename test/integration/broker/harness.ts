@@ -8,7 +8,7 @@ import { makeHost, type TestHost } from "../apply/harness.ts";
 
 export interface TwoSides extends AsyncDisposable {
   readonly host: TestHost;
-  readonly broker: Broker;
+  readonly remote: Broker;
   /** Serves until it is told to stop, or has nothing more to do for `linger`. */
   serving(options?: { linger?: Milliseconds; applier?: RecoveringApplier }): Serving;
 }
@@ -24,12 +24,12 @@ export const hasty: Clock = { ...systemClock, monotonic: () => systemClock.monot
 
 export async function twoSides(change: Parameters<typeof makeHost>[0] = {}, clock = systemClock): Promise<TwoSides> {
   const host = await makeHost(change);
-  const broker = openBroker(host.layout, clock);
-  await broker.recover();
+  const remote = openBroker(host.layout, clock);
+  await remote.recover();
   const opened: Serving[] = [];
   return {
     host,
-    broker,
+    remote,
     serving: ({ linger = 60 * SECOND, applier } = {}) => {
       const stop = new AbortController();
       const log = { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} };
