@@ -40,9 +40,13 @@ export async function lockState(places: Places, { agent }: Layout): Promise<Asyn
   await makeFolders(places.state, { mode: 0o755 });
   const { uid } = await lstat(agent.folder).catch(() => ({ uid: undefined }));
   if (process.geteuid?.() === 0 && uid !== undefined && uid !== 0) {
-    throw new AgentError("STATE_UNUSABLE", `Cannot use the state folder: "${agent.folder}" belongs to user ${uid}`, {
-      hint: `systemctl start certagent; or, to go on without that user: chown -R root ${agent.folder}`,
-    });
+    throw new AgentError(
+      "STATE_UNUSABLE",
+      `Cannot use the state folder: "${agent.folder}" is another agent's (of user ${uid})`,
+      {
+        hint: `systemctl start certagent; or, to go on without that user: chown -R root ${agent.folder}`,
+      },
+    );
   }
   const held = await lock(agent.lock);
   await sweepTemporaries(agent.folder);

@@ -230,7 +230,7 @@ test("the daemon does not write as root in the folder of another user", async ()
 
   const { code, stderr } = await certagent(home, "run");
 
-  expect(stderr).toContain(`Cannot use the state folder: "${folder}" belongs to user 65534`);
+  expect(stderr).toContain(`Cannot use the state folder: "${folder}" is another agent's (of user 65534)`);
   expect(code).toBe(1);
   expect(await readdir(folder)).toEqual([]);
 });
