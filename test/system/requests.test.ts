@@ -1,0 +1,92 @@
+/** The way between the two sides: floods, a path unit that systemd has given up, and a root side that hangs. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { type ContractHost, journalOf, makeContractHost } from "./contract-host.ts";
+import { areCurrent, isCurrent } from "./look.ts";
+import { put } from "./put.ts";
+
+const DROP_IN = "/run/systemd/system/certagent-apply.service.d/test.conf";
+
+/** It is a oneshot: activating for as long as it runs. */
+const UNTIL_APPLY_ENDED =
+  "while systemctl show -P ActiveState certagent-apply | grep -qx activating; do sleep 0.2; done";
+
+let host: ContractHost;
+
+beforeAll(async () => {
+  host = await makeContractHost();
+  await host.machine.sh("systemctl start certagent");
+  const flood = await readFile(join(import.meta.dirname, "probes", "flood.ts"), "utf8");
+  await put(host.machine, "/usr/local/lib/flood.mts", flood);
+});
+afterAll(() => host[Symbol.asyncDispose]());
+
+beforeEach(() => host.until("all are current", areCurrent));
+
+test("ten thousand requests of an intruder, nearly all of them nonsense, are gone in no time, and the next is served", async () => {
+  await host.machine.sh("runuser -u certagent -- /usr/lib/certagent/node /usr/local/lib/flood.mts");
+  await host.machine.sh('until [ -z "$(ls /run/certagent/requests)" ]; do sleep 0.2; done');
+
+  expect(await host.machine.sh("certagent renew vlc-admin")).toMatch(/vlc-admin/);
+  expect(await host.machine.sh("systemctl is-active certagent certagent-apply.path")).toBe("active\nactive");
+  expect(await journalOf(host.machine, "--priority=crit", "-o", "cat")).not.toContain("forged");
+  const started = await host.machine.sh("journalctl -u certagent-apply -o cat | grep -c '^Starting '");
+  expect(Number(started)).toBeLessThan(20);
+});
+
+test("a path unit that systemd has given up is re-armed, and meanwhile the agent tells that nobody answers", async () => {
+  // A unit that ends at once with its request still there: systemd starts it 200 times, and never again.
+  await put(host.machine, DROP_IN, "[Unit]\nConditionPathExists=/nowhere\n");
+  await host.machine.sh(`systemctl daemon-reload; ${UNTIL_APPLY_ENDED}`);
+  const renewing = host.machine.run(["certagent", "renew", "host"]);
+  await host.machine.sh("until systemctl is-failed --quiet certagent-apply.path; do sleep 0.2; done");
+  await host.machine.sh(`rm ${DROP_IN}; systemctl daemon-reload`);
+
+  await host.machine.sh("until systemctl is-active --quiet certagent-apply.path; do sleep 0.5; done");
+  await renewing;
+  await host.until("all are current", areCurrent);
+
+  expect(await journalOf(host.machine, "-o", "cat")).toMatch(
+    /^cannot deploy .*systemctl status certagent-apply\.path/m,
+  );
+  expect(await host.machine.sh("certagent renew host")).toMatch(/host/);
+});
+
+test("a command that hangs delays no other certificate", async () => {
+  const spec = `subject: slow.internal
+outputs:
+  - { format: fullchain, path: /srv/slow.crt }
+  - { format: key, path: /srv/slow.key }
+services:
+  - { type: command, reload: [/bin/sleep, infinity], timeout: 20s }
+`;
+  await put(host.machine, "/etc/certagent.d/slow.yaml", spec);
+  await host.machine.sh("until pgrep -x sleep -a | grep -q infinity; do sleep 0.2; done");
+
+  for (const name of ["vlc-admin", "postgres", "redis"]) await host.machine.sh(`certagent renew ${name}`);
+
+  expect(await host.machine.sh("pgrep -c -x sleep")).toBe("1");
+  const all = await host.until("the slow one fails", (seen) => seen.get("slow")?.failure?.code === "RELOAD_FAILED");
+  expect([...all.values()].filter((one) => !isCurrent(one)).map(({ name }) => name)).toEqual(["slow"]);
+  await host.machine.sh("rm /etc/certagent.d/slow.yaml; systemctl kill --signal=HUP --kill-whom=main certagent");
+  await host.until("it is gone", (seen) => !seen.has("slow"));
+});
+
+test("a root side that hangs is ended by systemd, and the agent, which answers all the time, gets done what it asked", async () => {
+  await put(host.machine, DROP_IN, "[Service]\nTimeoutStartSec=5\nTimeoutStopSec=2\n");
+  await host.machine.sh(`systemctl daemon-reload; ${UNTIL_APPLY_ENDED}`);
+  const before = (await host.status()).certificates.find(({ name }) => name === "redis")?.leaf?.generation ?? 0;
+  const renewing = host.machine.run(["certagent", "renew", "redis"]);
+  await host.machine.sh("until systemctl kill --signal=STOP certagent-apply 2>/dev/null; do sleep 0.05; done");
+
+  const asked = await host.machine.run(["certagent", "status", "--json"], { timeout: 20_000 });
+  await host.until(
+    "the renewal is through",
+    (all) => areCurrent(all) && (all.get("redis")?.leaf?.generation ?? 0) > before,
+  );
+
+  expect(JSON.parse(asked.stdout)).toMatchObject({ agent: { running: true } });
+  expect((await renewing).code).toBe(0);
+  expect(await journalOf(host.machine, "-o", "cat")).toContain("certagent-apply.service: start operation timed out");
+});
