@@ -4,11 +4,12 @@
  * here passes or fails.
  *
  * `--quick` a few certificates and seconds, to see that the bench itself works · `--json` · `--bundle FILE` another build
+ * · `--part NAME` (repeated) these figures alone: minted, all, one, plain, drop, rest, step
  */
 import { availableParallelism, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { SECOND } from "../../src/base/time.ts";
-import { measure, type Scale } from "./measure.ts";
+import { measure, PARTS, type Scale } from "./measure.ts";
 import { SHIPPED } from "./measured-agent.ts";
 import { rowsOf } from "./rows.ts";
 import { formatTable } from "./table.ts";
@@ -18,12 +19,14 @@ const { values } = parseArgs({
     quick: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     bundle: { type: "string", default: SHIPPED },
+    part: { type: "string", multiple: true, default: [...PARTS] },
   },
 });
 const { bundle } = values;
+const parts = new Set(PARTS.filter((part) => values.part.includes(part)));
 const scale: Scale = values.quick
-  ? { specs: 5, rounds: 1, idle: 5 * SECOND, bundle }
-  : { specs: 100, rounds: 3, idle: 120 * SECOND, bundle };
+  ? { specs: 5, rounds: 1, idle: 5 * SECOND, bundle, parts }
+  : { specs: 100, rounds: 3, idle: 120 * SECOND, bundle, parts };
 const machine = { node: process.version, processors: availableParallelism(), load: loadavg()[0] ?? 0 };
 const figures = await measure(scale, (step) => process.stderr.write(`bench: ${step}\n`));
 const rows = rowsOf(scale, figures);

@@ -7,6 +7,10 @@ import { cpuOf, type Memory, memoryOf, type Rest, restOf } from "./process-figur
 import { cpuOfRenewal, memoryOfDaemons } from "./step.ts";
 import { median } from "./table.ts";
 
+/** What can be measured by itself: the fields of {@link Figures}. */
+export const PARTS = ["minted", "all", "one", "plain", "drop", "rest", "step"] as const;
+export type Part = (typeof PARTS)[number];
+
 export interface Scale {
   readonly specs: number;
   /** How often each thing is measured. */
@@ -15,26 +19,28 @@ export interface Scale {
   readonly idle: Milliseconds;
   /** The file that is measured. */
   readonly bundle: string;
+  readonly parts: ReadonlySet<Part>;
 }
 
+/** A part that was not asked for is undefined. */
 export interface Figures {
   /** The process that minted all. */
-  readonly minted: Memory;
-  readonly one: Life;
-  readonly all: Life;
+  readonly minted: Memory | undefined;
+  readonly one: Life | undefined;
+  readonly all: Life | undefined;
   /** The same without services, as a client that only writes files. */
-  readonly plain: Life;
-  readonly drop: Drop;
-  readonly rest: Rest;
+  readonly plain: Life | undefined;
+  readonly drop: Drop | undefined;
+  readonly rest: Rest | undefined;
   /** As many `step ca renew --daemon` as there are specs, and the processor time of one `step ca renew`. */
-  readonly step: { readonly memory: Memory; readonly cpu: Milliseconds };
+  readonly step: { readonly memory: Memory; readonly cpu: Milliseconds } | undefined;
   /** From the start of a Node that does nothing to its end. */
   readonly bareNode: Milliseconds;
 }
 
 /** Starts the servers, measures everything, and ends them. `tell` hears of each step. */
 export async function measure(scale: Scale, tell: (step: string) => void): Promise<Figures> {
-  const { specs, rounds, bundle } = scale;
+  const { specs, rounds, bundle, parts } = scale;
   const names = numbered("web", specs);
   const [alone, dropped, strange] = ["alone.internal", numbered("dropped", rounds), numbered("strange", rounds)];
   await using host = await startHost([...names, alone, ...dropped, ...strange]);
@@ -44,23 +50,37 @@ export async function measure(scale: Scale, tell: (step: string) => void): Promi
     plain: await host.home(names, "files"),
   };
 
-  tell(`minting ${specs} certificates`);
-  const minted = await mint(homes.all, names, "proven", bundle);
-  tell(`${specs} specs: starting, and renewing all`);
-  const all = await live(homes.all, names, "proven", scale);
-  tell("one spec: starting, and renewing it");
-  await mint(homes.one, [alone], "proven", bundle);
-  const one = await live(homes.one, [alone], "proven", scale);
-  tell(`${specs} specs without services: starting, and renewing all`);
-  await mint(homes.plain, names, "deployed", bundle);
-  const plain = await live(homes.plain, names, "deployed", scale);
-  tell("dropping a spec");
-  const drop = await dropSpecs(host, homes.one, dropped, strange, bundle);
-  tell(`${specs} specs: looking at the idle agent for ${scale.idle / SECOND} s`);
-  const rest = await idle(homes.all, scale);
-  tell(`${specs} times step ca renew`);
+  /** Does what any of these parts needs, where one of them was asked for. */
+  const part = async <Found>(of: readonly Part[], what: string, act: () => Promise<Found>) => {
+    if (!of.some((one) => parts.has(one))) return undefined;
+    tell(what);
+    return await act();
+  };
+  const minted = await part(["minted", "all", "rest"], `minting ${specs} certificates`, () =>
+    mint(homes.all, names, "proven", bundle),
+  );
+  const all = await part(["all"], `${specs} specs: starting, and renewing all`, () =>
+    live(homes.all, names, "proven", scale),
+  );
+  await part(["one", "drop"], "minting one certificate", () => mint(homes.one, [alone], "proven", bundle));
+  const one = await part(["one"], "one spec: starting, and renewing it", () =>
+    live(homes.one, [alone], "proven", scale),
+  );
+  await part(["plain", "step"], `minting ${specs} certificates for files alone`, () =>
+    mint(homes.plain, names, "deployed", bundle),
+  );
+  const plain = await part(["plain"], `${specs} specs without services: starting, and renewing all`, () =>
+    live(homes.plain, names, "deployed", scale),
+  );
+  const drop = await part(["drop"], "dropping a spec", () => dropSpecs(host, homes.one, dropped, strange, bundle));
+  const rest = await part(["rest"], `${specs} specs: looking at the idle agent for ${scale.idle / SECOND} s`, () =>
+    idle(homes.all, scale),
+  );
   const pairs = names.map((name) => filesIn(homes.plain, name));
-  const step = { cpu: await cpuOfRenewal(host.ca, pairs), memory: await memoryOfDaemons(host.ca, pairs) };
+  const step = await part(["step"], `${specs} times step ca renew`, async () => ({
+    cpu: await cpuOfRenewal(host.ca, pairs),
+    memory: await memoryOfDaemons(host.ca, pairs),
+  }));
   const bareNode = median(await repeatedly(rounds, startBareNode));
   return { minted, one, all, plain, drop, rest, step, bareNode };
 }
