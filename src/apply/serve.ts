@@ -47,7 +47,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const { applier, layout, clock, log, linger } = options;
   await using requests = await openFolder(layout.requests);
   await makeFolders(layout.reports, { mode: 0o755 });
-  await sweepReports(layout.reports);
+  await sweepReports(layout.reports, await applier.specs().catch(() => []));
   await using _keys = { [Symbol.asyncDispose]: () => sweepKeys(layout.reports) };
   const access = await accessOfAgent(requests);
   let wake = new AbortController();
@@ -123,11 +123,15 @@ async function tellAlive({ reports }: Layout, clock: Clock, access: Access): Pro
 }
 
 /**
- * Who asked has read its report by now, or asks again. Otherwise what somebody makes up to ask about would fill the
- * file system in time.
+ * An earlier process may have left keys, halves of reports, and answers about what is made up: those would fill the file
+ * system in time. What is about a spec in force stays, since who asked may not have read it yet.
  */
-async function sweepReports(folder: string): Promise<void> {
-  await removeReports(folder, (name) => name !== ALIVE);
+async function sweepReports(folder: string, specs: readonly string[]): Promise<void> {
+  const kept = new Set([
+    ALIVE,
+    ...["observe", ...specs.flatMap((name) => [`apply@${name}`, `failed@${name}`])].map((name) => `${name}.json`),
+  ]);
+  await removeReports(folder, (name) => !kept.has(name));
 }
 
 async function sweepKeys(folder: string): Promise<void> {

@@ -15,7 +15,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { StatusDocument } from "../../../src/core/status.ts";
 import { listenForNotifications, type NotifySocket } from "../../servers/notify-socket.ts";
-import { type Agent, certagent } from "../../servers/program.ts";
+import { type Agent, certagent, startCertagent } from "../../servers/program.ts";
 import type { Way } from "../../servers/ways.ts";
 import { hits, keysBelow, readableByOthers, secretOf } from "../secrets/canary.ts";
 import { accessOf, areCurrent, fingerprintOf, isCurrent, issuancesOf, keepConnecting, leafIn, served } from "./look.ts";
@@ -433,9 +433,9 @@ export function walk(way: Way): void {
   });
 
   test("a second agent, and once beside the daemon, end with 1 and one clear line, and the first goes on", async () => {
-    for (const command of ["run", "once"] as const) {
-      const { code, stdout, stderr } = await certagent(world.home, command);
-
+    const second = await startCertagent(["run", ...(way.agent.options ?? []), ...world.home.options], way.agent);
+    for (const outcome of [await second.ended, await certagent(world.home, "once")]) {
+      const { code, stdout, stderr } = outcome;
       expect({ code, stdout, lines: stderr.trimEnd().split("\n").length }).toEqual({ code: 1, stdout: "", lines: 1 });
       expect(stderr).toMatch(/^<3>.*another (agent|certagent)/i);
     }
