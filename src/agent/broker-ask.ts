@@ -1,6 +1,6 @@
 /** How the agent asks the root side where that is another process: by files, and never waiting for it for ever. */
 import { lstat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { z } from "zod";
 import { AgentError, errorOf } from "../base/errors.ts";
 import { isMissing } from "../base/file-error.ts";
@@ -72,8 +72,11 @@ async function answerTo<Result>(
   signal: AbortSignal,
 ) {
   let wake = new AbortController();
-  using _watching = watchFolder(reports, () => wake.abort());
   const path = reportPath(reports, name);
+  // Not at every report: a hundred may be waited for, each by one of its own.
+  using _watching = watchFolder(reports, (changed) => {
+    if (changed === null || changed === basename(path)) wake.abort();
+  });
   const asked = clock.monotonic();
   let [seen, sign, signAt] = [old, "", asked];
   for (;;) {
