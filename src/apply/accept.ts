@@ -59,8 +59,8 @@ export function acceptedStill(
 ): ApplyRecord["accepted"] {
   const all =
     generation === undefined ? accepted : { ...accepted, [generation.number]: digestOfGeneration(generation) };
-  const kept = [deployed, before].map(String);
-  return Object.fromEntries(Object.entries(all).filter(([number]) => kept.includes(number)));
+  const kept = new Set([deployed, before].map(String));
+  return Object.fromEntries(Object.entries(all).filter(([number]) => kept.has(number)));
 }
 
 function digestOfGeneration({ key, chain, roots }: Pick<Generation, "key" | "chain" | "roots">): string {

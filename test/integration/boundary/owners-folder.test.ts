@@ -101,7 +101,7 @@ test.each([
       ...nodeFiles,
       chmod: async (file, mode) => {
         await nodeFiles.chmod(file, mode);
-        const [name] = (await readdir(host.tls)).filter((entry) => entry.startsWith(".certagent-"));
+        const name = (await readdir(host.tls)).find((entry) => entry.startsWith(".certagent-"));
         if (early && name !== undefined) await swap(host.path(name));
       },
     };
