@@ -191,6 +191,8 @@ async function runInside(init: number, argv: readonly string[], settings: RunSet
     stdio: ["pipe", "pipe", "pipe"],
     env: PLAIN,
     cwd: "/",
+    // A group of its own: a signal that it sends to its group is none to the tests.
+    detached: true,
   });
   const late = setTimeout(() => child.kill("SIGKILL"), timeout);
   child.stdin.on("error", () => undefined).end(input ?? "");

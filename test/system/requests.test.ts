@@ -78,7 +78,9 @@ test("a root side that hangs is ended by systemd, and the agent, which answers a
   await host.machine.sh(`systemctl daemon-reload; ${UNTIL_APPLY_ENDED}`);
   const before = (await host.status()).certificates.find(({ name }) => name === "redis")?.leaf?.generation ?? 0;
   const renewing = host.machine.run(["certagent", "renew", "redis"]);
-  await host.machine.sh("until systemctl kill --signal=STOP certagent-apply 2>/dev/null; do sleep 0.05; done");
+  await host.machine.sh(
+    "until pid=$(systemctl show -P MainPID certagent-apply); [ $pid != 0 ] && kill -STOP $pid; do sleep 0.05; done",
+  );
 
   const asked = await host.machine.run(["certagent", "status", "--json"], { timeout: 20_000 });
   await host.until(
