@@ -73,7 +73,7 @@ process.exit(exitCode);
 function holdSignals(): Signals {
   const early: AgentSignal[] = [];
   let handle = (signal: AgentSignal): void => void early.push(signal);
-  for (const name of ["SIGHUP", "SIGUSR1", "SIGTERM", "SIGINT"] as const) process.on(name, () => handle(name));
+  for (const name of ["SIGUSR1", "SIGHUP", "SIGTERM", "SIGINT"] as const) process.on(name, () => handle(name));
   return {
     listen: (handler) => {
       handle = handler;
