@@ -84,6 +84,9 @@ export async function deploy(memory: Memory, signal: AbortSignal): Promise<void>
   }
   if (report.failure !== null) throw errorOf(report.failure);
   memory.facts = withoutFailure(memory.facts, "apply");
+  // What was seen before a service took new files says nothing about it now: it is looked at at once.
+  const hasTaken = report.files === "written" && report.services.some(({ outcome }) => outcome === "reloaded");
+  if (hasTaken) memory.facts = withoutFailure(memory.facts, "prove");
   const unable = report.services.find((service) => service.failure !== null);
   if (unable?.failure != null) fail(memory, "prove", errorOf(unable.failure));
 }

@@ -2,11 +2,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type Memory, recall } from "../../../src/agent/memory.ts";
-import { prove } from "../../../src/agent/steps.ts";
+import { deploy, prove } from "../../../src/agent/steps.ts";
 import type { Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/base/time.ts";
-import type { Applier } from "../../../src/core/ports.ts";
+import { withFailure } from "../../../src/core/facts.ts";
+import type { Applier, ApplyReport } from "../../../src/core/ports.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import { makePki } from "../../servers/pki.ts";
 import { apply, desired, generation } from "../core/given.ts";
@@ -67,3 +68,21 @@ test.each([
     expect(memory.lookAfresh).toBe(afresh);
   },
 );
+
+test.each([
+  ["a service that has just taken new files is looked at at once", "written", "reloaded", null],
+  ["a service that was told again of files that it has not taken keeps its back-off", "unchanged", "reloaded", 1],
+  ["a service that is down keeps its back-off, whatever files were written for it", "written", "down", 1],
+] as const)("%s", async (_, files, outcome, attempts) => {
+  const memory = await beingProven({ served: true });
+  const services: ApplyReport["services"] = [{ type: "nginx", outcome, failure: null, note: null }];
+  const report: ApplyReport = { deployed: 1, files, services, failure: null, actions: [], repaired: [] };
+  const applier: Applier = { ...memory.world.applier, apply: () => Promise.resolve(report) };
+  const down = { code: "SERVICE_DOWN", message: "Cannot connect", hint: null, retryAt: null } as const;
+  const facts = withFailure(memory.facts, "prove", down, systemClock.now(), () => systemClock.now() + 30_000);
+
+  const looked = Object.assign(memory, { facts, world: { ...memory.world, applier } });
+  await deploy(looked, signal);
+
+  expect(looked.facts.failures.prove?.attempts ?? null).toBe(attempts);
+});
