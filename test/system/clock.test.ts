@@ -2,9 +2,10 @@
  * A clock that is stepped. Only the agent is shown another time (libfaketime): the clock of a machine is that of all of
  * them, and the CA and the services keep it.
  */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { type ContractHost, journalOf, makeContractHost } from "./contract-host.ts";
 import { areCurrent, broken, pairsOn } from "./look.ts";
+import { makeMachine } from "./machine.ts";
 import { put } from "./put.ts";
 
 const OFFSET = "/etc/certagent-clock";
@@ -16,7 +17,7 @@ Environment=FAKETIME_TIMESTAMP_FILE=${OFFSET} FAKETIME_NO_CACHE=1 FAKETIME_DONT_
 let host: ContractHost;
 
 beforeAll(async () => {
-  host = await makeContractHost();
+  host = await makeContractHost(await makeMachine(inject("machines"), inject("layers")));
   const library = await host.machine.sh("ls /usr/lib/*/faketime/libfaketimeMT.so.1");
   await put(host.machine, OFFSET, "+0\n");
   const preload = `Environment=LD_PRELOAD=${library}\n`;

@@ -2,13 +2,12 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { inject } from "vitest";
 import { MINUTE, pause, systemClock } from "../../src/base/time.ts";
 import { askStatus } from "../../src/cli/control-client.ts";
 import type { CertificateStatus, StatusDocument } from "../../src/core/status.ts";
 import { makePki } from "../servers/pki.ts";
 import { type MachineCa, startCa } from "./ca.ts";
-import { type Machine, makeMachine } from "./machine.ts";
+import type { Machine } from "./machine.ts";
 import { put } from "./put.ts";
 import { PAIRS, REDIS_PASSWORD, startServices } from "./services.ts";
 
@@ -42,10 +41,10 @@ export const FILES: Readonly<Record<(typeof FIVE)[number], readonly [certificate
 /** No machine is so busy that this is not a failure. */
 const PATIENCE = 2 * MINUTE;
 
-/** A booted machine with everything on it; certagent is installed and configured, has its secret, and is not started. */
-export async function makeContractHost(): Promise<ContractHost> {
+/** Boots a machine and puts everything on it; certagent is installed and configured, has its secret, and is not started. */
+export async function makeContractHost(off: Machine): Promise<ContractHost> {
   await using stack = new AsyncDisposableStack();
-  const machine = stack.use(await makeMachine(inject("machines"), inject("layers")));
+  const machine = stack.use(off);
   await machine.boot();
   await machine.sh(`echo "127.0.1.1 ${FQDN} vm" >> /etc/hosts`);
   const ca = await startCa(machine);

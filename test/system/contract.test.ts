@@ -2,7 +2,7 @@
  * The contract's specs on a host as they stand, with the units, users and folders of the real packages, through their
  * whole life. The tests are the stages of one life: each begins where the one before it ended.
  */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { pause } from "../../src/base/time.ts";
 import {
   type Certificates,
@@ -14,11 +14,12 @@ import {
   makeContractHost,
 } from "./contract-host.ts";
 import { accessOn, areCurrent, broken, pairsOn, servedOn } from "./look.ts";
+import { makeMachine } from "./machine.ts";
 
 let host: ContractHost;
 
 beforeAll(async () => {
-  host = await makeContractHost();
+  host = await makeContractHost(await makeMachine(inject("machines"), inject("layers")));
 });
 afterAll(() => host[Symbol.asyncDispose]());
 

@@ -1,7 +1,7 @@
 /** What others see of the service: its journal, its secrets (nothing of them), and what systemd does with a hung one. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import {
   type Evidence,
   hits,
@@ -12,6 +12,7 @@ import {
 } from "../integration/secrets/canary.ts";
 import { type ContractHost, FILES, FIVE, makeContractHost } from "./contract-host.ts";
 import { areCurrent } from "./look.ts";
+import { makeMachine } from "./machine.ts";
 import { put } from "./put.ts";
 import { REDIS_PASSWORD } from "./services.ts";
 
@@ -21,7 +22,7 @@ const FORGED = "certificate=vlc-admin is lost";
 let host: ContractHost;
 
 beforeAll(async () => {
-  host = await makeContractHost();
+  host = await makeContractHost(await makeMachine(inject("machines"), inject("layers")));
   await host.machine.sh("systemctl start certagent");
   await host.until("all are current", areCurrent);
 });

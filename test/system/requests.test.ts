@@ -1,9 +1,10 @@
 /** The way between the two sides: floods, a path unit that systemd has given up, and a root side that hangs. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
 import { type ContractHost, journalOf, makeContractHost } from "./contract-host.ts";
 import { areCurrent, isCurrent } from "./look.ts";
+import { makeMachine } from "./machine.ts";
 import { put } from "./put.ts";
 
 const DROP_IN = "/run/systemd/system/certagent-apply.service.d/test.conf";
@@ -15,7 +16,7 @@ const UNTIL_APPLY_ENDED =
 let host: ContractHost;
 
 beforeAll(async () => {
-  host = await makeContractHost();
+  host = await makeContractHost(await makeMachine(inject("machines"), inject("layers")));
   await host.machine.sh("systemctl start certagent");
   const flood = await readFile(join(import.meta.dirname, "probes", "flood.ts"), "utf8");
   await put(host.machine, "/usr/local/lib/flood.mts", flood);

@@ -1,72 +1,13 @@
-/** What all system tests share, made before the first of them: the tree to boot from, and certagent's package in it. */
-import { existsSync } from "node:fs";
-import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+/** What all system tests share, made before the first of them. */
 import type { TestProject } from "vitest/node";
-import { buildPackages } from "../../scripts/package.ts";
-import { cacheFolder, toolPath } from "../servers/tools.ts";
-import { execute, tell } from "./execute.ts";
-import { baseTree } from "./tree.ts";
+import { type Installed, install } from "./installed.ts";
 
 declare module "vitest" {
-  export interface ProvidedContext {
-    /** Trees, each of which hides the later ones: certagent installed over Debian. */
-    readonly layers: readonly string[];
-    /** The package of this checkout. */
-    readonly deb: string;
-    /** Where machines may lie. */
-    readonly machines: string;
-  }
+  export interface ProvidedContext extends Pick<Installed, "layers" | "deb" | "machines"> {}
 }
 
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
-  const base = await baseTree();
-  await sweep();
-  const folder = join(cacheFolder(), `system-run-${process.pid}`);
-  await mkdir(folder, { recursive: true });
-  tell("building the package");
-  const [deb = ""] = await buildPackages(join(folder, "packages"), {
-    architectures: [process.arch === "arm64" ? "arm64" : "amd64"],
-    formats: ["deb"],
-    isQuick: true,
-  });
-  tell("installing it");
-  const installed = await installInto(folder, base, deb);
-  project.provide("layers", [installed, base]);
-  project.provide("deb", deb);
-  project.provide("machines", join(folder, "machines"));
-  return () => rm(folder, { recursive: true, force: true });
-}
-
-/** Removes what runs that were killed have left. */
-async function sweep(): Promise<void> {
-  for (const name of await readdir(cacheFolder())) {
-    const pid = /^system-run-(\d+)$/.exec(name)?.[1];
-    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
-    await rm(join(cacheFolder(), name), { recursive: true, force: true });
-  }
-}
-
-/** Installs a package over a tree, without booting it, and answers the layer with all that this has changed. */
-async function installInto(folder: string, base: string, deb: string): Promise<string> {
-  const [layer, work, tree] = ["installed", "work", "tree"].map((name) => join(folder, name)) as [
-    string,
-    string,
-    string,
-  ];
-  for (const path of [layer, work, tree]) await mkdir(path, { mode: 0o755 });
-  const script = `
-    mount -t overlay overlay -o "lowerdir=$0,upperdir=$1,workdir=$2" "$3"
-    mount -t proc proc "$3/proc"
-    cp "$4" "$3/root/certagent.deb"
-    chroot "$3" /usr/bin/dpkg --install /root/certagent.deb
-    rm "$3/root/certagent.deb"`;
-  const apart = ["--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child"];
-  await execute("unshare", [...apart, "sh", "-euc", script, base, layer, work, tree, deb], {
-    PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
-    DEBIAN_FRONTEND: "noninteractive",
-  });
-  await mkdir(join(layer, "usr/local/bin"), { recursive: true });
-  for (const tool of ["step-ca", "step"] as const) await copyFile(toolPath(tool), join(layer, "usr/local/bin", tool));
-  return layer;
+  const installed = await install();
+  for (const name of ["layers", "deb", "machines"] as const) project.provide(name, installed[name]);
+  return async () => await installed[Symbol.asyncDispose]();
 }
