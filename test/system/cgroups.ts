@@ -1,5 +1,7 @@
-import { readdir, readFile, rmdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { glob, readdir, readFile, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { pause } from "../../src/base/time.ts";
 
 const ROOT = "/sys/fs/cgroup";
 
@@ -19,6 +21,35 @@ export async function cgroupFolders(name: string): Promise<readonly string[]> {
     // What joins a cpuset of version 1 needs its processors and memory first, and nothing here needs one.
     return folder === undefined || controllers === "cpuset" ? [] : [join(folder, path, name)];
   });
+}
+
+/** Ends what is still running in cgroups of machines whose tests are gone, and removes them. */
+export async function sweepCgroups(): Promise<void> {
+  for (const path of await cgroupFolders(".")) {
+    for (const name of await readdir(path)) {
+      const pid = /^certagent-(\d+)-\d+$/.exec(name)?.[1];
+      if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+      const folder = join(path, name);
+      while (await endProcesses(folder)) await pause(50);
+      await removeCgroup(folder);
+    }
+  }
+}
+
+/** Answers whether there was any. */
+async function endProcesses(folder: string): Promise<boolean> {
+  const files = await Array.fromAsync(glob("**/cgroup.procs", { cwd: folder }));
+  const texts = await Promise.all(files.map((file) => readFile(join(folder, file), "utf8").catch(() => "")));
+  // 0 stands for what is in another namespace.
+  const pids = texts.flatMap((text) => text.split("\n").filter((line) => Number(line) > 0));
+  for (const pid of pids) {
+    try {
+      process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // It has just ended by itself.
+    }
+  }
+  return pids.length > 0;
 }
 
 /** Removes a cgroup whose processes have ended, and those below it. */

@@ -4,7 +4,7 @@ import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { buildPackages } from "../../scripts/package.ts";
 import { cacheFolder, toolPath } from "../servers/tools.ts";
-import { cgroupFolders, removeCgroup } from "./cgroups.ts";
+import { sweepCgroups } from "./cgroups.ts";
 import { execute, tell } from "./execute.ts";
 import { baseTree } from "./tree.ts";
 
@@ -46,12 +46,7 @@ async function sweep(): Promise<void> {
     if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
     await rm(join(cacheFolder(), name), { recursive: true, force: true });
   }
-  for (const folder of (await cgroupFolders("")).map((path) => path.replace(/\/$/, ""))) {
-    for (const name of await readdir(folder)) {
-      const pid = /^certagent-(\d+)-\d+$/.exec(name)?.[1];
-      if (pid !== undefined && !existsSync(`/proc/${pid}`)) await removeCgroup(join(folder, name));
-    }
-  }
+  await sweepCgroups();
 }
 
 /** Installs a package over a tree, without booting it, and answers the layer with all that this has changed. */

@@ -53,17 +53,6 @@ const MASKED = [
   "systemd-timesyncd.service",
 ];
 
-/**
- * Process 1 until systemd is it. The controllers that a container may only read are made its own, below a cgroup of its
- * own: without them no limit of a unit on memory or processes would hold.
- */
-const INIT = `#!/bin/sh
-for controller in memory pids cpu; do
-  mount -o remount,bind,rw,nosuid,nodev,noexec /sys/fs/cgroup/$controller
-done 2> /dev/null
-exec /lib/systemd/systemd
-`;
-
 /** Answers the path of the tree. The first time on a machine it takes about a minute. */
 export async function baseTree(): Promise<string> {
   const recipe = await readFile(import.meta.filename);
@@ -98,7 +87,6 @@ async function make(tree: string): Promise<void> {
   await inside(tree, ["systemctl", "--quiet", "mask", ...MASKED]);
   // Names of the contract that Debian's packages do not bring.
   await inside(tree, ["useradd", "--system", "--no-create-home", "nginx"]);
-  await writeFile(join(tree, "lib/certagent-test-init"), INIT, { mode: 0o755 });
   await mkdir(join(tree, "var/log/journal"), { recursive: true });
   await mkdir(join(tree, "etc/systemd/journald.conf.d"), { recursive: true });
   await writeFile(
