@@ -8,7 +8,7 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 2,
     execArgv: ["--no-concurrent-sparkplug"],
-    testTimeout: 240_000,
+    testTimeout: 420_000,
     hookTimeout: 240_000,
   },
 });
