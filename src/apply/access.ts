@@ -1,4 +1,4 @@
-import { lookUpGroup, lookUpUser } from "../base/accounts.ts";
+import { lookUpGroup, lookUpUser, ownGid, ownUid } from "../base/accounts.ts";
 import type { Grant } from "../base/acl.ts";
 import { AgentError } from "../base/errors.ts";
 import { MINUTE, type Milliseconds } from "../base/time.ts";
@@ -45,12 +45,4 @@ export function createAccessResolver({ ask, clock }: System): ResolveAccess {
     }
     return { mode, uid, gid, grants };
   };
-}
-
-export function ownUid(): number {
-  return process.geteuid?.() ?? 0;
-}
-
-export function ownGid(): number {
-  return process.getegid?.() ?? 0;
 }

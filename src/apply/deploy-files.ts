@@ -2,10 +2,10 @@ import { basename, dirname } from "node:path";
 import { type Staged, stage } from "../base/atomic-file.ts";
 import type { FileStat } from "../base/file-calls.ts";
 import type { Folder } from "../base/folder.ts";
+import { reachOrMake } from "../base/trusted-folder.ts";
 import { type Change, putBack, surroundingsOf } from "./change.ts";
 import type { Host } from "./host.ts";
 import { digestOf, removeIntent, writeIntent } from "./intent.ts";
-import { reachOrMake } from "./trusted-folder.ts";
 
 /**
  * `layout: files`: every change complete, durable and verified under a temporary name, then an intent, then the renames

@@ -8,9 +8,9 @@ import { isTemporary, publishFolder, replaceLink, replaceLinkIn, stage, temporar
 import type { FileStat } from "../base/file-calls.ts";
 import { isMissing } from "../base/file-error.ts";
 import { makeFolder, openFolder, removeFolder } from "../base/folder.ts";
+import { reachOrMake } from "../base/trusted-folder.ts";
 import { type Change, surroundingsOf } from "./change.ts";
 import type { Host } from "./host.ts";
-import { reachOrMake } from "./trusted-folder.ts";
 
 /** Complete sets that are kept beside the one in force. */
 const SETS_KEPT = 2;

@@ -5,9 +5,9 @@ import type { FileStat } from "../base/file-calls.ts";
 import { isMissing, rethrow } from "../base/file-error.ts";
 import type { Folder } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
+import { isOurs, NOBODY, reach } from "../base/trusted-folder.ts";
 import type { ExactAccess } from "./access.ts";
 import type { Host } from "./host.ts";
-import { isOurs, reach } from "./trusted-folder.ts";
 
 /** More than any certificate file: what is longer is somebody's data. */
 const LIMIT = 1024 * 1024;
@@ -92,7 +92,7 @@ async function readThrough(host: Host, folder: Folder, name: string, looking: Lo
   const target = resolve(folder.path, link);
   try {
     if (link !== looking.own && !(await isRootsLink(host, folder, name))) return { kind: "link", link };
-    await using reached = await reach(dirname(target), -1, host.files);
+    await using reached = await reach(dirname(target), NOBODY, host.files);
     if (reached.missing !== null) return { kind: "link", link };
     const further = { ...looking, links: looking.links - 1 };
     const found = await findIn(host, reached.folder, basename(target), further);
@@ -104,7 +104,7 @@ async function readThrough(host: Host, folder: Folder, name: string, looking: Lo
 
 /** Whether nobody but root could have made a link, or put it in its folder. */
 async function isRootsLink(host: Host, folder: Folder, name: string): Promise<boolean> {
-  await using trusted = await reach(folder.path, -1, host.files);
+  await using trusted = await reach(folder.path, NOBODY, host.files);
   const stat = await host.files.lstat(trusted.folder.at(name));
   return trusted.missing === null && isOurs(stat.uid);
 }

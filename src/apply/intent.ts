@@ -9,9 +9,9 @@ import { publishLeftover, writeAtomically } from "../base/atomic-file.ts";
 import { isMissing } from "../base/file-error.ts";
 import { type Folder, removeDurably } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
+import { reach } from "../base/trusted-folder.ts";
 import { readState } from "../store/state-file.ts";
 import type { Host } from "./host.ts";
-import { reach } from "./trusted-folder.ts";
 
 const schema = z.object({
   schema: z.literal(1),

@@ -1,12 +1,12 @@
 import { basename, dirname, join } from "node:path";
 import { stage } from "../base/atomic-file.ts";
 import { failureOf } from "../base/errors.ts";
+import { reach } from "../base/trusted-folder.ts";
 import type { Desired } from "../core/ports.ts";
 import { surroundingsOf } from "./change.ts";
 import { find } from "./found.ts";
 import type { Host } from "./host.ts";
 import type { ApplyRecord } from "./record.ts";
-import { reach } from "./trusted-folder.ts";
 
 /**
  * A file that a spec no longer names stays. Where it is a link of `layout: link` it becomes the file that it leads to,

@@ -1,5 +1,6 @@
 import { dirname } from "node:path";
 import type { FileStat } from "../base/file-calls.ts";
+import { reach } from "../base/trusted-folder.ts";
 import type { Desired, Generation } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
 import { type Change, identityOf, putBack } from "./change.ts";
@@ -10,7 +11,6 @@ import type { Host } from "./host.ts";
 import { pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
 import type { Target } from "./target.ts";
-import { reach } from "./trusted-folder.ts";
 
 /** What is gone back to where a service does not take what was deployed. */
 export interface Previous {

@@ -1,11 +1,11 @@
 import { dirname } from "node:path";
+import { ownUid } from "../base/accounts.ts";
 import { isTemporary } from "../base/atomic-file.ts";
+import { reach } from "../base/trusted-folder.ts";
 import type { Desired } from "../core/ports.ts";
-import { ownUid } from "./access.ts";
 import { sweepSets } from "./deploy-link.ts";
 import type { Host } from "./host.ts";
 import type { ApplyRecord } from "./record.ts";
-import { reach } from "./trusted-folder.ts";
 
 /** Where a spec's files are staged, and whose folder that may be besides root's. */
 export type StagingFolder = ApplyRecord["staging"][number];

@@ -1,5 +1,6 @@
 import { basename, dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
+import { type Reached, reach } from "../base/trusted-folder.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
 import type { Change } from "./change.ts";
@@ -8,7 +9,6 @@ import { differenceOfAccess, type Found, find, MISSING } from "./found.ts";
 import type { Host } from "./host.ts";
 import { digestOf } from "./intent.ts";
 import type { ApplyRecord } from "./record.ts";
-import { type Reached, reach } from "./trusted-folder.ts";
 
 /** One output with what it should hold and what stands at its path. */
 export interface Target extends Change {

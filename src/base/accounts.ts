@@ -32,3 +32,13 @@ function numberIn(text: string, name: string): number | undefined {
   }
   return undefined;
 }
+
+/** The user that certagent runs as. */
+export function ownUid(): number {
+  return process.geteuid?.() ?? 0;
+}
+
+/** The group that certagent runs as. */
+export function ownGid(): number {
+  return process.getegid?.() ?? 0;
+}

@@ -142,8 +142,8 @@ export interface Issuer {
   /** Told after each attempt: while no spec waits to be minted, a secret that is held in memory is forgotten. */
   specsWaiting(count: number): void;
   /**
-   * Removes the secret's file, durably, where it is to be deleted after use and was there before `used`. Throws
-   * `DEPLOY_FAILED`.
+   * Removes the secret's file, durably, where it is to be deleted after use and was there before `used` and before now.
+   * Throws `DEPLOY_FAILED`, also where another user could have laid the way to its folder.
    */
   removeUsed(used: Instant): Promise<void>;
   /** The file that `removeUsed` removes; absent where there is none. */

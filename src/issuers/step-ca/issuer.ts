@@ -29,7 +29,7 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
     specsWaiting: (count) => {
       if (count === 0) minter.clear();
     },
-    removeUsed: (used) => removeUsed(config.provisioner.secret.source, used),
+    removeUsed: (used) => removeUsed(config.provisioner.secret.source, used, context.clock.now()),
     removable: removableFile(config.provisioner.secret.source),
   };
 }

@@ -1,11 +1,13 @@
 import { hash } from "node:crypto";
-import { lstat, realpath } from "node:fs/promises";
-import { join } from "node:path";
+import { realpath } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { nodeFiles } from "../../base/atomic-file.ts";
 import { AgentError, asAgentError } from "../../base/errors.ts";
+import { type FileStat, fileCalls } from "../../base/file-calls.ts";
 import { fileError, isMissing } from "../../base/file-error.ts";
-import { removeDurably } from "../../base/folder.ts";
 import { readRegular } from "../../base/read-file.ts";
 import { HOUR, type Instant, MINUTE, repeat } from "../../base/time.ts";
+import { reachAnyones } from "../../base/trusted-folder.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { SecretKind, SecretSource } from "./config.ts";
 
@@ -146,14 +148,12 @@ function versionOf(stat: { dev: bigint; ino: bigint; ctimeNs: bigint }): string 
   return `${stat.dev}:${stat.ino}:${stat.ctimeNs}`;
 }
 
-/** Removes what {@link Issuer.removeUsed} removes. */
-export async function removeUsed(source: SecretSource, used: Instant): Promise<void> {
+/** Removes what {@link Issuer.removeUsed} removes. `used` may come from who would like another time: never after `now`. */
+export async function removeUsed(source: SecretSource, used: Instant, now: Instant): Promise<void> {
   const file = removableFile(source);
   if (file === undefined) return;
-  const stat = await lstat(file).catch((error: unknown) => {
-    if (!isMissing(error)) throw fileError("delete", file, error);
-  });
-  if (stat !== undefined && stat.ctimeMs < used) await removeDurably(file);
+  const until = Math.min(used, now);
+  await removeWhere(file, ({ ctimeMs }) => Number(ctimeMs) < until);
 }
 
 /** The file of a secret that is to be deleted after use. */
@@ -167,18 +167,34 @@ async function removeVersion(
   version: string,
   { clock, removeForMe }: IssuerContext,
 ): Promise<AgentError | undefined> {
-  const isThere = async (): Promise<boolean> => versionOf(await lstat(path, { bigint: true })) === version;
+  const isSame = (stat: FileStat): boolean => versionOf(stat) === version;
   try {
-    if (!(await isThere())) return undefined;
-    await removeDurably(path).catch(async (error: unknown) => {
+    await removeWhere(path, isSame).catch(async (error: unknown) => {
       if (removeForMe === undefined) throw error;
       await removeForMe(clock.now());
-      if (await isThere()) throw error;
+      if (isSame(await fileCalls.lstat(path))) throw error;
     });
     return undefined;
   } catch (error) {
     if (isMissing(error)) return undefined;
     const { code, message } = asAgentError(fileError("delete", path, error));
     return new AgentError(code, message, { cause: error, hint: `the secret is still there; delete it: rm ${path}` });
+  }
+}
+
+/**
+ * Removes a file, durably, where it is there and is what is meant. Root does this too, also below folders of others: so
+ * the way to its folder must be one that nobody else could have laid. Throws `DEPLOY_FAILED`.
+ */
+async function removeWhere(path: string, isMeant: (stat: FileStat) => boolean): Promise<void> {
+  try {
+    if (!isMeant(await fileCalls.lstat(path))) return;
+    await using folder = await reachAnyones(dirname(path), nodeFiles);
+    const name = folder.at(basename(path));
+    if (!isMeant(await fileCalls.lstat(name))) return;
+    await fileCalls.unlink(name);
+    await folder.sync();
+  } catch (error) {
+    if (!isMissing(error)) throw fileError("delete", path, error);
   }
 }

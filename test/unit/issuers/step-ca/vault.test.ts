@@ -1,10 +1,21 @@
-import { mkdtempDisposable, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  lchown,
+  mkdir,
+  mkdtempDisposable,
+  readFile,
+  rename,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { HOUR, type Instant, MINUTE, systemClock } from "../../../../src/base/time.ts";
 import type { SecretKind } from "../../../../src/issuers/step-ca/config.ts";
-import { createVault, type Vault } from "../../../../src/issuers/step-ca/vault.ts";
+import { createVault, removeUsed, type Vault } from "../../../../src/issuers/step-ca/vault.ts";
 
 let folder: AsyncDisposable & { readonly path: string };
 let file: string;
@@ -188,4 +199,99 @@ test("every attempt has a copy of its own, which is wiped when it has ended", as
 
   expect(first.bytes.every((byte) => byte === 0)).toBe(true);
   expect(second.bytes.toString()).toBe("secret");
+});
+
+describe("the file of a used secret", () => {
+  const SOMEBODY = 4321;
+  const removed = (path: string, used = now + HOUR): Promise<void> =>
+    removeUsed({ file: path, deleteAfterUse: true }, used, now + MINUTE);
+
+  /** `NAME/inner/secret` in the test's folder. */
+  async function secretIn(name: string): Promise<string> {
+    const place = join(folder.path, name, "inner");
+    await mkdir(place, { recursive: true });
+    await writeFile(join(place, "secret"), "secret");
+    return join(place, "secret");
+  }
+
+  test("is not removed where another user's link leads on the way to it", async () => {
+    const target = await secretIn("another");
+    await mkdir(join(folder.path, "theirs"));
+    await symlink("../another", join(folder.path, "theirs/way"));
+    await chown(join(folder.path, "theirs"), SOMEBODY, SOMEBODY);
+
+    await expect(removed(join(folder.path, "theirs/way/inner/secret"))).rejects.toMatchObject({
+      code: "DEPLOY_FAILED",
+      message: `Cannot use "${folder.path}/theirs": it belongs to user ${SOMEBODY}, not to root`,
+    });
+    expect(await exists(target)).toBe(true);
+  });
+
+  test.each(["0777", "0770"])("is not removed below a folder of mode %s, whose users could swap it", async (mode) => {
+    const path = await secretIn("open");
+    await chmod(join(folder.path, "open"), Number.parseInt(mode, 8));
+
+    await expect(removed(path)).rejects.toMatchObject({ code: "DEPLOY_FAILED" });
+    expect(await exists(path)).toBe(true);
+  });
+
+  test("is not removed through a link that its folder's owner put in the folder's place", async () => {
+    const target = await secretIn("another");
+    await symlink(join(folder.path, "another/inner"), join(folder.path, "inner"));
+    await chmod(folder.path, 0o1777);
+    await lchown(join(folder.path, "inner"), SOMEBODY, SOMEBODY);
+
+    await expect(removed(join(folder.path, "inner/secret"))).rejects.toMatchObject({ code: "DEPLOY_FAILED" });
+    expect(await exists(target)).toBe(true);
+  });
+
+  test("is removed where root's own link leads to it, as /var/run does", async () => {
+    const target = await secretIn("run");
+    await symlink("run", join(folder.path, "link"));
+
+    await removed(join(folder.path, "link/inner/secret"));
+
+    expect(await exists(target)).toBe(false);
+  });
+
+  test("is removed from another user's folder, as that user could", async () => {
+    const path = await secretIn("home");
+    await chown(join(folder.path, "home/inner"), SOMEBODY, SOMEBODY);
+
+    await removed(path);
+
+    expect(await exists(path)).toBe(false);
+  });
+
+  test("stays where it was put there after the asking, though the one who asks names a later time", async () => {
+    await writeFile(file, "new");
+    const { ctimeMs } = await stat(file);
+
+    await removeUsed({ file, deleteAfterUse: true }, ctimeMs + HOUR, ctimeMs - 1);
+
+    expect(await exists(file)).toBe(true);
+  });
+
+  test("is told of and left alone after an attempt where another user may have moved it", async () => {
+    file = await secretIn("theirs");
+    const vault = vaultOf("password", true);
+    const [secret] = await vault.secrets();
+    if (secret === undefined) throw new Error("there is no secret");
+    await chown(join(folder.path, "theirs"), SOMEBODY, SOMEBODY);
+    await rename(join(folder.path, "theirs"), join(folder.path, "moved"));
+    await symlink("moved", join(folder.path, "theirs"));
+    await lchown(join(folder.path, "theirs"), SOMEBODY, SOMEBODY);
+    const complaints: string[] = [];
+
+    await vault.use(
+      secret,
+      ({ message }) => complaints.push(message),
+      async () => {},
+    );
+
+    expect(complaints).toEqual([
+      `Cannot use "${folder.path}/theirs": it is a link that another user made or could move`,
+    ]);
+    expect(await exists(join(folder.path, "moved/inner/secret"))).toBe(true);
+  });
 });

@@ -5,12 +5,12 @@
  */
 import { constants } from "node:fs";
 import { join } from "node:path";
-import type { Files } from "../base/atomic-file.ts";
-import { AgentError } from "../base/errors.ts";
-import type { FileStat } from "../base/file-calls.ts";
-import { fileError, isMissing, rethrow } from "../base/file-error.ts";
-import { type Folder, holdFolder, makeFolderIn } from "../base/folder.ts";
-import { ownGid, ownUid } from "./access.ts";
+import { ownGid, ownUid } from "./accounts.ts";
+import type { Files } from "./atomic-file.ts";
+import { AgentError } from "./errors.ts";
+import type { FileStat } from "./file-calls.ts";
+import { fileError, isMissing, rethrow } from "./file-error.ts";
+import { type Folder, holdFolder, makeFolderIn } from "./folder.ts";
 
 /**
  * Linux; Node has no name for it. A descriptor that only names: enough to walk through a folder without reading it, and
@@ -19,6 +19,9 @@ import { ownGid, ownUid } from "./access.ts";
 const O_PATH = 0o10000000;
 const STEP = O_PATH | constants.O_NOFOLLOW;
 const MOST_LINKS = 20;
+
+/** For an owner that may have had no say: no user has this number. */
+export const NOBODY = -1;
 
 /** A folder, or the last one that is there and the name of the one that is missing in it. */
 export interface Reached extends AsyncDisposable {
@@ -31,6 +34,21 @@ export interface Reached extends AsyncDisposable {
  * where more than the last folder is missing; `held` is then released.
  */
 export async function reach(path: string, owner: number, files: Files): Promise<Reached> {
+  return await walk(path, owner, false, files);
+}
+
+/**
+ * The same to a folder that may itself be anybody's and open to all, where only a name in it is looked at or removed:
+ * that is no more than its owner could do. Throws `DEPLOY_FAILED` where it is missing, too.
+ */
+export async function reachAnyones(path: string, files: Files): Promise<Folder> {
+  const { folder, missing } = await walk(path, NOBODY, true, files);
+  if (missing === null) return folder;
+  await folder[Symbol.asyncDispose]();
+  throw refused(path, "it is missing", `ls -ld ${folder.path}`);
+}
+
+async function walk(path: string, owner: number, lastIsAnyones: boolean, files: Files): Promise<Reached> {
   const way = path.split("/").filter((part) => part !== "");
   let folder = holdFolder("/", await files.open("/", STEP).catch(rethrow("open", "/")), files);
   try {
@@ -53,6 +71,7 @@ export async function reach(path: string, owner: number, files: Files): Promise<
       }
       folder = await swap(folder, next);
       if (!stat.isDirectory()) throw notAFolder(place);
+      if (lastIsAnyones && way.length === 0) break;
       isOwners = checkOwner(place, stat, owner, isOwners);
       checkWriters(place, stat, isOwners, way.length === 0);
     }
@@ -126,6 +145,7 @@ async function swap(old: Folder, next: Folder): Promise<Folder> {
 function checkOwner(path: string, { uid }: FileStat, owner: number, isOwners: boolean): boolean {
   if (Number(uid) === owner && !isOurs(uid)) return true;
   if (isOurs(uid)) return isOwners;
+  if (owner === NOBODY) throw refused(path, `it belongs to user ${uid}, not to root`, `chown root ${path}`);
   const fact = `it belongs to user ${uid}, neither to root nor to the file's owner`;
   throw refused(path, fact, `chown root ${path}, or owner: "${uid}" for the output`);
 }
@@ -160,5 +180,5 @@ function notAFolder(path: string): unknown {
 }
 
 function refused(path: string, fact: string, remedy: string): AgentError {
-  return new AgentError("DEPLOY_FAILED", `Cannot use "${path}" for an output: ${fact}`, { hint: remedy });
+  return new AgentError("DEPLOY_FAILED", `Cannot use "${path}": ${fact}`, { hint: remedy });
 }
