@@ -63,8 +63,8 @@ function tellOf(
 }
 
 /**
- * Nothing is to be changed: what stands there was adopted, or a process was killed between the files and their record.
- * Adopted files are not certagent's until it has written them: a copy is still owed when they are replaced.
+ * Nothing is to be changed: what stands there was found, or a process was killed between the files and their record.
+ * Files that were found are not certagent's until it has written them: a copy is still owed when they are replaced.
  */
 export async function recordOutputs(
   applying: Applying,
@@ -74,17 +74,25 @@ export async function recordOutputs(
 ): Promise<void> {
   const { record } = progress;
   const isNew = record.deployed !== generation.number;
-  const isAdopted = isNew && generation.via === "adopted";
-  const ours = targets.filter(({ path }) => path in record.files || (isNew && !isAdopted));
+  const isCutOff = isNew && wasCutOff(record, targets);
+  const ours = targets.filter(({ path }) => path in record.files || isCutOff);
   const stats = new Map(ours.flatMap(({ path, before }) => (before.kind === "file" ? [[path, before.stat]] : [])));
   await keep(applying, progress, {
     ...deployedNow(applying.desired, record, generation),
     files: { ...record.files, ...written(targets, stats) },
     ...(isNew && {
-      services: unchecked(applying.desired, record, isAdopted ? earliestExpiry(generation.chain) : null),
-      owesAfter: !isAdopted && applying.desired.hooks.after !== null,
+      services: unchecked(applying.desired, record, isCutOff ? null : earliestExpiry(generation.chain)),
+      owesAfter: isCutOff && applying.desired.hooks.after !== null,
     }),
   });
+}
+
+/**
+ * Whether certagent itself has changed files since the record was written, which names their folders before it does. A
+ * generation says of itself what the agent likes.
+ */
+function wasCutOff(record: ApplyRecord, targets: readonly Target[]): boolean {
+  return record.staging.length > 0 && targets.some((target) => !isUntouched(target, record));
 }
 
 function deployedNow(

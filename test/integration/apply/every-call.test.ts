@@ -1,3 +1,5 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Desired } from "../../../src/core/ports.ts";
 import { generateKey, parseKey } from "../../../src/x509/key.ts";
@@ -132,3 +134,36 @@ test.each(
   },
   120_000,
 );
+
+test.each(["token", "adopted"])(
+  "killed at any file call of a change: the after hook is told of it, though the generation says it came by %s",
+  async (via) => {
+    const after = (host: TestHost) => ["/bin/sh", "-c", `echo told >> ${host.folder}/trace`];
+    for (let at = 1; ; at++) {
+      await using host = await makeHost({}, { fast: true });
+      host.desired = { ...host.desired, hooks: { before: null, after: after(host), failed: null } };
+      await host.issue({ via });
+      const { reached, close } = await applyKilledAt(host, at);
+      await close();
+
+      await (await host.open()).apply(NAME, never);
+
+      expect(await text(join(host.folder, "trace")).catch(() => "nobody"), `call ${at}`).toMatch(/^told\n/);
+      if (!reached) break;
+    }
+  },
+  120_000,
+);
+
+test("the after hook is told of no change where a pair was found as it should be, whatever its generation says", async () => {
+  await using host = await makeHost();
+  const after = ["/bin/sh", "-c", `echo told >> ${host.folder}/trace`];
+  host.desired = { ...host.desired, hooks: { before: null, after, failed: null } };
+  const { key, chain } = await host.issue({ via: "mtls" });
+  await writeFile(host.path("web.crt"), chain.map(({ pem }) => pem).join(""), { mode: 0o644 });
+  await writeFile(host.path("web.key"), key.toPem(), { mode: 0o600 });
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ failure: null, deployed: 1, files: "unchanged", actions: [] });
+});
