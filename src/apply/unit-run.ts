@@ -109,15 +109,17 @@ function notBegun([program = ""]: readonly string[], output: string): AgentError
 }
 
 async function throwIfNotSpawned(ask: Run, argv: readonly string[], unit: string): Promise<void> {
-  // Said by a process that is gone at once: the journal may not know whose it was, but the message itself tells.
-  const output = await readJournal(ask, ["--output-fields=ERRNO", `UNIT=${unit}`, SPAWN_FAILED], OUTPUT_LIMIT);
+  // Said by a process that is gone at once: the journal may not know which unit's it was, but the message itself tells.
+  // Anybody may write such a message; its user is the one thing in it that is the journal's own word.
+  const matches = [`UNIT=${unit}`, SPAWN_FAILED, "_UID=0"];
+  const output = await readJournal(ask, ["--output-fields=ERRNO", ...matches], OUTPUT_LIMIT);
   const number = Number.parseInt(output, 10);
   const name = Object.entries(constants.errno).find(([, value]) => value === number)?.[0];
   if (name !== undefined) throw cannotRun(argv[0] ?? "", name);
 }
 
 /**
- * What the command wrote. By the unit's name, which is never used again: the invocation id is missing where the journal
+ * What the command wrote: both fields are the journal's own word. By the unit's name, which is never used again: its id is missing where the journal
  * came to read a line only after a command had failed (measured: with 12 of 40).
  */
 async function journalOf(ask: Run, unit: string, limit: number): Promise<string> {

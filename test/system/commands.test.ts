@@ -75,6 +75,20 @@ test.for<[what: string, argv: readonly string[], options?: Partial<RunOptions>]>
   expect(await leftUnits()).toBe("");
 });
 
+test("what another user writes to the journal about a command's unit is not believed", async () => {
+  // As systemd says that a unit's program may not be executed (13), which only itself can know.
+  const forged = ["MESSAGE=no", "MESSAGE_ID=641257651c1b4ec9a8624d7a40a9e1e7", "ERRNO=13"].join("\\n");
+  const script = `unit=$(sed -n 's,.*/\\(certagent-run-.*\\)$,\\1,p' /proc/self/cgroup | head -n 1)
+printf "${forged}\\nUNIT=$unit\\n" | setpriv --reuid=certagent --clear-groups logger --journald
+journalctl --sync
+echo "$unit"; exit 203`;
+
+  const { exitCode, output } = await runConfined(shell(script));
+
+  expect(exitCode).toBe(203);
+  expect(await machine.sh(`journalctl --output=cat UNIT=${output.trim()} ERRNO=13`)).toBe("no");
+});
+
 test("a command is found where the sandbox hides it from certagent", async () => {
   expect(await runConfined(["/root/hook.sh", "a b"])).toMatchObject({ exitCode: 4, output: "in / with a b\n" });
 });
