@@ -45,6 +45,8 @@ export type ControlLine =
   | { readonly error: Failure };
 
 const text = z.string();
+/** Of a spec, or of an action: they stand in the columns of tables, each as wide as the longest. */
+const name = z.string().max(255);
 const code = z.enum(Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]]);
 const state = z.enum<readonly State[]>([
   "pending",
@@ -58,7 +60,7 @@ const state = z.enum<readonly State[]>([
 ]);
 
 export const ControlLine: z.ZodType<ControlLine> = z.union([
-  z.strictObject({ progress: z.looseObject({ name: text, message: text }) }),
+  z.strictObject({ progress: z.looseObject({ name, message: text }) }),
   z.strictObject({
     error: z.looseObject({ code, message: text, hint: text.nullable(), retryAt: z.number().nullable() }),
   }),
@@ -67,7 +69,7 @@ export const ControlLine: z.ZodType<ControlLine> = z.union([
 
 // Objects are loose: an agent that is newer than the command may tell more, and `--json` shows that too.
 const certificate: z.ZodType<CertificateStatus> = z.looseObject({
-  name: text,
+  name,
   spec: text,
   issuer: text.nullable(),
   subject: text.nullable(),
@@ -84,7 +86,7 @@ const certificate: z.ZodType<CertificateStatus> = z.looseObject({
       not_after: text,
     })
     .nullable(),
-  next: z.looseObject({ action: text, at: text, because: text }).nullable(),
+  next: z.looseObject({ action: name, at: text, because: text }).nullable(),
   outputs: z.array(
     z.looseObject({
       path: text,
@@ -127,10 +129,10 @@ export const StatusAnswer: z.ZodType<StatusDocument> = z.looseObject({
 
 export const PlanAnswer: z.ZodType<PlanDocument> = z.looseObject({
   certificates: z.array(
-    z.looseObject({ name: text, action: text, because: text, at: text.nullable(), steps: z.array(text) }),
+    z.looseObject({ name, action: name, because: text, at: text.nullable(), steps: z.array(text) }),
   ),
 });
 
 export const RenewAnswer: z.ZodType<readonly RenewOutcome[]> = z.array(
-  z.looseObject({ name: text, ok: z.boolean(), state, message: text, hint: text.nullable() }),
+  z.looseObject({ name, ok: z.boolean(), state, message: text, hint: text.nullable() }),
 );

@@ -3,6 +3,12 @@ import type { FileHandle } from "node:fs/promises";
 import * as fs from "node:fs/promises";
 
 /**
+ * Linux; Node has no name for it. A descriptor that only names: enough to tell what something is, to walk through a
+ * folder without reading it, and to connect to a socket.
+ */
+export const O_PATH = 0o10000000;
+
+/**
  * The file calls that matter here (atomic-file adds the rename), so that a test can fail, or end the process at, the
  * n-th of them for every n.
  */

@@ -8,15 +8,11 @@ import { join } from "node:path";
 import { ownGid, ownUid } from "./accounts.ts";
 import type { Files } from "./atomic-file.ts";
 import { AgentError } from "./errors.ts";
-import type { FileStat } from "./file-calls.ts";
+import { type FileStat, O_PATH } from "./file-calls.ts";
 import { fileError, isMissing, rethrow } from "./file-error.ts";
 import { type Folder, holdFolder, makeFolderIn } from "./folder.ts";
 
-/**
- * Linux; Node has no name for it. A descriptor that only names: enough to walk through a folder without reading it, and
- * to tell a link from a folder.
- */
-const O_PATH = 0o10000000;
+/** Enough to walk through a folder without reading it, and to tell a link from a folder. */
 const STEP = O_PATH | constants.O_NOFOLLOW;
 const MOST_LINKS = 20;
 

@@ -11,22 +11,22 @@ import {
   type RenewProgress,
   StatusAnswer,
 } from "../agent/control-protocol.ts";
-import { connect } from "../base/connect.ts";
 import { AgentError, errorOf } from "../base/errors.ts";
-import { errnoOf } from "../base/file-error.ts";
-import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
+import { HOUR, type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
 import type { PlanDocument, RenewOutcome, StatusDocument } from "../core/status.ts";
+import { connectToAgent, unreachable } from "./agent-socket.ts";
 
-const CONNECT_DEADLINE: Milliseconds = 5 * SECOND;
 /** `plan` observes first, which takes as long as services take to answer. */
 const ANSWER_DEADLINE: Milliseconds = 60 * SECOND;
+/** Who waits for longer looks at `status` instead; a taken-over agent could keep a script of root's waiting for ever. */
+const RENEW_DEADLINE: Milliseconds = HOUR;
 const CLOSED_HINT = "it is being stopped, or many ask at once: try again";
 
 /** How a question is asked, and what its answer has to look like. */
 interface Question<Answer> {
   readonly request: ControlRequest;
   readonly schema: z.ZodType<Answer>;
-  readonly deadline: Milliseconds | null;
+  readonly deadline: Milliseconds;
   readonly onProgress?: (progress: RenewProgress) => void;
 }
 
@@ -45,19 +45,19 @@ export function askPlan(folder: string, names: readonly string[]): Promise<PlanD
   return ask(folder, { request, schema: PlanAnswer, deadline: ANSWER_DEADLINE });
 }
 
-/** See {@link askStatus}. Waits for as long as the renewals take. */
+/** See {@link askStatus}. Waits for as long as the renewals take, but no longer than an hour. */
 export function askRenew(
   folder: string,
   names: readonly string[] | "all",
   onProgress: (progress: RenewProgress) => void,
 ): Promise<readonly RenewOutcome[] | undefined> {
   const request: ControlRequest = { command: "renew", names: names === "all" ? names : [...names] };
-  return ask(folder, { request, schema: RenewAnswer, deadline: null, onProgress });
+  return ask(folder, { request, schema: RenewAnswer, deadline: RENEW_DEADLINE, onProgress });
 }
 
 async function ask<Answer>(folder: string, question: Question<Answer>): Promise<Answer | undefined> {
   const path = controlSocket(folder);
-  const socket = await connectIfThere(path);
+  const socket = await connectToAgent(folder);
   if (socket === undefined) return undefined;
   try {
     socket.write(`${JSON.stringify(question.request)}\n`);
@@ -67,25 +67,6 @@ async function ask<Answer>(folder: string, question: Question<Answer>): Promise<
   }
 }
 
-async function connectIfThere(path: string): Promise<Socket | undefined> {
-  try {
-    return await connect({ path }, path, withDeadline(CONNECT_DEADLINE));
-  } catch (cause) {
-    const errno = errnoOf(cause);
-    if (errno === "ENOENT" || errno === "ECONNREFUSED" || errno === "ENOTDIR") return undefined;
-    const isRefused = errno === "EACCES" || errno === "EPERM";
-    throw new AgentError("AGENT_UNREACHABLE", `Cannot ask the agent at "${path}": ${reasonOf(cause, isRefused)}`, {
-      cause,
-      hint: isRefused ? "run this as root, or as a member of the group that owns that folder" : undefined,
-    });
-  }
-}
-
-function reasonOf(cause: unknown, isRefused: boolean): string {
-  if (isRefused) return "permission denied";
-  return errnoOf(cause) === "EAGAIN" ? "it is busy" : "no answer";
-}
-
 async function readAnswer<Answer>(socket: Socket, path: string, question: Question<Answer>): Promise<Answer> {
   for await (const value of values(socket, path, question.deadline)) {
     const line = understood(ControlLine, value);
@@ -93,19 +74,20 @@ async function readAnswer<Answer>(socket: Socket, path: string, question: Questi
     if ("result" in line) return understood(question.schema, line.result);
     question.onProgress?.(line.progress);
   }
-  throw unreachable(path, "it closed the connection without an answer", CLOSED_HINT);
+  throw unreachable(path, "it closed the connection without an answer", { hint: CLOSED_HINT });
 }
 
 /** The JSON values that come, a line each, until the other side ends. */
-async function* values(socket: Socket, path: string, deadline: Milliseconds | null): AsyncGenerator {
-  const signal = deadline === null ? undefined : withDeadline(deadline);
+async function* values(socket: Socket, path: string, deadline: Milliseconds): AsyncGenerator {
+  if (socket.readableEnded || socket.destroyed) return; // of what is over already no event will tell
+  const signal = withDeadline(deadline);
   let chunks: Buffer[] = [];
   let size = 0;
   try {
-    for await (const [chunk] of on(socket, "data", { ...(signal && { signal }), close: ["end", "close"] })) {
+    for await (const [chunk] of on(socket, "data", { signal, close: ["end", "close"] })) {
       let rest = chunk as Buffer;
       size += rest.length;
-      if (size > LONGEST_ANSWER) throw unreachable(path, `its answer is longer than ${LONGEST_ANSWER} bytes`);
+      if (size > LONGEST_ANSWER) throw unreachable(path, `its answer is longer than ${LONGEST_ANSWER} bytes`, {});
       for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n")) {
         yield parse(Buffer.concat([...chunks, rest.subarray(0, end)]).toString());
         chunks = [];
@@ -115,8 +97,8 @@ async function* values(socket: Socket, path: string, deadline: Milliseconds | nu
     }
   } catch (error) {
     if (error instanceof AgentError) throw error;
-    if (signal?.aborted !== true) throw unreachable(path, "it closed the connection", CLOSED_HINT);
-    throw unreachable(path, "it did not answer in time", "its journal may say why: journalctl -u certagent");
+    if (!signal.aborted) throw unreachable(path, "it closed the connection", { hint: CLOSED_HINT });
+    throw unreachable(path, "it did not answer in time", { hint: "its journal may say why: journalctl -u certagent" });
   }
 }
 
@@ -135,8 +117,4 @@ function understood<Value>(schema: z.ZodType<Value>, value: unknown): Value {
     cause: parsed.error,
     hint: "it may be of another version than this command: restart it",
   });
-}
-
-function unreachable(path: string, fact: string, hint?: string): AgentError {
-  return new AgentError("AGENT_UNREACHABLE", `Cannot ask the agent at "${path}": ${fact}`, { hint });
 }

@@ -140,8 +140,9 @@ function textOf(piece: Text): string {
 }
 
 function widthsOf(rows: readonly (readonly Text[])[]): readonly number[] {
-  const columns = Math.max(0, ...rows.map((row) => row.length));
-  return Array.from({ length: columns }, (_, index) => Math.max(...rows.map((row) => widthOf(row[index] ?? ""))));
+  const most = (widthIn: (row: readonly Text[]) => number): number =>
+    rows.reduce((width, row) => Math.max(width, widthIn(row)), 0);
+  return Array.from({ length: most((row) => row.length) }, (_, index) => most((row) => widthOf(row[index] ?? "")));
 }
 
 function widthOf(cell: Text): number {

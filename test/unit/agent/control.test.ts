@@ -1,12 +1,23 @@
 /** Real sockets in a real folder; only the agent behind them is a plain object. */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdtempDisposable, stat, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  lchown,
+  link,
+  mkdir,
+  mkdtempDisposable,
+  rename,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type ControlledAgent, openControl } from "../../../src/agent/control.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import type { Log } from "../../../src/base/log.ts";
@@ -294,4 +305,97 @@ test("an agent that closes the connection without an answer is said to have done
   await expect(askStatus(folder.path, [])).rejects.toThrow("it closed the connection without an answer");
 
   deaf.close();
+});
+
+describe("an agent that was taken over", () => {
+  const AGENT = 4321;
+
+  /** Its folder, and a server of somebody else's elsewhere that would hear what is asked. */
+  async function hostile() {
+    const parent = await mkdtempDisposable(join(tmpdir(), "control-"));
+    const folder = join(parent.path, "control");
+    await mkdir(folder);
+    await chown(folder, AGENT, AGENT);
+    let heard = 0;
+    const other = join(parent.path, "other.sock");
+    const server = createServer((socket) => {
+      heard += 1;
+      socket.end(`${JSON.stringify({ result: document(["forged"]) })}\n`);
+    }).listen(other);
+    await once(server, "listening");
+    return {
+      folder,
+      path: join(folder, "agent.sock"),
+      other,
+      heard: () => heard,
+      [Symbol.asyncDispose]: async () => {
+        server.close();
+        await parent[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  test.each([
+    ["a link to a socket of root's", "that is no socket", (other: string, path: string) => symlink(other, path)],
+    ["another user's socket", "its socket is of user 0, its folder of 4321", link],
+    ["a file", "that is no socket", (_: string, path: string) => writeFile(path, "")],
+    ["a folder", "that is no socket", (_: string, path: string) => mkdir(path)],
+  ])("has nobody connect to %s that it puts in its socket's place", async (_, because, put) => {
+    await using host = await hostile();
+    await put(host.other, host.path);
+
+    await expect(askStatus(host.folder, [])).rejects.toMatchObject({
+      code: "AGENT_UNREACHABLE",
+      message: `Cannot ask the agent at "${host.path}": ${because}`,
+    });
+    expect(host.heard()).toBe(0);
+  });
+
+  test("has nobody connect elsewhere by a link in place of its folder", async () => {
+    await using host = await hostile();
+    await rename(host.other, join(dirname(host.other), "agent.sock"));
+    const way = join(dirname(host.folder), "way");
+    await symlink(".", way);
+    await lchown(way, AGENT, AGENT);
+
+    await expect(askStatus(way, [])).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+    expect(host.heard()).toBe(0);
+  });
+
+  test("has nobody connect elsewhere by swapping its own socket for a link as fast as it can", async () => {
+    await using host = await hostile();
+    const own = join(host.folder, "own.sock");
+    const answering = createServer((socket) => void socket.end(`${JSON.stringify({ result: document(["own"]) })}\n`));
+    await once(answering.listen(own), "listening");
+    await chown(own, AGENT, AGENT);
+    const swap = `const { linkSync, symlinkSync, renameSync } = require("node:fs");
+      for (const [own, other, path, next] = process.argv.slice(1); ;) {
+        linkSync(own, next);
+        renameSync(next, path);
+        symlinkSync(other, next);
+        renameSync(next, path);
+      }`;
+    const words = ["-e", swap, own, host.other, host.path, join(host.folder, "next")];
+    const swapping = spawn(process.execPath, words, { stdio: "inherit" });
+
+    const answers = new Map<unknown, number>();
+    while ((answers.get("own") ?? 0) < 200 || (answers.get("AGENT_UNREACHABLE") ?? 0) < 200) {
+      const answer: unknown = await askStatus(host.folder, []).then(
+        (status) => status?.certificates[0]?.name,
+        (error: unknown) => (error instanceof AgentError ? error.code : error),
+      );
+      answers.set(answer, (answers.get(answer) ?? 0) + 1);
+    }
+    swapping.kill("SIGKILL");
+    await once(swapping, "exit");
+    answering.close();
+
+    expect(host.heard()).toBe(0);
+  });
+
+  test("has no table made of names as long as it likes", async () => {
+    await using server = await control({ status: () => document(["x".repeat(256)]) });
+
+    await expect(askStatus(server.folder, [])).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+  });
 });
