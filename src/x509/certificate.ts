@@ -5,6 +5,7 @@ import type { Instant } from "../base/time.ts";
 import {
   DER_INTEGER,
   type DerElement,
+  DerError,
   expectTag,
   readChildren,
   readDer,
@@ -234,6 +235,8 @@ function opened(der: Uint8Array): X509Certificate {
   const known = openedBytes.get(der);
   if (known !== undefined) return known;
   const x509 = new X509Certificate(der);
+  // Node looks for PEM first, anywhere in the bytes: what a forged extension hides would answer for all the rest.
+  if (Buffer.compare(x509.raw, der) !== 0) throw new DerError("OpenSSL reads another certificate out of it");
   openedBytes.set(der, x509);
   return x509;
 }

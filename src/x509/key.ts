@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPair, hash, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { AgentError } from "../base/errors.ts";
+import { DER_INTEGER, DER_OCTET_STRING, DerError, readDer, readObjectIdentifier, readSequence } from "./der.ts";
 import { decodePem, type PemBlock } from "./pem.ts";
 
 /** Every key that a spec can ask for. */
@@ -77,23 +78,38 @@ export function parseKey(pem: string | Uint8Array): PrivateKey {
   const [block, ...others] = decodePem(pem, { labels, policy: "file", code: "KEY_UNUSABLE" });
   if (block === undefined) throw unusable("there is none in the file");
   if (others.length > 0) throw unusable(`there are ${others.length + 1} of them in one file`);
-  const keyObject = decodeKey(block);
-  if (!CAN_SIGN.has(keyObject.asymmetricKeyType ?? "")) {
-    throw unusable(`a key of type ${keyObject.asymmetricKeyType ?? "unknown"} cannot sign`);
-  }
-  return privateKey(keyObject);
+  return privateKey(decodeKey(block));
 }
 
-const CAN_SIGN: ReadonlySet<string> = new Set(["rsa", "rsa-pss", "ec", "ed25519", "ed448"]);
+/** Keys that can sign: RSA (RFC 8017, 4055), EC (RFC 5480), Ed25519 and Ed448 (RFC 8410). */
+const CAN_SIGN: ReadonlySet<string> = new Set([
+  "1.2.840.113549.1.1.1",
+  "1.2.840.113549.1.1.10",
+  "1.2.840.10045.2.1",
+  "1.3.101.112",
+  "1.3.101.113",
+]);
+
+/**
+ * Whether OpenSSL may read it. Of DSA and DH it computes the public half while it reads, for half an hour where a key
+ * fills the file; and it takes a PKCS#8 key under every label.
+ */
+function isSigningKey({ label, bytes }: PemBlock): boolean {
+  const [, second] = readSequence(readDer(bytes));
+  if (label === "RSA PRIVATE KEY") return second?.tag === DER_INTEGER;
+  if (label === "EC PRIVATE KEY") return second?.tag === DER_OCTET_STRING;
+  return CAN_SIGN.has(readObjectIdentifier(readSequence(second)[0]));
+}
 
 function decodeKey(block: PemBlock): KeyObject {
   const type = ENCODINGS[block.label as keyof typeof ENCODINGS];
   try {
+    if (!isSigningKey(block)) throw new DerError("it cannot sign");
     const { buffer, byteOffset, length } = block.bytes;
     return createPrivateKey({ key: Buffer.from(buffer, byteOffset, length), format: "der", type });
   } catch {
     // Without its cause: OpenSSL's words add nothing, and may one day quote what they stumbled over.
-    throw unusable("its bytes are damaged, or of a kind that OpenSSL does not know");
+    throw unusable("its bytes are damaged, or of a kind that cannot sign");
   } finally {
     block.bytes.fill(0);
   }

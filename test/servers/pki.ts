@@ -10,6 +10,7 @@ import { type Certificate, issued, parseCertificate, USAGE_OIDS } from "../../sr
 import { cryptoKeys } from "../../src/x509/csr.ts";
 import { generateKey, type KeyAlgorithm, type PrivateKey } from "../../src/x509/key.ts";
 import { type Name, parseName } from "../../src/x509/name.ts";
+import { encodePem } from "../../src/x509/pem.ts";
 
 export interface Authority {
   readonly certificate: Certificate;
@@ -180,6 +181,19 @@ function alternativeNames(names: readonly Name[], critical: boolean): x509.Exten
     names.map(({ type, value }) => ({ type: types[type], value })),
     critical,
   );
+}
+
+/**
+ * A certificate of another CA for an honest one's key, as PEM. The honest one lies in it, as PEM in an extension: that is
+ * what Node's X509Certificate reads, while services read what is around it.
+ */
+export async function impostor({ key, leaf }: IssuedLeaf, forger: Pki, options: LeafOptions): Promise<string> {
+  const hidden = `\n${leaf.pem}`;
+  const room = "x".repeat(hidden.length);
+  const extensions = [new x509.Extension("1.2.3.4", false, Buffer.from(room))];
+  const bytes = Buffer.from((await forger.issue({ ...options, key, extensions })).leaf.der);
+  bytes.write(hidden, bytes.indexOf(room));
+  return encodePem("CERTIFICATE", bytes);
 }
 
 /** One DER element. */

@@ -4,7 +4,7 @@ import { beforeAll, expect, test } from "vitest";
 import { DAY, MINUTE, systemClock } from "../../../src/base/time.ts";
 import type { Certificate } from "../../../src/x509/certificate.ts";
 import { generateKey, type PrivateKey, parseKey } from "../../../src/x509/key.ts";
-import { makePki, type Pki } from "../../servers/pki.ts";
+import { impostor, makePki, type Pki } from "../../servers/pki.ts";
 import { makeHost, NAME, never, output, pairAt, shellService, type TestHost, text } from "../apply/harness.ts";
 import { type Forged, generationText, takeOver } from "./hostile-agent.ts";
 
@@ -114,6 +114,23 @@ test.each(attacks)("a generation $title is not deployed, and what is deployed st
   expect(report.failure?.code).toMatch(/CHAIN_UNUSABLE|KEY_UNUSABLE/);
   expect(report.failure?.message).toMatch(refused);
   expect(report).toMatchObject({ deployed: 1, files: "unchanged", actions: [] });
+  expect(pairAt(host)).toEqual(before);
+});
+
+test("a generation whose leaf nobody signed, with an honest one hidden in it, is not deployed", async () => {
+  await using host = await makeHost();
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  const before = pairAt(host);
+  const honest = await host.pki.issue();
+  const pem = await impostor(honest, evil, { notAfter: systemClock.now() + 3650 * DAY });
+  const [leaf, ...between] = honest.chain;
+  await (await takeOver(host)).forge(2, { ...honest, chain: [{ ...leaf, pem }, ...between], roots: host.pki.roots });
+
+  const report = await applier.apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "unchanged" });
   expect(pairAt(host)).toEqual(before);
 });
 

@@ -13,7 +13,7 @@ import {
 } from "../../../src/x509/certificate.ts";
 import { encodePem } from "../../../src/x509/pem.ts";
 import { opensslText } from "../../servers/openssl.ts";
-import { makeAuthority, makePki } from "../../servers/pki.ts";
+import { impostor, makeAuthority, makePki } from "../../servers/pki.ts";
 
 /** A self-signed certificate made by openssl, which makes what no honest tool would. */
 function selfSigned(key: readonly string[], digest: string, extensions: readonly string[] = []): Certificate {
@@ -171,7 +171,9 @@ describe("issued()", async () => {
 
 describe("what is no certificate", async () => {
   const pki = await makePki();
-  const { leaf, key, pem } = await pki.issue();
+  const honest = await pki.issue();
+  const { leaf, key, pem } = honest;
+  const forged = await impostor(honest, await makePki("Evil"), { names: ["mail.internal"] });
   const unreadable = "Cannot read a certificate: ";
 
   test.each<[string, () => unknown, string]>([
@@ -180,6 +182,7 @@ describe("what is no certificate", async () => {
     ["a key where the CA answers", () => loadCertificates(key.toPem(), "answer"), "Cannot read PEM: a block"],
     ["bytes behind the end", () => parseCertificate(Buffer.concat([leaf.der, Buffer.of(0)])), `${unreadable}there are`],
     ["PEM as DER", () => parseCertificate(Buffer.from(leaf.pem)), unreadable],
+    ["another one as PEM in it", () => parseCertificate(forged), `${unreadable}OpenSSL reads another certificate`],
     ["70 kB", () => parseCertificate(Buffer.alloc(70_000, 48)), `${unreadable}70000 bytes are more than 65536`],
     ["a request", () => parseCertificate(encodePem("CERTIFICATE", Buffer.from("3003020101", "hex"))), unreadable],
   ])("is refused: %s", (_, read, message) => {

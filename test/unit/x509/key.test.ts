@@ -12,8 +12,9 @@ import {
   type PrivateKey,
   parseKey,
 } from "../../../src/x509/key.ts";
+import { encodePem } from "../../../src/x509/pem.ts";
 import { opensslText } from "../../servers/openssl.ts";
-import { makePki } from "../../servers/pki.ts";
+import { der, makePki } from "../../servers/pki.ts";
 
 test.each(KEY_ALGORITHMS)(
   "generateKey() makes %s keys that openssl takes and parseKey() reads back",
@@ -59,6 +60,13 @@ describe("a private key shows itself as [private key]", async () => {
   });
 });
 
+/** A PKCS#8 key of DSA with numbers of so many bytes: its public half takes time by the third power of that. */
+function slowKey(size: number): Uint8Array {
+  const number = der(0x02, Buffer.alloc(size, 0x5b));
+  const dsa = der(0x30, Buffer.from("06072a8648ce380401", "hex"), der(0x30, number, number, number));
+  return der(0x30, Buffer.from("020100", "hex"), dsa, der(0x04, number));
+}
+
 describe("parseKey()", async () => {
   const ec = (await generateKey("ec-p256")).toPem();
   const rsa = (await generateKey("rsa-2048")).toPem();
@@ -84,14 +92,14 @@ describe("parseKey()", async () => {
   });
 
   const encrypted = "the private key: it is encrypted";
-  const damaged = "the private key: its bytes are damaged, or of a kind that OpenSSL does not know";
+  const damaged = "the private key: its bytes are damaged, or of a kind that cannot sign";
   test.each([
     ["PKCS#8 with a passphrase", opensslText(["pkcs8", "-topk8", "-passout", "pass:secret"], ec), encrypted],
     ["SEC1 with a passphrase", opensslText(["ec", "-aes128", "-passout", "pass:secret"], ec), encrypted],
     ["a text without a key", intermediate.certificate.pem, "the private key: there is none in the file"],
     ["an empty text", "", "the private key: there is none in the file"],
     ["two keys", ec + rsa, "the private key: there are 2 of them in one file"],
-    ["a key that cannot sign", x25519, "the private key: a key of type x25519 cannot sign"],
+    ["a key that cannot sign", x25519, damaged],
     ["damaged bytes", ec.replace(/\n.{10}/, "\nAAAAAAAAAA"), damaged],
     ["a public key in its clothes", opensslText(["pkey", "-pubout"], ec).replaceAll("PUBLIC", "PRIVATE"), damaged],
   ])("refuses %s", (_, pem, fact) => {
@@ -99,6 +107,17 @@ describe("parseKey()", async () => {
       expect.objectContaining({ code: "KEY_UNUSABLE", message: `Cannot use ${fact}` }),
     );
   });
+
+  test.each(["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"])(
+    "refuses a %s whose public half OpenSSL would compute for seconds, in no time",
+    (label) => {
+      const before = process.cpuUsage();
+
+      expect(() => parseKey(encodePem(label, slowKey(4096)))).toThrow(damaged);
+
+      expect(process.cpuUsage(before).user).toBeLessThan(1_000_000); // microseconds; 7 s where it is computed
+    },
+  );
 
   test("throws nothing but KEY_UNUSABLE, and quotes nothing, for a key with any byte changed", () => {
     const body = ec.split("\n").slice(1, -2).join("");
