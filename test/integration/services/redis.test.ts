@@ -5,9 +5,10 @@ import { DAY, pause, SECOND, systemClock } from "../../../src/base/time.ts";
 import type { ProbeTarget, Service } from "../../../src/core/ports.ts";
 import { probe, prove } from "../../../src/probes/index.ts";
 import { listens, type PairFiles, putPair } from "../../servers/daemon.ts";
-import { type IssuedLeaf, makePki } from "../../servers/pki.ts";
+import { type IssuedLeaf, makeAuthority, makePki } from "../../servers/pki.ts";
 import { type Redis, startRedis } from "../../servers/redis.ts";
 import { generationOf, outputsAt, serviceOf, system } from "../../servers/service.ts";
+import { startTls } from "../../servers/tls.ts";
 
 const signal = new AbortController().signal;
 const SECRET = "correct-horse-battery";
@@ -163,6 +164,21 @@ test("no password is sent to a server that this issuer did not certify, or not f
 
     await expect(reload(service, redis.files)).rejects.toThrow(words);
   }
+});
+
+test("a server whose CAs have all issued each other is seen through in no time", async () => {
+  const ca = await makeAuthority({ name: "Mole" });
+  const twins = Array.from({ length: 7 }, () => makeAuthority({ name: "Mole", key: ca.key }));
+  const { key, leaf } = await (await makePki("Other")).issue({ issuer: ca });
+  const authorities = [ca, ...(await Promise.all(twins))].map(({ certificate }) => certificate.pem);
+  await using server = await startTls({ key, pem: [leaf.pem, ...authorities].join("") });
+  const service = serviceOf({ type: "redis", connect: `127.0.0.1:${server.port}`, tls: true });
+  const files = { certificate: "/nowhere/redis.crt", key: "/nowhere/redis.key" };
+  const before = process.cpuUsage();
+
+  await expect(reload(service, files)).rejects.toThrow("does not lead to this issuer's roots");
+
+  expect(process.cpuUsage(before).user).toBeLessThan(2_000_000); // microseconds; 7 s where every order is tried
 });
 
 test("a Redis whose certificate has expired still takes the new one over TLS", async () => {
