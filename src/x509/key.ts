@@ -29,12 +29,21 @@ function privateKey(keyObject: KeyObject): PrivateKey {
     algorithm: describeKey(keyObject).algorithm,
     keyId: keyIdOf(createPublicKey(keyObject)),
     keyObject,
-    toPem: () => (pem ??= keyObject.export({ type: "pkcs8", format: "pem" })),
+    toPem: () => (pem ??= toPkcs8(keyObject)),
     toString: hide,
     toJSON: hide,
     [Symbol.for("nodejs.util.inspect.custom")]: hide,
   };
   return Object.freeze(key);
+}
+
+/** OpenSSL reads secret numbers that are longer than it writes. */
+function toPkcs8(keyObject: KeyObject): string {
+  try {
+    return keyObject.export({ type: "pkcs8", format: "pem" });
+  } catch {
+    throw unusable("its numbers are too long");
+  }
 }
 
 const generateRsa = promisify(generateKeyPair) as (
@@ -78,8 +87,17 @@ export function parseKey(pem: string | Uint8Array): PrivateKey {
   const [block, ...others] = decodePem(pem, { labels, policy: "file", code: "KEY_UNUSABLE" });
   if (block === undefined) throw unusable("there is none in the file");
   if (others.length > 0) throw unusable(`there are ${others.length + 1} of them in one file`);
-  return privateKey(decodeKey(block));
+  const keyObject = decodeKey(block);
+  const { modulusLength = 0 } = keyObject.asymmetricKeyDetails ?? {};
+  if (modulusLength > LARGEST_RSA) throw unusable(`${modulusLength} bits are more than ${LARGEST_RSA}`);
+  return privateKey(keyObject);
 }
+
+/**
+ * In bits; what TLS clients take at most (Go's). One signature takes 0.15 s then, and by the third power of that beyond:
+ * an hour for what fits into a file.
+ */
+const LARGEST_RSA = 8192;
 
 /** Keys that can sign: RSA (RFC 8017, 4055), EC (RFC 5480), Ed25519 and Ed448 (RFC 8410). */
 const CAN_SIGN: ReadonlySet<string> = new Set([

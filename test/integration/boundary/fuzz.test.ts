@@ -15,7 +15,8 @@ import type { Generation, System } from "../../../src/core/ports.ts";
 import { parseGeneration } from "../../../src/store/generations.ts";
 import { adoptedFrom, adoption, application, observation, readReport } from "../../../src/store/reports.ts";
 import { requestNamed } from "../../../src/store/requests.ts";
-import { makeAuthority, makePki, type Pki } from "../../servers/pki.ts";
+import { encodePem } from "../../../src/x509/pem.ts";
+import { der, makeAuthority, makePki, type Pki } from "../../servers/pki.ts";
 import { desiredIn, makeHost, NAME, never } from "../apply/harness.ts";
 import { generationText } from "./hostile-agent.ts";
 
@@ -132,6 +133,83 @@ test("a damaged generation is refused, or is what the CA issued", async () => {
   await fc.assert(
     fc.asyncProperty(damaged, async (damage) => expectFit(await judged(damage(texts)))),
     { numRuns },
+  );
+});
+
+/** A DER INTEGER of so many bytes; 0 is the number 0. */
+const integer = (size: number, fill: number): Uint8Array =>
+  der(0x02, size === 0 ? "\0" : Buffer.concat([Buffer.of(1), Buffer.alloc(size, fill | 1)]));
+const wrapped = (algorithm: Uint8Array, key: Uint8Array): Uint8Array =>
+  der(0x30, integer(0, 0), algorithm, der(0x04, key));
+const oid = (hex: string): Uint8Array => der(0x06, Buffer.from(hex, "hex"));
+const [RSA, RSA_PSS] = ["2a864886f70d010101", "2a864886f70d01010a"].map(oid) as [Uint8Array, Uint8Array];
+const [EC, PRIME_FIELD, P256] = ["2a8648ce3d0201", "2a8648ce3d0101", "2a8648ce3d030107"].map(oid) as [
+  Uint8Array,
+  Uint8Array,
+  Uint8Array,
+];
+
+/** A curve told by its numbers (SEC 1, C.2), its generator compressed or not. */
+function curve(size: number, fill: number, lead: number): Uint8Array {
+  const octets = (count: number): Uint8Array => der(0x04, Buffer.alloc(count * size, fill));
+  const generator = der(0x04, Buffer.concat([Buffer.of(lead), Buffer.alloc(lead === 4 ? 2 * size : size, fill)]));
+  const field = der(0x30, PRIME_FIELD, integer(size, fill));
+  return der(
+    0x30,
+    Buffer.from("020101", "hex"),
+    field,
+    der(0x30, octets(1), octets(1)),
+    generator,
+    integer(size, fill),
+  );
+}
+
+const nested = (depth: number): Uint8Array =>
+  Array.from({ length: depth }).reduce((inner: Uint8Array) => der(0x30, inner), Buffer.alloc(0));
+
+const size = fc.oneof(fc.nat(300), fc.nat(6000));
+/** Keys for the honest RSA leaf of which the secret parts are any, for none, and of other kinds and any shape. */
+const strangeKey = fc.oneof(
+  fc
+    .tuple(fc.array(fc.option(size), { minLength: 8, maxLength: 8 }), fc.nat(255), fc.constantFrom(RSA, RSA_PSS, null))
+    .map(([sizes, fill, algorithm]) => (honest: readonly Uint8Array[]) => {
+      const numbers = sizes.map((bytes, index) =>
+        bytes === null ? (honest[index] ?? integer(0, 0)) : integer(bytes, fill),
+      );
+      const key = der(0x30, integer(0, 0), ...numbers);
+      return algorithm === null
+        ? encodePem("RSA PRIVATE KEY", key)
+        : encodePem("PRIVATE KEY", wrapped(der(0x30, algorithm, Buffer.from("0500", "hex")), key));
+    }),
+  fc.tuple(size, size, fc.nat(255), fc.constantFrom(2, 3, 4, null)).map(([bytes, secret, fill, lead]) => () => {
+    const parameters = lead === null ? P256 : curve(bytes, fill, lead);
+    const key = der(0x30, Buffer.from("020101", "hex"), der(0x04, Buffer.alloc(secret, fill)));
+    return encodePem("PRIVATE KEY", wrapped(der(0x30, EC, parameters), key));
+  }),
+  fc.tuple(fc.nat(4000), fc.constantFrom(RSA, RSA_PSS, EC)).map(
+    ([depth, algorithm]) =>
+      () =>
+        encodePem("PRIVATE KEY", wrapped(der(0x30, algorithm, nested(depth)), nested(depth))),
+  ),
+);
+
+test("a key of numbers that are as long as they like costs no time, and is refused or is the honest one", async () => {
+  const honest = await pki.issue({ key: "rsa-2048" });
+  const { n, e, d, p, q, dp, dq, qi } = honest.key.keyObject.export({ format: "jwk" });
+  const numbers = [n, e, d, p, q, dp, dq, qi].map((text) =>
+    der(0x02, `\0${Buffer.from(text ?? "", "base64url").toString("latin1")}`),
+  );
+  const rest = { ...honest, request: desired.request, via: "token", issuedAt: 0, roots: pki.roots };
+  const record = JSON.parse(generationText(rest)) as object;
+
+  await fc.assert(
+    fc.asyncProperty(strangeKey, async (make) => {
+      const outcome = await judged(JSON.stringify({ ...record, key: make(numbers) }));
+
+      if (outcome instanceof AgentError) expectFit(outcome);
+      else expect(outcome.key.keyId).toBe(honest.key.keyId);
+    }),
+    { numRuns: 500 },
   );
 });
 

@@ -119,6 +119,21 @@ describe("parseKey()", async () => {
     },
   );
 
+  test("refuses an RSA key that takes seconds to sign with", () => {
+    const numbers = [1024, 3, 1024, 512, 512, 512, 512, 512].map((size) => der(0x02, Buffer.alloc(size + 1, 0x5b)));
+    const pem = encodePem("RSA PRIVATE KEY", der(0x30, Buffer.from("020100", "hex"), ...numbers));
+
+    expect(() => parseKey(pem)).toThrow("the private key: 8199 bits are more than 8192");
+  });
+
+  test("a key with a longer secret than its curve's is KEY_UNUSABLE where it would be written", () => {
+    const curve = der(0x30, Buffer.from("06072a8648ce3d020106082a8648ce3d030107", "hex"));
+    const secret = der(0x30, Buffer.from("020101", "hex"), der(0x04, Buffer.alloc(33, 0x5b)));
+    const pem = encodePem("PRIVATE KEY", der(0x30, Buffer.from("020100", "hex"), curve, der(0x04, secret)));
+
+    expect(() => parseKey(pem).toPem()).toThrow(expect.objectContaining({ code: "KEY_UNUSABLE" }));
+  });
+
   test("throws nothing but KEY_UNUSABLE, and quotes nothing, for a key with any byte changed", () => {
     const body = ec.split("\n").slice(1, -2).join("");
     fc.assert(
