@@ -15,7 +15,7 @@ import { createCoalesce } from "./coalesce.ts";
 import { createLocks } from "./lock.ts";
 import { createOutputsObserver } from "./observe.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD, openRecords } from "./record.ts";
-import { finish, recover } from "./recover.ts";
+import { finish, finishAll, sweepAll } from "./recover.ts";
 import { openRelabel } from "./relabel.ts";
 import type { ServiceHost } from "./service-actions.ts";
 import { openServiceWatch } from "./service-watch.ts";
@@ -48,7 +48,9 @@ export interface RecoveringApplier extends Applier {
   specs(): Promise<readonly string[]>;
   /** The facts of one spec, and what they were judged against; undefined where it is not in force. */
   look(name: string, signal: AbortSignal): Promise<Look | undefined>;
-  /** Finishes what a killed process left. Done once, before anything else, even where nobody asks for it. */
+  /** Finishes the changes that a killed process left open. Done once. */
+  finish(): Promise<void>;
+  /** The same, and removes its leftovers. Done once, before anything is looked at or changed, even where nobody asks. */
   recover(): Promise<void>;
 }
 
@@ -97,14 +99,13 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     return (isCurrent ? lastReading?.all : await readSpecs())?.get(name);
   };
 
-  let recovered: Promise<void> | undefined;
+  const finished = untilDone(() => finishAll(host, readSpecs, records, generationsOf));
+  const recovered = untilDone(async () => {
+    await finished();
+    await sweepAll(host, await readSpecs(), records);
+  });
   const ready = async (): Promise<void> => {
-    if (options.readOnly) return;
-    recovered ??= readSpecs().then(async (all) => await recover(host, all, records, generationsOf));
-    await recovered.catch((error: unknown) => {
-      recovered = undefined; // a full disk may have room the next time
-      throw error;
-    });
+    if (!options.readOnly) await recovered();
   };
 
   const specOf = async (name: string): Promise<Desired> => {
@@ -132,6 +133,9 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   };
 
   return {
+    finish: async () => {
+      if (!options.readOnly) await finished();
+    },
     recover: ready,
     specs: async () => [...(await readSpecs()).keys()],
     look: async (name, signal) => {
@@ -175,6 +179,16 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
       await options.removeUsed(issuer, used);
     },
   };
+}
+
+/** Does `work` once for all who ask; where it failed, again for the next: a full disk may have room then. */
+function untilDone(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () =>
+    (done ??= work().catch((error: unknown) => {
+      done = undefined;
+      throw error;
+    }));
 }
 
 async function observeServices(

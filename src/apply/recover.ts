@@ -5,21 +5,22 @@ import type { Desired } from "../core/ports.ts";
 import type { StagedGenerations } from "../store/staged.ts";
 import { accept } from "./accept.ts";
 import { deployFiles } from "./deploy-files.ts";
+import { sweepSets } from "./deploy-link.ts";
 import { makeOwnFolders } from "./folders.ts";
 import type { Host } from "./host.ts";
 import { finishIntent, removeIntent } from "./intent.ts";
 import { readGeneration } from "./progress.ts";
 import type { Records } from "./record.ts";
-import { stagingFolders, sweep } from "./sweep.ts";
+import { stagingFolders, sweepFolders } from "./sweep.ts";
 import { isTrue, targetsOf } from "./target.ts";
 
 /**
- * What a killed process left: open intents are finished (from their staged files, else by deploying again), temporary
- * files removed. One spec that cannot be put right delays no other.
+ * Finishes the changes that a killed process left open, from their staged files, else by deploying again. One that cannot
+ * be put right delays no other.
  */
-export async function recover(
+export async function finishAll(
   host: Host,
-  specs: ReadonlyMap<string, Desired>,
+  specs: () => Promise<ReadonlyMap<string, Desired>>,
   records: Records,
   generations: (name: string) => StagedGenerations,
 ): Promise<void> {
@@ -27,18 +28,23 @@ export async function recover(
   const open = (await readdir(host.layout.apply.intents)).filter((file) => /^[^.].*\.json$/.test(file));
   for (const name of open.map((file) => file.slice(0, -".json".length))) {
     try {
-      await finish(host, name, specs.get(name), records, generations(name));
+      await finish(host, name, (await specs()).get(name), records, generations(name));
     } catch (error) {
       const { message, hint } = failureOf(error);
       host.log.warning("cannot finish a change that was cut off", { certificate: name, error: message, hint });
     }
   }
   await sweepTemporaries(host.layout.apply.folder, host.files);
+}
+
+/** Removes what a killed process left unfinished beside outputs and in sets. To be called before anything is deployed. */
+export async function sweepAll(host: Host, specs: ReadonlyMap<string, Desired>, records: Records): Promise<void> {
   const all = await records.all();
-  for (const name of new Set([...specs.keys(), ...all.keys()])) {
-    const desired = specs.get(name);
-    const folders = [...(all.get(name)?.staging ?? []), ...(desired ? await stagingFolders(host, desired) : [])];
-    await sweep(host, name, folders).catch(() => {});
+  const folders = [...all.values()].flatMap(({ staging }) => staging);
+  for (const desired of specs.values()) folders.push(...(await stagingFolders(host, desired)));
+  await sweepFolders(host, folders);
+  for (const name of await host.files.readdir(host.layout.live)) {
+    if (specs.has(name) || all.has(name)) await sweepSets(host, name).catch(() => {});
   }
 }
 

@@ -3,7 +3,6 @@ import { ownUid } from "../base/accounts.ts";
 import { isTemporary } from "../base/atomic-file.ts";
 import { reach } from "../base/trusted-folder.ts";
 import type { Desired } from "../core/ports.ts";
-import { sweepSets } from "./deploy-link.ts";
 import type { Host } from "./host.ts";
 import type { ApplyRecord } from "./record.ts";
 
@@ -22,12 +21,13 @@ export async function stagingFolders(host: Host, { outputs }: Desired): Promise<
 }
 
 /**
- * Removes what a killed process left unfinished beside a spec's outputs and in its sets, also of a spec that was removed
- * since. Never anybody else's files: the names are certagent's, and so is the owner, or the owner that the spec names.
+ * Removes the unfinished files in these folders, also of a spec that was removed since; each folder is looked into once,
+ * as many specs write into one. Never anybody else's files: the names are certagent's, and so is the owner, or the owner
+ * that the spec names.
  */
-export async function sweep(host: Host, name: string, folders: readonly StagingFolder[]): Promise<void> {
-  await sweepSets(host, name);
-  for (const { path, owner } of folders) {
+export async function sweepFolders(host: Host, folders: readonly StagingFolder[]): Promise<void> {
+  const distinct = new Map(folders.map((folder) => [`${folder.owner} ${folder.path}`, folder]));
+  for (const { path, owner } of distinct.values()) {
     try {
       await using reached = await reach(path, owner, host.files);
       if (reached.missing !== null) continue;

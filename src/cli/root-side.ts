@@ -82,7 +82,7 @@ export async function holdRootSide(
   const held = await lock(layout.apply.lock, options.patience ?? PATIENCE);
   try {
     const applier = await openRootSide(places, surroundings, layout, options);
-    return { applier, recover: () => applier.recover(), [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
+    return { applier, recover: () => applier.finish(), [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
   } catch (error) {
     await held[Symbol.asyncDispose]();
     throw error;

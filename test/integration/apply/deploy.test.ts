@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { chmod, link, lstat, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { type Files, nodeFiles } from "../../../src/base/atomic-file.ts";
 import { ASKED, accessAt, leftovers, makeHost, NAME, never, output, pairAt, text } from "./harness.ts";
 
 test("the first apply writes both files with the modes of the spec and leaves nothing else", async () => {
@@ -319,6 +320,35 @@ test("unfinished files of a killed process are removed at the start; dotfiles of
   await (await host.open()).recover();
 
   expect(await readdir(host.tls)).toEqual([".htaccess"]);
+});
+
+test("a folder that many specs write into is looked into once at the start", async () => {
+  await using host = await makeHost();
+  const names = Array.from({ length: 20 }, (_, index) => `web-${index}`);
+  const specs = new Map(names.map((name) => [name, { ...host.desired, name }]));
+  let looks = 0;
+  const open: Files["open"] = (path, ...how) => {
+    if (path.endsWith("/tls")) looks += 1;
+    return nodeFiles.open(path, ...how);
+  };
+
+  await (await host.open({ ...nodeFiles, open }, { specs })).recover();
+
+  expect(looks).toBe(1);
+});
+
+test("before there is something to look at, specs are read only where a change was cut off", async () => {
+  await using host = await makeHost();
+  let reads = 0;
+  const onRead = (): void => void (reads += 1);
+
+  await (await host.open(undefined, { onRead })).finish();
+  expect(reads).toBe(0);
+
+  await mkdir(host.layout.apply.intents, { recursive: true });
+  await writeFile(join(host.layout.apply.intents, `${NAME}.json`), "torn");
+  await (await host.open(undefined, { onRead })).finish();
+  expect(reads).toBe(1);
 });
 
 test("two names are applied side by side, one name one after the other", async () => {
