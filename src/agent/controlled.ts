@@ -25,7 +25,7 @@ export function controlled(agent: Agent, { version, pid, since, apply }: Identit
       return { certificates: await agent.plan(names, signal) };
     },
     renew: async (names, onProgress, signal) => {
-      const chosen = names === "all" ? agent.names() : [...new Set(names)];
+      const chosen = names === "all" ? agent.names() : names;
       checkNames(agent, chosen);
       return agent.renew(chosen, ({ name, message }) => onProgress({ name, message }), signal);
     },

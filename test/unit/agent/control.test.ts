@@ -106,6 +106,18 @@ test("a status of thousands of certificates comes back whole", async () => {
   expect((await askStatus(server.folder, []))?.certificates.map(({ name }) => name)).toEqual(names);
 });
 
+test.each(["status", "plan"])(
+  "a name that is asked for a thousand times in one %s is told of once",
+  async (command) => {
+    await using agent = await control();
+    const names = [...Array.from({ length: 1000 }, () => "web"), "mail"];
+
+    const answer = await say(agent.path, `${JSON.stringify({ command, names })}\n`);
+
+    expect(JSON.parse(answer)).toMatchObject({ result: { certificates: [{ name: "web" }, { name: "mail" }] } });
+  },
+);
+
 test("what a newer agent tells besides is kept", async () => {
   const more = { ...document(["web"]), more: { than: "known" } };
   await using server = await control({ status: () => more });
