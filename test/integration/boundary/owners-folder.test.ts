@@ -13,7 +13,7 @@ import {
   unlink,
   writeFile,
 } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { type Files, nodeFiles, stage } from "../../../src/base/atomic-file.ts";
 import { openFolder } from "../../../src/base/folder.ts";
@@ -35,19 +35,31 @@ async function hostOfService(folder: string): Promise<TestHost> {
   return host;
 }
 
+/** File calls of which the one that makes this folder is followed at once by something else in its place. */
+function swappedOnceMade(folder: string, put: (folder: string) => Promise<void>): Files {
+  return {
+    ...nodeFiles,
+    mkdir: async (path, mode) => {
+      await nodeFiles.mkdir(path, mode);
+      if (basename(path) !== basename(folder)) return;
+      await rmdir(folder);
+      await put(folder);
+    },
+  };
+}
+
+/** A file of root's that something is to be written through, and what it holds. */
+async function victimIn({ folder }: TestHost): Promise<{ readonly victim: string; content(): Promise<string> }> {
+  const victim = join(folder, "victim");
+  await writeFile(victim, "root's");
+  return { victim, content: () => readFile(victim, "utf8") };
+}
+
 test("a folder of root's that is put in the place of the one just made keeps its mode and owner", async () => {
   await using host = await hostOfService("sub");
   const secret = host.path("private");
   await mkdir(secret, { mode: 0o700 });
-  const swapping: Files = {
-    ...nodeFiles,
-    mkdir: async (path, mode) => {
-      await nodeFiles.mkdir(path, mode);
-      if (!path.endsWith("/sub")) return;
-      await rmdir(host.path("sub"));
-      await rename(secret, host.path("sub"));
-    },
-  };
+  const swapping = swappedOnceMade(host.path("sub"), (made) => rename(secret, made));
 
   await (await host.open(swapping)).apply(NAME, never);
 
@@ -58,15 +70,7 @@ test("a link that is put in the place of the folder just made is not followed", 
   await using host = await hostOfService("sub");
   const elsewhere = join(host.folder, "elsewhere");
   await mkdir(elsewhere);
-  const swapping: Files = {
-    ...nodeFiles,
-    mkdir: async (path, mode) => {
-      await nodeFiles.mkdir(path, mode);
-      if (!path.endsWith("/sub")) return;
-      await rmdir(host.path("sub"));
-      await symlink(elsewhere, host.path("sub"));
-    },
-  };
+  const swapping = swappedOnceMade(host.path("sub"), (made) => symlink(elsewhere, made));
 
   const { failure } = await (await host.open(swapping)).apply(NAME, never);
 
@@ -140,31 +144,29 @@ test("root, who reads what the agent has written, leaves nothing in its folder",
   await using host = await makeHost();
   await takeOver(host);
   const facts = host.layout.agent.facts(NAME);
-  const victim = join(host.folder, "victim");
+  const { victim, content } = await victimIn(host);
   await mkdir(dirname(facts), { recursive: true });
   await chown(dirname(facts), 65_534, 65_534);
   await writeFile(facts, "what the agent wants to have elsewhere");
-  await writeFile(victim, "root's");
   await symlink(victim, `${facts}.unreadable`);
 
   await readFacts(facts);
 
-  expect(await readFile(victim, "utf8")).toBe("root's");
+  expect(await content()).toBe("root's");
 });
 
 test("a lock is not taken through a link, nor on a file of another name", async () => {
   await using host = await makeHost();
   const { agent } = host.layout;
   await mkdir(agent.folder, { recursive: true });
-  const victim = join(host.folder, "victim");
-  await writeFile(victim, "root's");
+  const { victim, content } = await victimIn(host);
   await symlink(victim, agent.lock);
 
   await expect(lock(agent.lock)).rejects.toThrow(/symbolic link/);
   await unlink(agent.lock);
   await link(victim, agent.lock);
   await expect(lock(agent.lock)).rejects.toThrow(/2 names/);
-  expect(await readFile(victim, "utf8")).toBe("root's");
+  expect(await content()).toBe("root's");
 });
 
 test("a sweep does not leave its folder through a link", async () => {

@@ -39,14 +39,19 @@ async function running(): Promise<Running> {
 const isCurrent = (all: ReadonlyMap<string, { readonly state: string }>, name = "web"): boolean =>
   all.get(name)?.state === "current";
 
+/** Renews what is current. Its reload has begun then, and ends when `hold` is removed. */
+async function holdReload({ hold, reloading }: Scene, agent: Agent): Promise<void> {
+  await agent.until("it is current", (all) => isCurrent(all));
+  await writeFile(hold, "");
+  await rm(reloading);
+  agent.send("SIGHUP");
+  await expect.poll(() => stat(reloading).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
+}
+
 test("a root side that is killed in the middle of a reload is asked again, and costs no issuance", async () => {
   await using host = await running();
   const { scene, agent, unit } = host;
-  await agent.until("it is current", (all) => isCurrent(all));
-  await writeFile(scene.hold, "");
-  await rm(scene.reloading);
-  agent.send("SIGHUP");
-  await expect.poll(() => stat(scene.reloading).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
+  await holdReload(scene, agent);
 
   unit.serving()?.process.kill("SIGKILL");
   await rm(scene.hold);
@@ -59,11 +64,7 @@ test("a root side that is killed in the middle of a reload is asked again, and c
 test("a root side that is told to end ends in time; the reload goes on, and is looked at by the next one", async () => {
   await using host = await running();
   const { scene, agent, unit } = host;
-  await agent.until("it is current", (all) => isCurrent(all));
-  await writeFile(scene.hold, "");
-  await rm(scene.reloading);
-  agent.send("SIGHUP");
-  await expect.poll(() => stat(scene.reloading).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
+  await holdReload(scene, agent);
   const serving = unit.serving();
   const begin = systemClock.monotonic();
 
@@ -111,11 +112,7 @@ test("an agent that is killed while root reloads for it goes on where it was", a
   const scene = await makeScene();
   await using unit = await WAYS.apart.prepare(scene.home);
   const first = await startAgent(scene.home, settings);
-  await first.until("it is current", (all) => isCurrent(all));
-  await writeFile(scene.hold, "");
-  await rm(scene.reloading);
-  first.send("SIGHUP");
-  await expect.poll(() => stat(scene.reloading).catch(() => undefined), { timeout: 30_000 }).toBeDefined();
+  await holdReload(scene, first);
 
   await first.stop("SIGKILL");
   await using second = await startAgent(scene.home, settings);
