@@ -1,4 +1,5 @@
 import { AgentError, asAgentError } from "../base/errors.ts";
+import { shortened } from "../base/printable.ts";
 import { formatInstant, type Milliseconds, pause, systemClock } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
 import type { Probe, ProbeTarget } from "../core/ports.ts";
@@ -10,6 +11,9 @@ import type { Certificate } from "../x509/certificate.ts";
 const CONSECUTIVE = 3;
 const FIRST_WAIT: Milliseconds = 50;
 const LONGEST_WAIT: Milliseconds = 1000;
+
+/** Names and serial numbers have tens of kilobytes where a server wants that; what is said of it is kept, and shown. */
+const LONGEST_FACT = 128;
 
 export interface ProofOptions {
   /** How long the leaf may take to appear; one look is taken in any case. */
@@ -61,10 +65,11 @@ async function look(probe: Probe, target: ProbeTarget, fingerprint: string, sign
 
 function otherLeaf({ address, serverName }: ProbeTarget, leaf: Certificate): AgentError {
   const who = [leaf.subject, leaf.names[0]?.value, leaf.subjectName].find((name) => name !== undefined && name !== "");
+  const [name, serial] = [who ?? "", leaf.serial].map((text) => shortened(text, LONGEST_FACT));
   const asked = serverName === null ? "" : ` for ${serverName}`;
   return new AgentError(
     "SERVICE_STALE",
-    `Cannot see the certificate at ${addressText(address)}: another one is served there${asked}: "${who ?? ""}", ` +
-      `serial ${leaf.serial}, until ${formatInstant(leaf.notAfter)}`,
+    `Cannot see the certificate at ${addressText(address)}: another one is served there${asked}: "${name}", ` +
+      `serial ${serial}, until ${formatInstant(leaf.notAfter)}`,
   );
 }

@@ -78,6 +78,15 @@ test("prove() says who answers otherwise", async () => {
   });
 });
 
+test("prove() says in one line who answers otherwise, whatever that one is called", async () => {
+  const stranger = await pki.issue({ subject: "\u{1}".repeat(20_000), serial: "7f".repeat(20_000) });
+  await using server = await startTls(stranger);
+
+  const proof = await prove(at(server.port), fresh.leaf.fingerprint, { timeout: 0 }, signal);
+
+  expect(proof.served ? 0 : proof.failure.message.length).toBeLessThan(500);
+});
+
 test("prove() says that nothing listens, and comes back at once when it is told to", async () => {
   const stop = new AbortController();
   const port = await freePort();
