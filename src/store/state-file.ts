@@ -1,9 +1,9 @@
-import { lstat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import type { z } from "zod";
-import { writeAtomically } from "../base/atomic-file.ts";
+import { nodeFiles, stage, writeAtomically } from "../base/atomic-file.ts";
 import { makeFolders } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
+import { NOBODY, reach } from "../base/trusted-folder.ts";
 
 /** No file of state is larger; a larger one was not written by us. */
 const LIMIT = 1024 * 1024;
@@ -24,10 +24,12 @@ export async function readState<Schema extends z.ZodType>(
   return undefined;
 }
 
-/** Only in a folder of one's own: root, who may look at the agent's, must not be led to write there or through it. */
+/** Only where nobody else leads: root, who may look at the agent's state, must not be led to write anywhere by it. */
 async function setAside(path: string, bytes: Uint8Array): Promise<void> {
-  const { uid } = await lstat(dirname(path));
-  if (uid === process.geteuid?.()) await writeAtomically(unreadable(path), bytes, { mode: 0o600 });
+  await using reached = await reach(dirname(path), NOBODY, nodeFiles);
+  if (reached.missing !== null) return;
+  await using staged = await stage(reached.folder, basename(unreadable(path)), bytes, { mode: 0o600 });
+  await staged.publish();
 }
 
 /** Where a file of state is set aside that could not be understood. */

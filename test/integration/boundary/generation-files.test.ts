@@ -6,6 +6,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   chown,
+  lchown,
   link,
   lstat,
   mkdir,
@@ -18,9 +19,9 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
-import { parseGeneration } from "../../../src/store/generations.ts";
+import { openGenerations, parseGeneration } from "../../../src/store/generations.ts";
 import { openStaged } from "../../../src/store/staged.ts";
 import { ASKED, makeHost, NAME, never, pairAt, type TestHost } from "../apply/harness.ts";
 import { AGENT, generationText, type HostileAgent, takeOver } from "./hostile-agent.ts";
@@ -172,6 +173,21 @@ test("the bait is deployed where it lies in the open", async () => {
   await agent.put("1.json", await readFile(await makeBait(host)));
 
   expect((await (await host.open()).apply(NAME, never)).failure).toBeNull();
+});
+
+test("root, who looks at generations by hand, sets nothing aside where the agent's link leads", async () => {
+  await using host = await makeHost();
+  const agent = await takeOver(host);
+  const victim = join(host.folder, "root", NAME);
+  await mkdir(victim, { recursive: true });
+  await writeFile(join(victim, "1.json"), "no generation");
+  await rm(dirname(agent.folder), { recursive: true });
+  await symlink(dirname(victim), dirname(agent.folder));
+  await lchown(dirname(agent.folder), AGENT, AGENT);
+
+  await expect(openGenerations(agent.folder).read(1)).rejects.toThrow("it is damaged");
+
+  expect(await readdir(victim)).toEqual(["1.json"]);
 });
 
 test("the root side leaves nothing in the agent's folder, and takes nothing out of it", async () => {
