@@ -1,6 +1,6 @@
 import { AgentError } from "../base/errors.ts";
 import { MINUTE, type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
-import { addressText } from "../core/address.ts";
+import { addressText, isAddress } from "../core/address.ts";
 import type { Desired, Liveness, ProbeTarget, Service, System } from "../core/ports.ts";
 import { labelled } from "./host.ts";
 
@@ -28,9 +28,10 @@ export function openServiceWatch(system: System): ServiceWatch {
     const key = `${desired.name} ${desired.digest} ${service.key}`;
     const known = probes.get(key);
     if (known !== undefined && known.until > system.clock.monotonic()) return known.probe;
-    const found =
-      (await service.defaultProbe(labelled(system, desired.name), desired.outputs, signal).catch(() => undefined)) ??
-      null;
+    const told = await service
+      .defaultProbe(labelled(system, desired.name), desired.outputs, signal)
+      .catch(() => undefined);
+    const found = told !== undefined && isAddress(told.address) ? told : null;
     const believed = found === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
     probes.set(key, { probe: found, until: system.clock.monotonic() + believed });
     return found;

@@ -5,3 +5,13 @@ export function addressText(address: Address): string {
   if ("path" in address) return address.path;
   return address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
 }
+
+/**
+ * Whether an address is one at all. A service's own configuration may say anything, also to harm: it becomes an argument
+ * of a program, and of the facts that are told for all specs together.
+ */
+export function isAddress(address: Address): boolean {
+  if ("path" in address) return /^\/[^\0]{0,106}$/.test(address.path);
+  const { host, port } = address;
+  return Number.isInteger(port) && port >= 1 && port <= 65_535 && /^[\w:][\w.:%-]{0,252}$/.test(host);
+}

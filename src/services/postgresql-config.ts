@@ -1,5 +1,5 @@
 /** Where a cluster of this host listens, by its own configuration. */
-import { glob, lstat } from "node:fs/promises";
+import { lstat, opendir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { readBounded } from "../base/read-file.ts";
 import type { Address, Output } from "../core/ports.ts";
@@ -12,11 +12,22 @@ const CONFIGS = [
   "/usr/local/pgsql/data/postgresql.conf",
 ];
 const DEFAULT: Address = { host: "127.0.0.1", port: 5432 };
-const LONGEST_CONFIG = 1024 * 1024;
-/** Files that are read of one cluster: its configuration is not root's, and may include itself a thousand times. */
+/**
+ * What is read of one cluster, in files and bytes; its configuration is PostgreSQL's own user's, who may have it include
+ * itself a thousand times, or all there is on the disk.
+ */
 const MOST_FILES = 100;
+const MOST_BYTES = 256 * 1024;
+const MOST_CLUSTERS = 100;
 
+/** The settings that matter here; of all others nothing is kept, as there may be millions. */
+const WANTED = new Set(["data_directory", "ssl_cert_file", "port", "listen_addresses"]);
 type Settings = ReadonlyMap<string, string>;
+
+interface Budget {
+  files: number;
+  bytes: number;
+}
 
 /** The address of the cluster whose `ssl_cert_file` is one of the outputs, else PostgreSQL's own default. */
 export async function clusterAddress(
@@ -24,11 +35,12 @@ export async function clusterAddress(
   configs: readonly string[] = CONFIGS,
 ): Promise<Address> {
   const ours = new Set(outputs.map(({ path }) => path));
-  for await (const config of glob(configs)) {
-    const own = await readSettings(config);
+  for (const config of (await Promise.all(configs.map(filesOf))).flat()) {
+    const budget = { files: MOST_FILES, bytes: MOST_BYTES };
+    const own = await readSettings(config, budget);
     const data = own.get("data_directory") ?? dirname(config);
     // What ALTER SYSTEM has set stands in the data folder, and wins.
-    const settings = new Map([...own, ...(await readSettings(join(data, "postgresql.auto.conf")))]);
+    const settings = new Map([...own, ...(await readSettings(join(data, "postgresql.auto.conf"), budget))]);
     if (ours.has(resolve(data, settings.get("ssl_cert_file") ?? "server.crt"))) {
       return (await runningAddress(data)) ?? addressOf(settings.get("port"), settings.get("listen_addresses"));
     }
@@ -36,9 +48,36 @@ export async function clusterAddress(
   return DEFAULT;
 }
 
+/** The paths that a pattern of names and `*` stands for. */
+async function filesOf(pattern: string): Promise<readonly string[]> {
+  let paths: readonly string[] = ["/"];
+  for (const part of pattern.split("/").slice(1)) {
+    const below = paths.map(async (path) => {
+      const names = part === "*" ? await namesIn(path, MOST_CLUSTERS) : [part];
+      return names.map((name) => join(path, name));
+    });
+    paths = (await Promise.all(below)).flat().slice(0, MOST_CLUSTERS);
+  }
+  return paths;
+}
+
+/** The first names in a folder, in the order of the alphabet; none where it cannot be read. */
+async function namesIn(folder: string, limit: number): Promise<readonly string[]> {
+  const names: string[] = [];
+  try {
+    await using entries = await opendir(folder);
+    for (let entry = await entries.read(); entry !== null && names.length < limit; entry = await entries.read()) {
+      names.push(entry.name);
+    }
+  } catch {
+    // Gone, or no folder: then what was read counts.
+  }
+  return names.toSorted();
+}
+
 /** What the running server has written into postmaster.pid: its port is line 4, its first address line 6. */
 async function runningAddress(data: string): Promise<Address | undefined> {
-  const lines = (await read(join(data, "postmaster.pid"))).split("\n");
+  const lines = (await read(join(data, "postmaster.pid"), MOST_BYTES)).split("\n");
   return Number(lines[3]) > 0 ? addressOf(lines[3], lines[5]) : undefined;
 }
 
@@ -49,30 +88,38 @@ function addressOf(port: string | undefined, listen: string | undefined): Addres
 }
 
 /** The settings of a file and of those that it includes, the last of each name winning as it does for PostgreSQL. */
-async function readSettings(file: string, budget = { files: MOST_FILES }): Promise<Settings> {
+async function readSettings(file: string, budget: Budget): Promise<Settings> {
   const settings = new Map<string, string>();
   if (budget.files-- <= 0) return settings;
-  for (const line of (await read(file)).split("\n")) {
-    const [, name = "", quoted, plain = ""] =
+  const text = await read(file, budget.bytes);
+  budget.bytes -= text.length;
+  for (const line of text.split("\n")) {
+    const [, word = "", quoted, plain = ""] =
       /^\s*([\w.]+)(?:\s*=\s*|\s+)(?:'((?:[^']|'')*)'|([^\s#']+))/.exec(line) ?? [];
+    const name = word.toLowerCase();
     const value = quoted?.replaceAll("''", "'") ?? plain;
-    const isFollowed = /^include/i.test(name) && budget.files-- > 0;
-    for (const path of isFollowed ? await includedBy(name.toLowerCase(), resolve(dirname(file), value)) : []) {
+    if (WANTED.has(name)) settings.set(name, value);
+    if (!name.startsWith("include") || budget.files-- <= 0) continue;
+    for (const path of await includedBy(name, resolve(dirname(file), value))) {
       for (const [key, its] of await readSettings(path, budget)) settings.set(key, its);
     }
-    settings.set(name.toLowerCase(), value);
   }
   return settings;
 }
 
 async function includedBy(name: string, path: string): Promise<readonly string[]> {
   if (name === "include" || name === "include_if_exists") return [path];
-  return name === "include_dir" ? (await Array.fromAsync(glob(join(path, "*.conf")))).sort() : [];
+  if (name !== "include_dir") return [];
+  const names = await namesIn(path, MOST_FILES);
+  return names.filter((file) => file.endsWith(".conf") && !file.startsWith(".")).map((file) => join(path, file));
 }
 
-/** Bounded, never through a link, and no device is even opened: the data folder is not root's. What cannot be read says nothing. */
-async function read(path: string): Promise<string> {
+/**
+ * Bounded, never through a link, and neither a device nor a file of the kernel's (their size is 0) is even opened: the
+ * data folder is not root's. What cannot be read says nothing.
+ */
+async function read(path: string, limit: number): Promise<string> {
   const stat = await lstat(path).catch(() => undefined);
-  if (stat?.isFile() !== true) return "";
-  return (await readBounded(path, LONGEST_CONFIG).catch(() => Buffer.alloc(0))).toString("utf8");
+  if (stat?.isFile() !== true || stat.size === 0) return "";
+  return (await readBounded(path, limit).catch(() => Buffer.alloc(0))).toString("utf8");
 }

@@ -67,6 +67,20 @@ test("a spec that is not in force has no facts, and cannot be applied", async ()
   await expect(sides.remote.apply("other", never)).rejects.toMatchObject({ code: "SPEC_INVALID" });
 });
 
+test.each([
+  { host: "127.0.0.1", port: 99_999 },
+  { host: "127.0.0.1", port: 5432.5 },
+  { host: "--help", port: 5432 },
+])("a service whose own configuration says that it listens at %j keeps no fact from the agent", async (address) => {
+  const probe = { address, starttls: "tls", serverName: null, timeout: SECOND } as const;
+  await using sides = await twoSides({ services: [shellService({ defaultProbe: async () => probe })] });
+  sides.serving();
+
+  const facts = (await sides.remote.observe([ASKED], never)).get(NAME);
+
+  expect(facts?.services).toMatchObject([{ type: "shell", probe: null }]);
+});
+
 test("a pair that stands there comes to the agent, and its report does not stay", async () => {
   await using sides = await twoSides();
   const { host, remote } = sides;

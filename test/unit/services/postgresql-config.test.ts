@@ -1,4 +1,4 @@
-import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -29,4 +29,40 @@ test("the last setting wins, included ones in their place", async () => {
   await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_if_exists 'more'\nport = 6002\n");
 
   expect(await clusterAddress(desiredIn(data.path).outputs, [config])).toEqual({ host: "127.0.0.2", port: 6002 });
+});
+
+test("a cluster is found in whichever folder it lies", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  await mkdir(join(data.path, "17", "main"), { recursive: true });
+  await mkdir(join(data.path, "18"));
+  await writeFile(join(data.path, "notes"), "");
+  const config = "port = 6003\nssl_cert_file = '../../web.crt'\n";
+  await writeFile(join(data.path, "17", "main", "postgresql.conf"), config);
+
+  const pattern = join(data.path, "*", "*", "postgresql.conf");
+
+  expect(await clusterAddress(desiredIn(data.path).outputs, [pattern])).toEqual({ host: "127.0.0.1", port: 6003 });
+});
+
+test("a folder that is included is one folder, and no pattern for all there are", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  const config = join(data.path, "postgresql.conf");
+  await mkdir(join(data.path, "else"));
+  await writeFile(join(data.path, "else", "its.conf"), "port = 6004\n");
+  await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_dir '*'\ninclude_dir '**'\n");
+
+  expect(await clusterAddress(desiredIn(data.path).outputs, [config])).toMatchObject({ port: 6000 });
+});
+
+test("of a configuration without end no more is read than one has, and nothing of it is kept", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  const config = join(data.path, "postgresql.conf");
+  await mkdir(join(data.path, "much"));
+  for (const file of "abcdefghij") {
+    await writeFile(join(data.path, "much", `${file}.conf`), `x${file} 1\n`.repeat(20_000));
+  }
+  await writeFile(join(data.path, "much", "z.conf"), `${"y 1\n".repeat(20_000)}port = 6005\n`);
+  await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_dir 'much'\n");
+
+  expect(await clusterAddress(desiredIn(data.path).outputs, [config])).toMatchObject({ port: 6000 });
 });
