@@ -94,11 +94,13 @@ function isSameAuthority(a: Certificate, b: Certificate): boolean {
 }
 
 function faultOf({ links, anchor }: Path, at: Instant): Fault | null {
-  const whole = links.includes(anchor) ? links : [...links, anchor];
+  // The anchor may have been read apart from the link that it is.
+  const isAnchor = ({ fingerprint }: Certificate): boolean => fingerprint === anchor.fingerprint;
+  const whole = links.some(isAnchor) ? links : [...links, anchor];
   for (const [depth, certificate] of whole.entries()) {
     const fault = faultOfOne(certificate, at) ?? (depth === 0 ? null : faultOfAuthority(whole, depth));
     if (fault !== null) return fault;
-    if (certificate !== anchor && certificate.weakSignature) {
+    if (!isAnchor(certificate) && certificate.weakSignature) {
       return {
         fact: `"${displayName(certificate)}" is signed with ${certificate.signatureAlgorithm}, which can be forged`,
       };

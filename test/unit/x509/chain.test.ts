@@ -65,6 +65,7 @@ describe("verifyChain() puts in order", () => {
     ],
     ["a chain of another root beside ours", [leaf, intermediate], [other.root.certificate, root], [leaf, intermediate]],
     ["a pinned intermediate, which is kept", [leaf, intermediate], [intermediate], [leaf, intermediate]],
+    ["a pinned intermediate, read twice", [leaf, intermediate], [{ ...intermediate }], [leaf, intermediate]],
     ["a pinned intermediate beside its root", [leaf, intermediate], [intermediate, root], [leaf, intermediate]],
     ["a leaf alone below a pinned intermediate", [leaf], [intermediate], [leaf]],
   ])("%s", (_, chain, roots, arranged) => {
