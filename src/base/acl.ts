@@ -1,5 +1,5 @@
-import type { FileHandle } from "node:fs/promises";
 import { AgentError } from "./errors.ts";
+import type { OpenFile } from "./file-calls.ts";
 import { loadLibc } from "./libc.ts";
 import type { Run, RunResult } from "./run.ts";
 import { SECOND } from "./time.ts";
@@ -21,7 +21,7 @@ const TIMEOUT = 10 * SECOND;
  */
 export async function setAcl(
   run: Run,
-  file: FileHandle,
+  file: OpenFile,
   path: string,
   mode: number,
   grants: readonly Grant[],
@@ -34,12 +34,12 @@ export async function setAcl(
 }
 
 /** The rights of further users and groups, as they are on disk (not as the mask weakens them). */
-export async function readGrants(file: FileHandle): Promise<readonly Grant[]> {
+export async function readGrants(file: OpenFile): Promise<readonly Grant[]> {
   return parseAcl(await readAttribute(file, "system.posix_acl_access"));
 }
 
 /** Whether files made in this folder inherit an ACL. */
-export async function hasDefaultAcl(folder: FileHandle): Promise<boolean> {
+export async function hasDefaultAcl(folder: OpenFile): Promise<boolean> {
   return (await readAttribute(folder, "system.posix_acl_default")).length > 0;
 }
 
@@ -48,7 +48,7 @@ export async function hasDefaultAcl(folder: FileHandle): Promise<boolean> {
  * `getfacl` for each file that is written was a third of the processor time of a renewal. What was opened a moment ago
  * has its attributes in memory, so this does not wait for a disk.
  */
-async function readAttribute(file: FileHandle, name: string): Promise<Buffer> {
+async function readAttribute(file: OpenFile, name: string): Promise<Buffer> {
   const { getxattr } = await loadLibc();
   const [path, attribute] = [Buffer.from(`/proc/self/fd/${file.fd}\0`), Buffer.from(`${name}\0`)];
   const length = Number(getxattr(path, attribute, Buffer.alloc(1), 0n));
@@ -93,7 +93,7 @@ function padded(permissions: string): string {
   return ["r", "w", "x"].map((letter) => (permissions.includes(letter) ? letter : "-")).join("");
 }
 
-async function call(run: Run, argv: readonly string[], file: FileHandle, path: string): Promise<RunResult> {
+async function call(run: Run, argv: readonly string[], file: OpenFile, path: string): Promise<RunResult> {
   try {
     return await run(argv, { timeout: TIMEOUT, descriptor: file.fd });
   } catch (cause) {

@@ -5,12 +5,11 @@
  */
 import { randomBytes } from "node:crypto";
 import { constants, type PathLike } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
 import * as fs from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Grant, grantsText, hasDefaultAcl, readGrants, setAcl } from "./acl.ts";
 import { AgentError } from "./errors.ts";
-import { close, type FileStat, fileCalls } from "./file-calls.ts";
+import { close, type FileStat, fileCalls, type OpenFile } from "./file-calls.ts";
 import { fileError, rethrow } from "./file-error.ts";
 import { type Folder, giveAway, type Ownership, openFolder } from "./folder.ts";
 import { readAll } from "./read-file.ts";
@@ -132,7 +131,7 @@ export async function stage(
  * through the descriptor that is still open. One fsync: after one that failed, a second would lie.
  */
 async function fill(
-  file: FileHandle,
+  file: OpenFile,
   folder: Folder,
   temporary: string,
   path: string,
@@ -148,7 +147,7 @@ async function fill(
   }
   const exactly = run !== undefined && (grants.length > 0 || (await inherits(folder, mode)));
   if (exactly) await setAcl(run, file, path, mode, grants);
-  else await files.chmod(file, mode);
+  else if (Number((await files.stat(file)).mode & 0o7777n) !== mode) await files.chmod(file, mode);
   if (relabel !== undefined) await relabelled(relabel, file, folder, temporary, path, files);
   await giveAway(file, uid, gid, files);
   await files.sync(file);
@@ -162,7 +161,7 @@ async function fill(
 /** SELinux's programs take paths: who owns the folder may have had another file labelled, which is then known. */
 async function relabelled(
   relabel: (path: string) => Promise<void>,
-  file: FileHandle,
+  file: OpenFile,
   folder: Folder,
   temporary: string,
   path: string,
@@ -187,7 +186,7 @@ async function inherits(folder: Folder, mode: number): Promise<boolean> {
 }
 
 async function verify(
-  file: FileHandle,
+  file: OpenFile,
   path: string,
   bytes: Uint8Array,
   options: Access & Surroundings,

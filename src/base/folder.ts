@@ -3,10 +3,9 @@
  * a folder that is swapped for a link meanwhile does not lead elsewhere.
  */
 import { constants } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AgentError } from "./errors.ts";
-import { close, type FileCalls, fileCalls } from "./file-calls.ts";
+import { close, type FileCalls, fileCalls, type OpenFile } from "./file-calls.ts";
 import { errnoOf, fileError, isMissing, rethrow } from "./file-error.ts";
 
 /** Who owns a file or folder and its permission bits. `uid` and `gid` default to the process's own. */
@@ -19,7 +18,7 @@ export interface Ownership {
 /** A folder held open: names in it are resolved from its descriptor, not from its path. */
 export interface Folder extends AsyncDisposable {
   readonly path: string;
-  readonly handle: FileHandle;
+  readonly handle: OpenFile;
   /** A path that means `name` in this very folder for as long as it is held. */
   at(name: string): string;
   /** Makes the names in it durable. */
@@ -47,7 +46,7 @@ function unopened(path: string): (error: unknown) => never {
 }
 
 /** The same for a folder that was opened already; takes over the handle. `path` is for people. */
-export function holdFolder(path: string, handle: FileHandle, files: FileCalls = fileCalls): Folder {
+export function holdFolder(path: string, handle: OpenFile, files: FileCalls = fileCalls): Folder {
   return {
     path,
     handle,
@@ -109,7 +108,7 @@ export async function makeFolderIn(
 
 /** Changes owner and group where they differ; undefined leaves what is. */
 export async function giveAway(
-  file: FileHandle,
+  file: OpenFile,
   uid: number | undefined,
   gid: number | undefined,
   files: FileCalls,

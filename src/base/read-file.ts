@@ -1,7 +1,6 @@
 import { constants } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
 import { AgentError } from "./errors.ts";
-import { close, type FileCalls, type FileStat, fileCalls } from "./file-calls.ts";
+import { close, type FileCalls, type FileStat, fileCalls, type OpenFile } from "./file-calls.ts";
 import { fileError, rethrow } from "./file-error.ts";
 
 /** Never follows a link, never waits for the other end of a FIFO. */
@@ -25,7 +24,7 @@ export async function readRegular(
   path: string,
   limit: number,
   files: FileCalls = fileCalls,
-  inspect: (file: FileHandle, stat: FileStat) => Promise<void> = async () => {},
+  inspect: (file: OpenFile, stat: FileStat) => Promise<void> = async () => {},
 ): Promise<RegularFile> {
   const file = await files.open(path, READ).catch(rethrow("read", path));
   try {
@@ -49,7 +48,7 @@ export async function readRegular(
 
 /** From the start, at most `limit` bytes; after `expected` bytes nothing more is asked for. */
 export async function readAll(
-  file: FileHandle,
+  file: OpenFile,
   limit: number,
   files: FileCalls,
   expected: number = limit,

@@ -1,7 +1,8 @@
 import { constants, type PathLike } from "node:fs";
-import { lstat, open, opendir, rmdir, unlink } from "node:fs/promises";
+import { lstat, opendir, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { moveEntry, temporaryName } from "./atomic-file.ts";
+import { openFile } from "./file-calls.ts";
 import { isMissing } from "./file-error.ts";
 import { type Folder, holdFolder } from "./folder.ts";
 
@@ -47,7 +48,7 @@ export async function removeEntry(folder: Folder, name: RawName, limit: number):
 async function emptied(folder: Folder, name: RawName, limit: number): Promise<readonly RawName[]> {
   const moved: RawName[] = [];
   try {
-    await using inner = holdFolder(join(folder.path, name), await open(rawPath(folder, name), FOLDER));
+    await using inner = holdFolder(join(folder.path, name), await openFile(rawPath(folder, name), FOLDER));
     for (const entry of await rawNames(inner, limit)) {
       await unlink(rawPath(inner, entry)).catch(async () => {
         const as = temporaryName();

@@ -1,7 +1,7 @@
 /** File calls of which the n-th fails, falls short, or never returns, as for a process that is killed there. */
-import { constants } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
+import { constants, writeSync } from "node:fs";
 import { type Files, nodeFiles } from "../../../src/base/atomic-file.ts";
+import type { OpenFile } from "../../../src/base/file-calls.ts";
 
 export type Fault = (call: string) => Promise<never> | "short" | undefined;
 
@@ -25,7 +25,7 @@ const CHANGES = new Set(["write", "chmod", "chown", "sync", "mkdir", "symlink", 
 export function countFiles(at: number, fault: Fault, which: "changes" | "all" = "changes"): CountedFiles {
   let count = 0;
   const { promise: met, resolve } = Promise.withResolvers<void>();
-  const handles: FileHandle[] = [];
+  const handles: OpenFile[] = [];
   const files = Object.fromEntries(
     Object.entries(nodeFiles).map(([call, act]) => {
       const counted = async (...values: never[]): Promise<unknown> => {
@@ -38,7 +38,7 @@ export function countFiles(at: number, fault: Fault, which: "changes" | "all" = 
           if (outcome !== undefined && outcome !== "short") return await outcome;
         }
         const result = await (act as (...values: never[]) => Promise<unknown>)(...values);
-        if (call === "open") handles.push(result as FileHandle);
+        if (call === "open") handles.push(result as OpenFile);
         return result;
       };
       return [call, counted];
@@ -52,8 +52,9 @@ export function countFiles(at: number, fault: Fault, which: "changes" | "all" = 
 
 /** A disk that fills up in the middle of a write: fewer bytes, and no error. */
 async function shortWrite(values: readonly unknown[]): Promise<unknown> {
-  const [file, bytes, offset] = values as [FileHandle, Uint8Array, number];
-  return await file.write(bytes, offset, Math.max(1, Math.floor((bytes.length - offset) / 2)), offset);
+  const [file, bytes, offset] = values as [OpenFile, Uint8Array, number];
+  const half = Math.max(1, Math.floor((bytes.length - offset) / 2));
+  return { bytesWritten: writeSync(file.fd, bytes, offset, half, offset) };
 }
 
 export function errno(code: string): Fault {
