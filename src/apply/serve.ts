@@ -47,6 +47,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   const { applier, layout, clock, log, linger } = options;
   await using requests = await openFolder(layout.requests);
   await makeFolders(layout.reports, { mode: 0o755 });
+  await using _reports = await openFolder(layout.reports); // who asks waits for ever where answers have no place
   await sweepReports(layout.reports, await applier.specs().catch(() => []));
   await using _keys = { [Symbol.asyncDispose]: () => sweepKeys(layout.reports) };
   const access = await accessOfAgent(requests);

@@ -19,12 +19,15 @@ export async function assemble(
   applier: Applier,
   { readOnly = false } = {},
 ): Promise<Agent> {
-  const { clock, log } = surroundings;
+  const { clock, log, credentialsDirectory } = surroundings;
   if (!readOnly) await makeFolders(places.state, { mode: 0o755 });
   const facts = await steadyFacts(join(layout.agent.folder, "host-facts.json"), { readOnly });
   const specs = await openSpecs(places, surroundings, { lastGoodFolder: layout.agent.specs, facts, readOnly });
   const never = new AbortController().signal;
-  const removeForMe = (issuer: string) => (used: number) => applier.forget(issuer, used, never);
-  const createIssuer = newIssuer(surroundings, layout, removeForMe);
+  const createIssuer = newIssuer(surroundings, (issuer) => ({
+    credentialsDirectory,
+    cacheFolder: layout.agent.roots,
+    removeForMe: (used) => applier.forget(issuer, used, never),
+  }));
   return createAgent({ clock, log, layout, applier, prove, specs, createIssuer });
 }

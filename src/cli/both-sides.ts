@@ -4,7 +4,6 @@ import { createIssuer, type IssuerConfig } from "../issuers/index.ts";
 import type { IssuerContext } from "../issuers/kind.ts";
 import type { Facts } from "../spec/facts.ts";
 import { type FolderOnDisk, openSpecFolder } from "../spec/folder.ts";
-import type { Layout } from "../store/layout.ts";
 import type { Places, Surroundings } from "./surroundings.ts";
 
 /** Configuration and specs, as one side reads them: it keeps what was last in force in a folder of its own. */
@@ -16,11 +15,12 @@ export async function openSpecs(
   return await openSpecFolder({ folder: specs, hostFile: config, trust: { users: [...new Set([0, uid])] }, ...side });
 }
 
+/** What is the agent's alone: the secret, and a folder for what it has fetched. */
+export type AgentsOwn = Pick<IssuerContext, "credentialsDirectory" | "cacheFolder" | "removeForMe">;
+
 export function newIssuer(
-  { clock, version, credentialsDirectory }: Surroundings,
-  { agent }: Layout,
-  removeForMe?: (issuer: string) => IssuerContext["removeForMe"],
+  { clock, version }: Pick<Surroundings, "clock" | "version">,
+  agentsOwn: (issuer: string) => AgentsOwn = () => ({}),
 ): (name: string, config: IssuerConfig) => Issuer {
-  const context = { clock, userAgent: `certagent/${version}`, credentialsDirectory, cacheFolder: agent.roots };
-  return (name, config) => createIssuer(name, config, { ...context, removeForMe: removeForMe?.(name) });
+  return (name, config) => createIssuer(name, config, { clock, userAgent: `certagent/${version}`, ...agentsOwn(name) });
 }

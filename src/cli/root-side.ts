@@ -45,7 +45,7 @@ export async function openRootSide(
   let reading: Reading | undefined;
   const issuerOf = (name: string) => {
     const config = reading?.host?.issuers.get(name);
-    if (config !== undefined) return newIssuer(surroundings, layout)(name, config);
+    if (config !== undefined) return newIssuer(surroundings)(name, config);
     throw new AgentError("SPEC_INVALID", `Cannot use issuer "${name}": the host configuration does not have it`);
   };
   const options: ApplierOptions = {

@@ -1,6 +1,7 @@
 /** What a taken-over agent may say of a generation, and what the root side makes of it. */
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { beforeAll, expect, test } from "vitest";
+import { type Files, nodeFiles } from "../../../src/base/atomic-file.ts";
 import { DAY, MINUTE, systemClock } from "../../../src/base/time.ts";
 import type { Certificate } from "../../../src/x509/certificate.ts";
 import { generateKey, type PrivateKey, parseKey } from "../../../src/x509/key.ts";
@@ -283,6 +284,30 @@ test("a process that ended before its services were told goes back to nothing th
 
   expect(report.failure?.code).toBe("RELOAD_FAILED");
   expect(await text(host.path("web.key"))).toBe(second.key.toPem());
+});
+
+test("what a killed process left half done is made the deployed pair again where the newest one does not fit", async () => {
+  await using host = await makeHost();
+  await host.issue();
+  await (await host.open()).apply(NAME, never);
+  const before = pairAt(host);
+  const { key } = await host.issue();
+  const { promise: reached, resolve } = Promise.withResolvers<void>();
+  const rename: Files["rename"] = async (from, to) => {
+    if (!to.endsWith("/web.crt")) return await nodeFiles.rename(from, to);
+    resolve();
+    return await new Promise<never>(() => {});
+  };
+  void (await host.open({ ...nodeFiles, rename })).apply(NAME, never);
+  await reached;
+  for (const name of await readdir(host.tls)) if (name.startsWith(".certagent-")) await rm(host.path(name));
+  const agent = await takeOver(host);
+  await agent.forge(3, { ...(await evil.issue()), roots: evil.roots });
+  expect(parseKey(await text(host.path("web.key"))).keyId).toBe(key.keyId);
+
+  await (await host.open()).recover();
+
+  expect(pairAt(host)).toEqual(before);
 });
 
 async function observed(host: TestHost) {

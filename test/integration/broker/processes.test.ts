@@ -159,6 +159,33 @@ test("once, by root on the agent's state, does the agent's half as the agent", a
   expect((await certagent(scene.home, "status")).code).toBe(0);
 });
 
+test("a root that is pinned by its fingerprint is found where the agent keeps it, and root keeps nothing there", async () => {
+  await prepared();
+  const { fingerprint } = scene.ca.root;
+  const password = { file: join(scene.home.folder, "secret", "password") };
+  const provisioner = { type: "jwk", name: scene.ca.provisioner.name, password };
+  const internal = { type: "step-ca", url: scene.ca.url, root: { fingerprint }, provisioner };
+  await scene.home.configure({ issuers: { internal }, default_issuer: "internal" });
+
+  const { code, stderr } = await certagent(scene.home, "once");
+
+  expect(code, stderr).toBe(0);
+  const { agent } = layoutOf(scene.home.state, scene.home.runtime);
+  expect(await readdir(agent.roots)).toEqual([`root-${fingerprint}.pem`]);
+  expect(await notOf(agent.folder, user)).toEqual([]);
+});
+
+test("once ends with an error where root's half cannot serve, and does not leave the agent's half waiting", async () => {
+  await prepared();
+  const { reports } = layoutOf(scene.home.state, scene.home.runtime);
+  await writeFile(reports, "");
+
+  const { code, stderr } = await certagent(scene.home, "once");
+
+  expect(code).toBe(1);
+  expect(stderr).toContain(`"${reports}"`);
+});
+
 test("a hundred specs are served at one time within the memory that both sides have", async () => {
   await prepared();
   for (let number = 1; number < 100; number += 1) {

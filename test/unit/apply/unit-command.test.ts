@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { readEnding, systemdRun, type UnitCommand, unitName, variableNames } from "../../../src/apply/unit-command.ts";
+import { endedWell } from "../../../src/base/run.ts";
 import { SECOND } from "../../../src/base/time.ts";
 
 const command: UnitCommand = {
@@ -88,6 +89,22 @@ test("a unit that never began has no ending", () => {
 
   expect(readEnding(shown(facts))).toBeUndefined();
   expect(readEnding("Failed to connect to bus: No such file or directory\n")).toBeUndefined();
+});
+
+test.each([
+  ["well", { Result: "success", ExecMainCode: 1, ExecMainStatus: 0 }, true],
+  ["with an exit code", { Result: "exit-code", ExecMainCode: 1, ExecMainStatus: 3 }, false],
+  ["well, after its deadline had come", { Result: "timeout", ExecMainCode: 1, ExecMainStatus: 0 }, false],
+  [
+    "well, after a part of it had been stopped for its memory",
+    { Result: "oom-kill", ExecMainCode: 1, ExecMainStatus: 0 },
+    false,
+  ],
+  ["by a signal", { Result: "signal", ExecMainCode: 2, ExecMainStatus: 15 }, false],
+])("a command that ended %s is told so", (_, facts, isWell) => {
+  const ending = readEnding(shown({ ...facts, ActiveState: "active", ControlGroup: "" }));
+
+  expect(ending && endedWell(ending)).toBe(isWell);
 });
 
 test("the manager's variables are found by name, whatever their values hold", () => {
