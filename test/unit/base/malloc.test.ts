@@ -26,3 +26,19 @@ test("with the daemon's flags, what work has left behind in the heap goes back t
   expect(grew).toBeGreaterThan(8_000_000);
   expect(stayed).toBeLessThan(2_000_000);
 });
+
+const CODE = `
+  const { internalBinding } = require("internal/test/binding");
+  for (const module of ["crypto", "fs/promises", "net", "tls"]) require(module);
+  const { compiledWithCache, compiledWithoutCache } = internalBinding("builtins").getCacheUsage();
+  console.log(JSON.stringify({ cached: compiledWithCache.size, compiled: [...compiledWithoutCache] }));
+`;
+
+test.each(["run", "status"])("with the flags of %s, Node compiles none of its own modules anew", async (command) => {
+  const argv = [...nodeFlags(command), "--expose-internals", "--eval", CODE];
+  const { stdout } = await promisify(execFile)(process.execPath, argv);
+  const { cached, compiled } = JSON.parse(stdout) as { cached: number; compiled: readonly string[] };
+
+  expect(compiled).toEqual([]);
+  expect(cached).toBeGreaterThan(20);
+});
