@@ -25,11 +25,13 @@ export interface PackageOptions {
   readonly formats?: readonly Format[];
   /** Hardly compressed: three times the size in a tenth of the time, for tests. */
   readonly isQuick?: boolean;
+  /** Instead of the manifest's. */
+  readonly version?: string;
 }
 
 /** Builds packages of this checkout into `folder` and answers their paths. Throws {@link SetupError}. */
 export async function buildPackages(folder: string, options: PackageOptions = {}): Promise<readonly string[]> {
-  const { architectures = ARCHITECTURES, formats = FORMATS, isQuick = false } = options;
+  const { architectures = ARCHITECTURES, formats = FORMATS, isQuick = false, version = manifest.version } = options;
   const program = await nfpm();
   await mkdir(folder, { recursive: true });
   await using build = await mkdtempDisposable(join(tmpdir(), "certagent-package-"));
@@ -47,7 +49,7 @@ export async function buildPackages(folder: string, options: PackageOptions = {}
       ...process.env,
       ARCH: architecture,
       BUILD: build.path,
-      VERSION: manifest.version,
+      VERSION: version,
       SOURCE_DATE_EPOCH: await sourceDate(),
     };
     for (const format of formats) {

@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { buildPackages } from "../../scripts/package.ts";
 import { cacheFolder, toolPath } from "../servers/tools.ts";
 import { sweepCgroups } from "./cgroups.ts";
-import { execute, tell } from "./execute.ts";
-import { baseTree } from "./tree.ts";
+import { tell } from "./execute.ts";
+import { withOverlay } from "./overlay.ts";
+import { baseTree, suiteAsked } from "./tree.ts";
 
 export interface Installed extends AsyncDisposable {
   /** Trees, each of which hides the later ones: certagent installed over Debian. */
@@ -19,7 +20,7 @@ export interface Installed extends AsyncDisposable {
 
 /** Makes what machines are made of. It is there until it is disposed of, or the next run finds this process ended. */
 export async function install(): Promise<Installed> {
-  const base = await baseTree();
+  const base = await baseTree(suiteAsked());
   await sweep();
   const folder = join(cacheFolder(), `system-run-${process.pid}`);
   await mkdir(folder, { recursive: true });
@@ -51,23 +52,13 @@ async function sweep(): Promise<void> {
 
 /** Installs a package over a tree, without booting it, and answers the layer with all that this has changed. */
 async function installInto(folder: string, base: string, deb: string): Promise<string> {
-  const [layer, work, tree] = ["installed", "work", "tree"].map((name) => join(folder, name)) as [
-    string,
-    string,
-    string,
-  ];
-  for (const path of [layer, work, tree]) await mkdir(path, { mode: 0o755 });
+  const layer = join(folder, "installed");
+  await mkdir(layer, { mode: 0o755 });
   const script = `
-    mount -t overlay overlay -o "lowerdir=$0,upperdir=$1,workdir=$2" "$3"
-    mount -t proc proc "$3/proc"
-    cp "$4" "$3/root/certagent.deb"
-    chroot "$3" /usr/bin/dpkg --install /root/certagent.deb
-    rm "$3/root/certagent.deb"`;
-  const apart = ["--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child"];
-  await execute("unshare", [...apart, "sh", "-euc", script, base, layer, work, tree, deb], {
-    PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
-    DEBIAN_FRONTEND: "noninteractive",
-  });
+    cp "$1" "$TREE/root/certagent.deb"
+    unshare --net chroot "$TREE" /usr/bin/dpkg --install /root/certagent.deb
+    rm "$TREE/root/certagent.deb"`;
+  await withOverlay(layer, base, script, [deb]);
   await mkdir(join(layer, "usr/local/bin"), { recursive: true });
   for (const tool of ["step-ca", "step"] as const) await copyFile(toolPath(tool), join(layer, "usr/local/bin", tool));
   return layer;

@@ -68,16 +68,14 @@ test("outputs below /etc and /srv are opened as folders, and the unit stays as c
   );
 });
 
-test("a spec that comes later has its folder opened, too, and one in a home has that home opened", async () => {
+test("a spec that comes later has its folder opened, too, and one in a home has the homes opened", async () => {
   await putSpec("home", "/home/alice/tls.pem", "alice");
 
   await untilState("home", "current");
 
   expect(await machine.sh("stat -c '%U %a' /home/alice/tls.pem")).toBe("alice 600");
   const dropIn = await machine.sh(`cat ${DROP_IN}`);
-  expect(dropIn).toContain(
-    'ProtectHome=read-only\nReadWritePaths=-"/etc/ssl/private"\nReadWritePaths=-"/home/alice"\n',
-  );
+  expect(dropIn).toContain('ProtectHome=no\nReadWritePaths=-"/etc/ssl/private"\nReadWritePaths=-"/home"\n');
 });
 
 test("an output in /root is written", async () => {
@@ -98,6 +96,42 @@ test("a folder that nothing can open is told, with the line that may be missing"
   expect(await machine.sh("journalctl -u certagent-apply -o cat")).toMatch(
     /cannot write a folder of outputs folder=\/srv\/frozen hint=.*ReadWritePaths=\/srv\/frozen/,
   );
+});
+
+/** Waits until a new start of the root side is what serves the next request, then loses a file and has it mended. */
+async function mendAnother(): Promise<void> {
+  await machine.sh("while systemctl show -P ActiveState certagent-apply | grep -qx activating; do sleep 0.2; done");
+  await machine.sh("rm /etc/ssl/private/etc.pem; systemctl kill --signal=HUP --kill-whom=main certagent");
+  await machine.sh("until test -s /etc/ssl/private/etc.pem; do sleep 0.2; done");
+}
+
+test.each([
+  ["a looping link", "mv app/tls app/old; ln -s tls app/tls"],
+  ["a looping link above", "mv app old; ln -s app app"],
+  ["a plain file above", "mv app old; touch app"],
+  ["a link that leads elsewhere", "mv app/tls app/old; ln -s /usr app/tls"],
+  ["nothing", "mv app/tls app/old"],
+])("a service's user that puts %s in the place of its outputs' folder stops nobody else's", async (_, swap) => {
+  await machine.sh("mkdir -p /srv/alice/app/tls; chown -R alice /srv/alice");
+  await putSpec("app", "/srv/alice/app/tls/a.pem", "alice");
+  await untilState("app", "current");
+  await machine.sh("while systemctl show -P ActiveState certagent-apply | grep -qx activating; do sleep 0.2; done");
+
+  await machine.sh(`runuser -u alice -- sh -euc 'cd /srv/alice; ${swap}'`);
+  await mendAnother();
+
+  expect(await machine.sh("journalctl -u certagent-apply -o cat")).not.toContain("NAMESPACE");
+  await machine.sh("rm -r /etc/certagent.d/app.yaml /srv/alice");
+});
+
+test("where root moves a listed folder, or takes it away, the root side starts all the same", async () => {
+  await machine.sh("mv /srv/site /srv/moved; ln -s moved /srv/site");
+  await mendAnother();
+  await machine.sh("rm -r /srv/site /srv/moved /etc/certagent.d/srv.yaml");
+  await mendAnother();
+
+  expect(await machine.sh("journalctl -u certagent-apply -o cat")).not.toContain("NAMESPACE");
+  expect(await machine.sh(`cat ${DROP_IN}`)).not.toContain("/srv/site");
 });
 
 test("after a boot the folders are opened again", async () => {

@@ -66,7 +66,8 @@ export async function startServices(machine: Machine, old: IssuedLeaf, root: str
   }
   await put(machine, "/etc/nginx/conf.d/vlc-admin.conf", NGINX);
   await put(machine, "/var/lib/postgresql/root.crt", root, "0644", "postgres:postgres");
-  await put(machine, "/etc/postgresql/15/main/conf.d/tls.conf", POSTGRES);
+  const version = await machine.sh("ls /etc/postgresql");
+  await put(machine, `/etc/postgresql/${version}/main/conf.d/tls.conf`, POSTGRES);
   await put(machine, "/etc/redis/ca.crt", root, "0644", "redis:redis");
   await machine.sh("cat >> /etc/redis/redis.conf", { input: REDIS });
   await put(machine, "/etc/node_exporter/web.yml", EXPORTER);

@@ -1,5 +1,5 @@
 /**
- * The file tree that test systems boot from: Debian 12 with systemd and the servers of the contract, made once for a
+ * The file tree that test systems boot from: Debian with systemd and the servers of the contract, made once for a
  * version of this file and kept outside the checkout.
  */
 import { createHash } from "node:crypto";
@@ -9,8 +9,19 @@ import { join } from "node:path";
 import { appear } from "../../scripts/go-tools.ts";
 import { cacheFolder } from "../servers/tools.ts";
 import { execute, tell } from "./execute.ts";
+import { withOverlay } from "./overlay.ts";
 
-const SUITE = "bookworm";
+/** Debian 12 with systemd 252, Debian 13 with systemd 257. */
+const SUITES = ["bookworm", "trixie"] as const;
+export type Suite = (typeof SUITES)[number];
+
+/** What the tests boot: the older one, or what `CERTAGENT_SYSTEM_SUITE` names. */
+export function suiteAsked(): Suite {
+  const asked = process.env.CERTAGENT_SYSTEM_SUITE ?? "bookworm";
+  const suite = SUITES.find((known) => known === asked);
+  if (suite === undefined) throw new Error(`CERTAGENT_SYSTEM_SUITE is none of ${SUITES.join(", ")}: "${asked}"`);
+  return suite;
+}
 
 /** Nothing of certagent: its package is installed later, and brings what it depends on where that is not here. */
 const PACKAGES = [
@@ -54,20 +65,44 @@ const MASKED = [
 ];
 
 /** Answers the path of the tree. The first time on a machine it takes about a minute. */
-export async function baseTree(): Promise<string> {
+export function baseTree(suite: Suite): Promise<string> {
+  return cached(suite, (tree) => make(suite, tree));
+}
+
+/** The tree, and over it what further packages of Debian, without their recommendations, change in it. */
+export async function treeWith(suite: Suite, packages: readonly string[]): Promise<readonly string[]> {
+  const base = await baseTree(suite);
+  const layer = await cached([suite, ...packages].join("-"), async (folder) => {
+    tell(`adding ${packages.join(" ")} to a tree of ${suite}, once`);
+    await withOverlay(folder, base, ADD, packages);
+  });
+  return [layer, base];
+}
+
+async function cached(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
   const recipe = await readFile(import.meta.filename);
   const digest = createHash("sha256").update(recipe).digest("hex").slice(0, 16);
-  const folder = join(cacheFolder(), `system-${digest}`);
+  const folder = join(cacheFolder(), `system-${name}-${digest}`);
   if (existsSync(folder)) return folder;
   await mkdir(cacheFolder(), { recursive: true });
-  await appear(folder, make);
+  await appear(folder, fill);
   await chmod(folder, 0o755);
   return folder;
 }
 
-async function make(tree: string): Promise<void> {
-  tell(`making a tree of ${SUITE} to boot from, once: one to two minutes`);
-  await execute("debootstrap", ["--foreign", "--variant=minbase", `--include=${PACKAGES.join(",")}`, SUITE, tree]);
+/** Starts nothing of what it installs. */
+const ADD = `
+  cp /etc/resolv.conf "$TREE/etc/resolv.conf"
+  printf '#!/bin/sh\\nexit 101\\n' > "$TREE/usr/sbin/policy-rc.d"
+  chmod 755 "$TREE/usr/sbin/policy-rc.d"
+  chroot "$TREE" apt-get --quiet update
+  chroot "$TREE" apt-get --quiet --yes --no-install-recommends install "$@"
+  chroot "$TREE" apt-get clean
+  rm -r "$TREE/etc/resolv.conf" "$TREE/usr/sbin/policy-rc.d" "$TREE"/var/lib/apt/lists/*`;
+
+async function make(suite: Suite, tree: string): Promise<void> {
+  tell(`making a tree of ${suite} to boot from, once: one to two minutes`);
+  await execute("debootstrap", ["--foreign", "--variant=minbase", `--include=${PACKAGES.join(",")}`, suite, tree]);
   await writeFile(join(tree, "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", { mode: 0o755 });
   tell("packages are there; configuring them");
   // Whatever an installation starts ends with it.
