@@ -127,8 +127,9 @@ export async function stage(
 }
 
 /**
- * Mode and ACL before the owner, the owner last: with CAP_CHOWN alone a file that was given away can only be looked at
- * through the descriptor that is still open. One fsync: after one that failed, a second would lie.
+ * The group before mode and ACL, which let it in: in a setgid folder the file was made with that folder's, whose members
+ * are not to read a key for a moment. The owner last: with CAP_CHOWN alone a file that was given away can only be looked
+ * at through the descriptor that is still open. One fsync: after one that failed, a second would lie.
  */
 async function fill(
   file: OpenFile,
@@ -145,11 +146,12 @@ async function fill(
       throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": the device takes no more bytes`);
     offset += bytesWritten;
   }
+  await giveAway(file, undefined, gid, files);
   const exactly = run !== undefined && (grants.length > 0 || (await inherits(folder, mode)));
   if (exactly) await setAcl(run, file, path, mode, grants);
   else if (Number((await files.stat(file)).mode & 0o7777n) !== mode) await files.chmod(file, mode);
   if (relabel !== undefined) await relabelled(relabel, file, folder, temporary, path, files);
-  await giveAway(file, uid, gid, files);
+  await giveAway(file, uid, undefined, files);
   await files.sync(file);
   const written = await verify(file, path, bytes, options);
   if (exactly && grantsText(await readGrants(file)) !== grantsText(grants)) {

@@ -12,7 +12,7 @@ import {
   temporaryPath,
   writeAtomically,
 } from "../../../src/base/atomic-file.ts";
-import { type FileCalls, fileCalls } from "../../../src/base/file-calls.ts";
+import { type FileCalls, fileCalls, type OpenFile } from "../../../src/base/file-calls.ts";
 import { errnoOf } from "../../../src/base/file-error.ts";
 import { makeFolder, makeFolders, removeDurably, removeFolder } from "../../../src/base/folder.ts";
 import { readBounded } from "../../../src/base/read-file.ts";
@@ -125,6 +125,33 @@ test("the inherited default ACL is off the file before it has its name", async (
   await writeAtomically(join(dir.path, "a"), bytes, { mode: 0o640, files, run });
 
   expect(seen.map((text) => text.trim().split("\n"))).toEqual([["user::rw-", "group::r--", "other::---"]]);
+});
+
+test("at no moment can the group of a setgid folder read a file that is for another group", async () => {
+  await using dir = await folder();
+  execFileSync("chown", ["root:65534", dir.path]);
+  execFileSync("chmod", ["2755", dir.path]);
+  const seen: string[] = [];
+  const look = async (file: OpenFile): Promise<void> => {
+    const { gid, mode } = await nodeFiles.stat(file);
+    seen.push(`${gid} ${(mode & 0o777n).toString(8)}`);
+  };
+  const files = {
+    ...nodeFiles,
+    chmod: async (file: OpenFile, mode: number) => {
+      await nodeFiles.chmod(file, mode);
+      await look(file);
+    },
+    chown: async (file: OpenFile, uid: number, gid: number) => {
+      await look(file);
+      await nodeFiles.chown(file, uid, gid);
+    },
+  };
+
+  await writeAtomically(join(dir.path, "a"), bytes, { mode: 0o640, uid: 65534, gid: 5, files });
+
+  expect(lstatSync(join(dir.path, "a"))).toMatchObject({ uid: 65534, gid: 5 });
+  expect(seen.filter((moment) => moment.startsWith("65534"))).toEqual(["65534 600"]);
 });
 
 test("a missing folder is told with the command that makes it", async () => {
