@@ -186,25 +186,16 @@ interface Place {
   readonly value: number;
 }
 
+/** What is counted over the whole file, and what every text may name. */
 interface Reading {
   readonly facts: Facts;
-  readonly places: Map<string, Place>;
   keys: number;
   items: number;
 }
 
 function readSource(root: Node, file: string, lines: LineCounter, facts: Facts): Source {
-  const reading: Reading = { facts, places: new Map(), keys: 0, items: 0 };
   const start = startOf(root, 0);
-  reading.places.set("", { key: start, value: start });
-  const data = readNode(root, [], start, reading);
-  const find = (path: Path): Place => {
-    for (let length = path.length; length > 0; length--) {
-      const place = reading.places.get(formatKey(path.slice(0, length)));
-      if (place !== undefined) return place;
-    }
-    return reading.places.get("") ?? { key: 0, value: 0 };
-  };
+  const data = readNode(root, [], start, { facts, keys: 0, items: 0 });
   const position = (offset: number): Position => {
     const { line, col } = lines.linePos(offset);
     return { line, column: col };
@@ -212,51 +203,72 @@ function readSource(root: Node, file: string, lines: LineCounter, facts: Facts):
   return {
     file,
     data,
-    valueAt: (path) => position(find(path).value),
-    keyAt: (path) => position(find(path).key),
+    valueAt: (path) => position(placeOf(root, path).value),
+    keyAt: (path) => position(placeOf(root, path).key),
   };
 }
 
+/** Looked for when it is asked for: most files are read without a complaint. */
+function placeOf(root: Node, path: Path): Place {
+  const start = startOf(root, 0);
+  let place: Place = { key: start, value: start };
+  let node: unknown = root;
+  for (const part of path) {
+    if (isMap(node)) {
+      const pair = node.items.find((each) => nameOf(each) === part);
+      if (pair === undefined) break;
+      const key = startOf(pair.key, 0);
+      place = { key, value: startOf(pair.value, key) };
+      node = pair.value;
+    } else if (isSeq(node) && typeof part === "number" && part in node.items) {
+      node = node.items[part];
+      const at = startOf(node, place.value);
+      place = { key: at, value: at };
+    } else break;
+  }
+  return place;
+}
+
 function readNode(node: unknown, path: Path, offset: number, reading: Reading): unknown {
-  const key = formatKey(path);
   if (isMap(node)) return readMap(node.items, path, reading);
   if (isSeq(node)) {
     reading.items += node.items.length;
-    if (reading.items > MOST_ITEMS) throw new Refused(offset, `more than ${MOST_ITEMS} list entries`, null, key);
-    return node.items.map((item, index) => {
-      const at = startOf(item, offset);
-      reading.places.set(formatKey([...path, index]), { key: at, value: at });
-      return readNode(item, [...path, index], at, reading);
-    });
+    if (reading.items > MOST_ITEMS) {
+      throw new Refused(offset, `more than ${MOST_ITEMS} list entries`, null, formatKey(path));
+    }
+    return node.items.map((item, index) => readNode(item, [...path, index], startOf(item, offset), reading));
   }
   if (!isScalar(node)) return null;
-  return typeof node.value === "string" ? readText(node.value, key, offset, reading.facts) : node.value;
+  return typeof node.value === "string" ? readText(node.value, path, offset, reading.facts) : node.value;
 }
 
 function readMap(pairs: readonly Pair[], path: Path, reading: Reading): Record<string, unknown> {
   const map = Object.create(null) as Record<string, unknown>;
   for (const pair of pairs) {
-    const name = isScalar(pair.key) ? String(pair.key.value) : "";
+    const name = nameOf(pair);
+    const inner = [...path, name];
     const keyAt = startOf(pair.key, 0);
-    const key = formatKey([...path, name]);
+    const refuse = (message: string, hint: string | null = null) => new Refused(keyAt, message, hint, formatKey(inner));
     reading.keys += 1;
-    if (reading.keys > MOST_KEYS) throw new Refused(keyAt, `more than ${MOST_KEYS} keys`, null, key);
-    if (name === "<<") throw new Refused(keyAt, "merge keys (<<) are not allowed", "write the keys themselves", key);
-    if (name in map) throw new Refused(keyAt, `${name.slice(0, 80) || '""'} is given twice`, "keep one of them", key);
-    const valueAt = startOf(pair.value, keyAt);
-    reading.places.set(key, { key: keyAt, value: valueAt });
-    map[name] = readNode(pair.value, [...path, name], valueAt, reading);
+    if (reading.keys > MOST_KEYS) throw refuse(`more than ${MOST_KEYS} keys`);
+    if (name === "<<") throw refuse("merge keys (<<) are not allowed", "write the keys themselves");
+    if (name in map) throw refuse(`${name.slice(0, 80) || '""'} is given twice`, "keep one of them");
+    map[name] = readNode(pair.value, inner, startOf(pair.value, keyAt), reading);
   }
   return map;
 }
 
-function readText(text: string, key: string, offset: number, facts: Facts): string {
+function nameOf({ key }: Pair): string {
+  return isScalar(key) ? String(key.value) : "";
+}
+
+function readText(text: string, path: Path, offset: number, facts: Facts): string {
   if (/[\t\n\r]/.test(text) || FORBIDDEN.test(text)) {
-    throw new Refused(offset, "a value must be one line without control characters", null, key);
+    throw new Refused(offset, "a value must be one line without control characters", null, formatKey(path));
   }
   const result = substitute(text, facts);
   if (typeof result === "string") return result;
-  throw new Refused(offset, result.message, result.hint, key);
+  throw new Refused(offset, result.message, result.hint, formatKey(path));
 }
 
 /** Where a node begins; a node without text (`subject:`) stands where its key does. */
