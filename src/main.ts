@@ -4,7 +4,7 @@
  */
 import type { Mode } from "./cli/mode.ts";
 import type { AgentSignal, Signals } from "./cli/signals.ts";
-import type { ApplyMode } from "./core/status.ts";
+import type { ApplyMode } from "./core/status-document.ts";
 
 // Before anything is loaded: until somebody listens, SIGHUP ends Node and SIGUSR1 opens its inspector.
 const signals = ["run", "once", "apply", "demo"].includes(process.argv[2] ?? "") ? holdSignals() : noSignals();

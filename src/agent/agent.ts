@@ -2,16 +2,10 @@ import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { semaphores } from "../base/semaphore.ts";
 import { type Clock, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds, pause, SECOND } from "../base/time.ts";
-import type { Applier, Issuer } from "../core/ports.ts";
-import {
-  type CertificateStatus,
-  type PlannedCertificate,
-  planOf,
-  planOfInvalid,
-  type RenewOutcome,
-  statusOf,
-  statusOfInvalid,
-} from "../core/status.ts";
+import type { Applier } from "../core/applier.ts";
+import type { Issuer } from "../core/ports.ts";
+import { planOf, planOfInvalid, statusOf, statusOfInvalid } from "../core/status.ts";
+import type { CertificateStatus, PlannedCertificate, RenewOutcome } from "../core/status-document.ts";
 import type { SpecFolder } from "../spec/folder.ts";
 import type { Layout } from "../store/layout.ts";
 import { watchClock } from "./clock-watch.ts";

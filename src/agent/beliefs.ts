@@ -1,5 +1,5 @@
 import { type Clock, MINUTE, type Milliseconds } from "../base/time.ts";
-import type { ApplyFacts, Asked } from "../core/ports.ts";
+import type { ApplyFacts, Asked } from "../core/applier.ts";
 import type { ObservedSpec } from "../store/reports.ts";
 
 /** Each look starts a process of the root side: facts are believed for as long as nothing says otherwise. */

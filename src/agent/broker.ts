@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { errorOf } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
 import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
-import type { Applier, ApplyFacts, Asked } from "../core/ports.ts";
+import type { Applier, ApplyFacts, Asked } from "../core/applier.ts";
 import type { Layout } from "../store/layout.ts";
 import { adoptedFrom, adoption, application, nothing, type Observation, observation } from "../store/reports.ts";
 import { openBeliefs } from "./beliefs.ts";

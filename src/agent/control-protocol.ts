@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import * as z from "zod";
 import { AgentError, ERROR_CODES, type ErrorCode, type Failure } from "../base/errors.ts";
-import type { CertificateStatus, PlanDocument, RenewOutcome, State, StatusDocument } from "../core/status.ts";
+import type { CertificateStatus, PlanDocument, RenewOutcome, State, StatusDocument } from "../core/status-document.ts";
 
 /** In bytes. A request names at most all specs of a host. */
 export const LONGEST_REQUEST = 64 * 1024;

@@ -6,7 +6,7 @@ import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
 import type { Log } from "../base/log.ts";
 import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
-import type { PlanDocument, RenewOutcome, StatusDocument } from "../core/status.ts";
+import type { PlanDocument, RenewOutcome, StatusDocument } from "../core/status-document.ts";
 import {
   type ControlLine,
   ControlRequest,

@@ -1,6 +1,6 @@
 import { AgentError } from "../base/errors.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
-import type { ApplyMode, PlanDocument, StatusDocument } from "../core/status.ts";
+import type { ApplyMode, PlanDocument, StatusDocument } from "../core/status-document.ts";
 import type { Agent } from "./agent.ts";
 import type { ControlledAgent } from "./control.ts";
 

@@ -2,8 +2,9 @@
 import { type AgentError, ERROR_CODES, type Failure } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { formatInstant } from "../base/time.ts";
+import type { ApplyReport } from "../core/applier.ts";
 import type { Step, Streak } from "../core/facts.ts";
-import type { ApplyReport, Generation } from "../core/ports.ts";
+import type { Generation } from "../core/ports.ts";
 import type { Verdict } from "./prove.ts";
 
 const FAILED: Readonly<Record<Step, string>> = {

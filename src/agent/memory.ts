@@ -1,8 +1,11 @@
+import { isDeepStrictEqual } from "node:util";
 import { asAgentError, failureOf } from "../base/errors.ts";
 import { type Instant, MINUTE } from "../base/time.ts";
+import type { ApplyFacts } from "../core/applier.ts";
 import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
-import { lifetimeInForce, type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/plan.ts";
-import type { ApplyFacts, Desired } from "../core/ports.ts";
+import { lifetimeInForce } from "../core/issuing.ts";
+import { type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/observed.ts";
+import type { Desired } from "../core/ports.ts";
 import { lifetimeOf } from "../core/renewal.ts";
 import { retryAt } from "../core/retry.ts";
 import { readFacts, writeFacts } from "../store/facts.ts";
@@ -131,7 +134,7 @@ export function observedOf(memory: Memory): Observed {
 /** Writes the facts where they changed. In memory they are right either way, so a full disk is told of and no more. */
 export async function save(memory: Memory): Promise<void> {
   const { world, name } = memory;
-  if (memory.facts === memory.saved) return;
+  if (isDeepStrictEqual(memory.facts, memory.saved)) return;
   memory.facts = { ...memory.facts, writtenAt: world.clock.now() };
   const written = memory.facts;
   try {

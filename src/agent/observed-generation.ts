@@ -1,4 +1,4 @@
-import type { ObservedGeneration } from "../core/plan.ts";
+import type { ObservedGeneration } from "../core/observed.ts";
 import type { Generation } from "../core/ports.ts";
 import type { Generations } from "../store/generations.ts";
 import { earliestExpiry } from "../x509/chain.ts";

@@ -1,4 +1,4 @@
-import type { PlanDocument, StatusDocument } from "../core/status.ts";
+import type { PlanDocument, StatusDocument } from "../core/status-document.ts";
 import type { Agent } from "./agent.ts";
 import { checkNames } from "./controlled.ts";
 

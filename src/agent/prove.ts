@@ -1,9 +1,10 @@
 import { AgentError, type ErrorCode } from "../base/errors.ts";
 import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
+import type { ServiceFacts } from "../core/applier.ts";
 import type { Proof } from "../core/facts.ts";
-import type { ObservedGeneration } from "../core/plan.ts";
-import type { Service, ServiceFacts } from "../core/ports.ts";
+import type { ObservedGeneration } from "../core/observed.ts";
+import type { Service } from "../core/ports.ts";
 import type { Prove } from "./world.ts";
 
 /** How one service was found, and why it is not proven where it is not. */

@@ -2,7 +2,8 @@
 import { errorOf } from "../base/errors.ts";
 import { type Proof, withIssuance, withoutFailure, withRepairs } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
-import type { ObservedGeneration, Plan } from "../core/plan.ts";
+import type { ObservedGeneration } from "../core/observed.ts";
+import type { Plan } from "../core/plan.ts";
 import { isProof } from "../core/service-needs.ts";
 import { issue } from "./issue.ts";
 import { logDeployed, logIssued, logSetback, logVerdict } from "./journal.ts";

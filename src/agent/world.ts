@@ -1,7 +1,8 @@
 import type { AgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Clock, Milliseconds } from "../base/time.ts";
-import type { Applier, Issuer, ProbeTarget } from "../core/ports.ts";
+import type { Applier } from "../core/applier.ts";
+import type { Issuer, ProbeTarget } from "../core/ports.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Certificate } from "../x509/certificate.ts";
 

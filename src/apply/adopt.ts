@@ -1,5 +1,6 @@
+import type { Adopted } from "../core/applier.ts";
 import { chainToAdopt } from "../core/fit.ts";
-import type { Adopted, Desired } from "../core/ports.ts";
+import type { Desired } from "../core/ports.ts";
 import type { Host } from "./host.ts";
 import { certificatesIn, pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";

@@ -1,5 +1,6 @@
 import { AgentError, asAgentError, type Failure, failureOf } from "../base/errors.ts";
-import type { ApplyReport, Generation } from "../core/ports.ts";
+import type { ApplyReport } from "../core/applier.ts";
+import type { Generation } from "../core/ports.ts";
 import { accept } from "./accept.ts";
 import { changeOutputs, recordOutputs } from "./change-outputs.ts";
 import { removeSets } from "./deploy-link.ts";

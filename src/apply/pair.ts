@@ -1,4 +1,4 @@
-import type { Adopted } from "../core/ports.ts";
+import type { Adopted } from "../core/applier.ts";
 import { type Certificate, loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
 

@@ -1,4 +1,5 @@
-import type { ApplyReport, Desired, Generation } from "../core/ports.ts";
+import type { ApplyReport } from "../core/applier.ts";
+import type { Desired, Generation } from "../core/ports.ts";
 import type { StagedGenerations } from "../store/staged.ts";
 import { wasAccepted } from "./accept.ts";
 import type { ApplyRecord, Records } from "./record.ts";

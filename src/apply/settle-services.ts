@@ -1,6 +1,7 @@
 /** Makes the services of one spec take the files that stand at its outputs, as the contract settles each case. */
 import { type Failure, failureOf } from "../base/errors.ts";
-import type { ApplyReport, Service } from "../core/ports.ts";
+import type { ApplyReport } from "../core/applier.ts";
+import type { Service } from "../core/ports.ts";
 import { windowOpensAt } from "../core/service-needs.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD, type ServiceRecord } from "./record.ts";

@@ -5,7 +5,7 @@ import type { Log } from "../base/log.ts";
 import { openNotifier } from "../base/notify.ts";
 import type { Run } from "../base/run.ts";
 import { MINUTE, type Milliseconds } from "../base/time.ts";
-import type { ApplyReport } from "../core/ports.ts";
+import type { ApplyReport } from "../core/applier.ts";
 import { systemdRuns } from "../services/unit.ts";
 import type { Layout } from "../store/layout.ts";
 import { misused } from "./arguments.ts";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { type Agent, createAgent } from "../agent/agent.ts";
 import { makeFolders } from "../base/folder.ts";
-import type { Applier } from "../core/ports.ts";
+import type { Applier } from "../core/applier.ts";
 import { prove } from "../probes/index.ts";
 import type { Layout } from "../store/layout.ts";
 import { newIssuer, openSpecs } from "./both-sides.ts";

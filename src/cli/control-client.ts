@@ -13,7 +13,7 @@ import {
 } from "../agent/control-protocol.ts";
 import { AgentError, errorOf } from "../base/errors.ts";
 import { HOUR, type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
-import type { PlanDocument, RenewOutcome, StatusDocument } from "../core/status.ts";
+import type { PlanDocument, RenewOutcome, StatusDocument } from "../core/status-document.ts";
 import { connectToAgent, unreachable } from "./agent-socket.ts";
 
 /** `plan` observes first, which takes as long as services take to answer. */

@@ -1,5 +1,5 @@
-import type { Applier } from "../core/ports.ts";
-import type { ApplyMode } from "../core/status.ts";
+import type { Applier } from "../core/applier.ts";
+import type { ApplyMode } from "../core/status-document.ts";
 import type { Layout } from "../store/layout.ts";
 import type { Places, Surroundings } from "./surroundings.ts";
 

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { checkNames } from "../agent/controlled.ts";
 import type { Log } from "../base/log.ts";
-import type { CertificateStatus } from "../core/status.ts";
+import type { CertificateStatus } from "../core/status-document.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
 import { APPLY_OPTION, checkStart, lockState, modeOf } from "./guard.ts";
 import { LOG_OPTION, withLog } from "./logging.ts";

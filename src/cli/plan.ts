@@ -1,5 +1,5 @@
 import type { Instant } from "../base/time.ts";
-import type { PlanDocument } from "../core/status.ts";
+import type { PlanDocument } from "../core/status-document.ts";
 import { layoutOf } from "../store/layout.ts";
 import { type Command, type Invocation, placesOf, type World } from "./command.ts";
 import type { Print } from "./print.ts";

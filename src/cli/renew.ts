@@ -1,5 +1,5 @@
 import { AgentError } from "../base/errors.ts";
-import type { RenewOutcome } from "../core/status.ts";
+import type { RenewOutcome } from "../core/status-document.ts";
 import { layoutOf } from "../store/layout.ts";
 import { misused } from "./arguments.ts";
 import { type Command, placesOf } from "./command.ts";

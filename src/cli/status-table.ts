@@ -1,5 +1,6 @@
 import type { Instant } from "../base/time.ts";
-import { type CertificateStatus, needsAttention, type State } from "../core/status.ts";
+import { needsAttention } from "../core/status.ts";
+import type { CertificateStatus, State } from "../core/status-document.ts";
 import type { Print, Text } from "./print.ts";
 import { relative } from "./relative.ts";
 

@@ -1,5 +1,6 @@
 import { type Milliseconds, pause, SECOND } from "../base/time.ts";
-import { needsAttention, type StatusDocument } from "../core/status.ts";
+import { needsAttention } from "../core/status.ts";
+import type { StatusDocument } from "../core/status-document.ts";
 import { layoutOf } from "../store/layout.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
 import { printStatus } from "./status-table.ts";

@@ -3,49 +3,14 @@
  * reason. Pure: no clock, no dice, no I/O; the same input gives the same answer after a restart.
  */
 import type { Failure } from "../base/errors.ts";
-import { HOUR, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds } from "../base/time.ts";
-import { changeOfRequest } from "./change.ts";
+import { HOUR, type Instant, LONGEST_SLEEP } from "../base/time.ts";
+import type { OutputFacts } from "./applier.ts";
 import { type Facts, isWithin, type Step, tryAt } from "./facts.ts";
-import type { ApplyFacts, CertificateRequest, Desired, OutputFacts } from "./ports.ts";
-import { lifetimeOf, renewAt, type Validity } from "./renewal.ts";
-import { ASSUMED_LIFETIME } from "./retry.ts";
+import { holdOfIssuance, reasonToIssue } from "./issuing.ts";
+import { type Observed, validityOf } from "./observed.ts";
+import type { Desired } from "./ports.ts";
+import { renewAt } from "./renewal.ts";
 import { needsOf } from "./service-needs.ts";
-
-/** The newest generation, as far as decisions need it. */
-export interface ObservedGeneration {
-  readonly number: number;
-  readonly request: CertificateRequest;
-  readonly fingerprint: string;
-  readonly serial: string;
-  readonly key: string;
-  readonly notBefore: Instant;
-  readonly notAfter: Instant;
-  /** The earliest expiry in the chain. */
-  readonly chainNotAfter: Instant;
-  readonly issuedAt: Instant;
-}
-
-/** What an operator asked for: kept until it is done, or the agent restarts. */
-export interface Wish {
-  readonly since: Instant;
-  /** Whether it was tried already: the first try ignores the back-off, the others keep to it. */
-  readonly attempted: boolean;
-}
-
-export interface Observed {
-  readonly generation: ObservedGeneration | null;
-  readonly apply: ApplyFacts;
-  readonly facts: Facts;
-  readonly wish: Wish | null;
-  /** When the certificate expires that the services still serve, while the newest is not proven; null where there is none. */
-  readonly servedUntil: Instant | null;
-  /** How long the clock has been older than the newest record, by monotonic time; null where it is not. */
-  readonly clockSuspectFor: Milliseconds | null;
-  /** Whether the pair at the outputs was looked at for this spec and did not fit. */
-  readonly adoptionRefused: boolean;
-  /** Whether the spec is authorised by another spec's certificate and that has changed since the last issue. */
-  readonly credentialChanged: boolean;
-}
 
 export type Action = "adopt" | "issue" | "apply" | "prove";
 
@@ -67,16 +32,8 @@ export type Plan =
   | { readonly kind: "prove"; readonly because: string; readonly services: readonly number[] }
   | Wait;
 
-/** As many automatic issuances within lifetime/6 hold the next one. */
-const STORM_ISSUANCES = 3;
 /** As many repairs of one file within an hour mean that somebody else writes it. */
 const DRIFT_REPAIRS = 3;
-/**
- * How long a suspect clock holds issuances, before the CA's clock is asked by trying; lifetime/48 where that is shorter,
- * since a certificate of minutes would not live to see the end.
- */
-const CLOCK_PATIENCE: Milliseconds = 10 * MINUTE;
-
 /** Why a certificate waits for which nothing is to be done. */
 export const AHEAD = "current until its place in the renewal window";
 
@@ -138,11 +95,6 @@ export function stepsOver(desired: Desired, observed: Observed, now: Instant): r
     ...(reasonToIssue(desired, observed, now) === undefined ? (["issue"] as const) : []),
     ...(isDeployed && !waitsForReload ? (["apply"] as const) : []),
   ];
-}
-
-/** The dates of a generation that decisions go by. */
-export function validityOf(generation: ObservedGeneration): Validity {
-  return { notBefore: generation.notBefore, notAfter: generation.chainNotAfter };
 }
 
 // ------------------------------------------------------------------------------------------------------------- checks
@@ -241,75 +193,7 @@ function renewalAhead({ renewBefore }: Desired, { generation }: Observed, now: I
   return { kind: "wait", because: AHEAD, next: { action: "issue", at }, until: at };
 }
 
-// ------------------------------------------------------------------------------------------------------------ issuing
-
-interface Reason {
-  readonly because: string;
-  /** Whether the CA is asked to renew what is there, or for a new certificate. */
-  readonly renewal: boolean;
-}
-
-/** Why a certificate is to be issued now; undefined where there is no reason. */
-function reasonToIssue(desired: Desired, observed: Observed, now: Instant): Reason | undefined {
-  const { generation, apply, wish, credentialChanged } = observed;
-  if (generation === null) return { because: "nothing was issued yet", renewal: false };
-  const change = changeOfRequest(generation, desired.request);
-  if (change !== undefined) return { because: change, renewal: false };
-  if (wish !== null) return { because: "an operator asked for it", renewal: true };
-  if (apply.deployed !== null && apply.deployed > generation.number) {
-    return {
-      because: `generation ${apply.deployed}, which is deployed, is missing from the state folder`,
-      renewal: true,
-    };
-  }
-  if (credentialChanged) return { because: "the certificate that authorises it has changed", renewal: false };
-  if (generation.chainNotAfter <= now) return { because: "it has expired", renewal: true };
-  const due = renewAt(generation.fingerprint, validityOf(generation), desired.renewBefore) <= now;
-  return due ? { because: "its place in the renewal window has come", renewal: true } : undefined;
-}
-
-/** What holds an issuance back, and until when. An operator's wish passes the storm breaker and a suspect clock. */
-function holdOfIssuance(
-  desired: Desired,
-  { generation, facts, wish, clockSuspectFor }: Observed,
-  now: Instant,
-): { because: string; until: Instant } | undefined {
-  const fresh = wish !== null && !wish.attempted;
-  const retry = fresh ? undefined : tryAt(facts, "issue", now);
-  if (retry !== undefined && retry > now) {
-    return { because: facts.failures.issue?.message ?? "it failed before", until: retry };
-  }
-  if (wish !== null) return undefined;
-  const patience = Math.min(CLOCK_PATIENCE, lifetimeInForce(desired, generation) / 48);
-  if (clockSuspectFor !== null && clockSuspectFor < patience) {
-    const because = "the clock of this host is older than what certagent has seen already";
-    return { because, until: now + Math.min(patience - clockSuspectFor, LONGEST_SLEEP) };
-  }
-  const until = endOfStorm(desired, generation, facts, now);
-  if (until === undefined || until <= now) return undefined;
-  return { because: `${STORM_ISSUANCES} certificates were issued in a short time: held by the storm breaker`, until };
-}
-
-/** When the storm breaker lets the next automatic issuance through; undefined where it does not hold. */
-export function endOfStorm(
-  desired: Desired,
-  generation: ObservedGeneration | null,
-  facts: Facts,
-  now: Instant,
-): Instant | undefined {
-  const span = lifetimeInForce(desired, generation) / 6;
-  const recent = facts.issuances.filter((at) => isWithin(at, now, span));
-  if (recent.length < STORM_ISSUANCES) return undefined;
-  const third = recent.at(-STORM_ISSUANCES) ?? now;
-  // An instant in the future (the clock stepped back) holds for one span and no longer.
-  return Math.min(third, now) + span;
-}
-
-/** The lifetime that the storm breaker goes by: the one in force, else the one asked for, else 24 h. */
-export function lifetimeInForce(desired: Desired, generation: ObservedGeneration | null): Milliseconds {
-  if (generation !== null) return lifetimeOf(validityOf(generation));
-  return desired.request.lifetime ?? ASSUMED_LIFETIME;
-}
+// ------------------------------------------------------------------------------------------------------------- drift
 
 /** When a file that others keep changing is put right again: at most three times an hour. */
 function endOfFight(path: string, facts: Facts, now: Instant): Instant | undefined {

@@ -1,8 +1,9 @@
 /** What services need after a deployment: to be made to take the files, or to be looked at. Pure. */
 import { HOUR, type Instant, MINUTE, type Milliseconds } from "../base/time.ts";
+import type { ServiceFacts } from "./applier.ts";
 import { type Proof, tryAt } from "./facts.ts";
-import type { Observed, ObservedGeneration } from "./plan.ts";
-import type { Desired, Service, ServiceFacts } from "./ports.ts";
+import type { Observed, ObservedGeneration } from "./observed.ts";
+import type { Desired, Service } from "./ports.ts";
 
 /** How long a proof is good for before the service is looked at again. */
 const PROOF_LIFE: Milliseconds = 15 * MINUTE;

@@ -6,7 +6,7 @@ import { AgentError, ERROR_CODES, type ErrorCode, type Failure } from "../base/e
 import { isMissing } from "../base/file-error.ts";
 import { readBounded } from "../base/read-file.ts";
 import type { Instant } from "../base/time.ts";
-import type { Adopted, ApplyFacts, ApplyReport } from "../core/ports.ts";
+import type { Adopted, ApplyFacts, ApplyReport } from "../core/applier.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, parseKey } from "../x509/key.ts";
 import { TOKEN } from "./requests.ts";

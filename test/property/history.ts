@@ -1,5 +1,5 @@
 import type { Instant } from "../../src/base/time.ts";
-import type { CertificateStatus } from "../../src/core/status.ts";
+import type { CertificateStatus } from "../../src/core/status-document.ts";
 import type { Certificate } from "../../src/x509/certificate.ts";
 import type { CaCall } from "./model-ca.ts";
 import type { ModelSite } from "./model-host.ts";

@@ -9,7 +9,7 @@ import { bundle } from "../../scripts/build.ts";
 import { nodeFlags } from "../../scripts/pinned-node.mjs";
 import { MINUTE, pause, systemClock } from "../../src/base/time.ts";
 import { askStatus } from "../../src/cli/control-client.ts";
-import type { CertificateStatus, StatusDocument } from "../../src/core/status.ts";
+import type { CertificateStatus, StatusDocument } from "../../src/core/status-document.ts";
 import { layoutOf } from "../../src/store/layout.ts";
 
 /** The folders of one agent. */

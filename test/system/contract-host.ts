@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MINUTE, pause, systemClock } from "../../src/base/time.ts";
 import { askStatus } from "../../src/cli/control-client.ts";
-import type { CertificateStatus, StatusDocument } from "../../src/core/status.ts";
+import type { CertificateStatus, StatusDocument } from "../../src/core/status-document.ts";
 import { makePki } from "../servers/pki.ts";
 import { type MachineCa, startCa } from "./ca.ts";
 import type { Machine } from "./machine.ts";

@@ -1,6 +1,6 @@
 /** How tests look at a machine: with other people's programs, never with certagent's own code. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import type { CertificateStatus } from "../../src/core/status.ts";
+import type { CertificateStatus } from "../../src/core/status-document.ts";
 import { FILES, FIVE } from "./contract-host.ts";
 import type { Machine } from "./machine.ts";
 

@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import type { LogRecord } from "../../base/log-line.ts";
 import { formatInstant, type Instant, SECOND } from "../../base/time.ts";
 import { lifetimeOf, renewalWindow } from "../../core/renewal.ts";
-import type { CertificateStatus } from "../../core/status.ts";
+import type { CertificateStatus } from "../../core/status-document.ts";
 import { probe } from "../../probes/index.ts";
 import type { Certificate } from "../../x509/certificate.ts";
 import { askStatus } from "../control-client.ts";

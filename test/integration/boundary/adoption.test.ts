@@ -3,7 +3,7 @@ import { chmod, chown, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../src/base/time.ts";
-import type { ApplyFacts } from "../../../src/core/ports.ts";
+import type { ApplyFacts } from "../../../src/core/applier.ts";
 import { createIssuer, issuerSchema } from "../../../src/issuers/index.ts";
 import type { Certificate } from "../../../src/x509/certificate.ts";
 import { type IssuedLeaf, makePki, type Pki } from "../../servers/pki.ts";

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { pause } from "../../../src/base/time.ts";
-import type { StatusDocument } from "../../../src/core/status.ts";
+import type { StatusDocument } from "../../../src/core/status-document.ts";
 import { freePort } from "../../servers/daemon.ts";
 import { blocksOf } from "../../servers/documents.ts";
 import { type Host, startHost } from "../../servers/host.ts";

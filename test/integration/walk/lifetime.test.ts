@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { MINUTE, SECOND } from "../../../src/base/time.ts";
-import type { CertificateStatus } from "../../../src/core/status.ts";
+import type { CertificateStatus } from "../../../src/core/status-document.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import type { Agent, Certificates } from "../../servers/program.ts";
 import { areCurrent, isCurrent, issuancesOf } from "./look.ts";

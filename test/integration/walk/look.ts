@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { connect } from "node:tls";
 import { promisify } from "node:util";
 import { pause } from "../../../src/base/time.ts";
-import type { CertificateStatus } from "../../../src/core/status.ts";
+import type { CertificateStatus } from "../../../src/core/status-document.ts";
 import { openssl } from "../../servers/openssl.ts";
 import type { StepCa } from "../../servers/step-ca.ts";
 

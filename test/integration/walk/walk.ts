@@ -13,7 +13,7 @@ import {
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import type { StatusDocument } from "../../../src/core/status.ts";
+import type { StatusDocument } from "../../../src/core/status-document.ts";
 import { listenForNotifications, type NotifySocket } from "../../servers/notify-socket.ts";
 import { type Agent, certagent, startCertagent } from "../../servers/program.ts";
 import type { Way } from "../../servers/ways.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { openBeliefs } from "../../../src/agent/beliefs.ts";
 import { MINUTE, SECOND } from "../../../src/base/time.ts";
-import type { ApplyFacts, Asked } from "../../../src/core/ports.ts";
+import type { ApplyFacts, Asked } from "../../../src/core/applier.ts";
 
 const ASKED: Asked = { name: "web", digest: "a", generation: 3 };
 

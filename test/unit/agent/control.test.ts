@@ -22,7 +22,7 @@ import { type ControlledAgent, openControl } from "../../../src/agent/control.ts
 import { AgentError } from "../../../src/base/errors.ts";
 import type { Log } from "../../../src/base/log.ts";
 import { askPlan, askRenew, askStatus } from "../../../src/cli/control-client.ts";
-import type { CertificateStatus, StatusDocument } from "../../../src/core/status.ts";
+import type { CertificateStatus, StatusDocument } from "../../../src/core/status-document.ts";
 
 const web: CertificateStatus = {
   name: "web",

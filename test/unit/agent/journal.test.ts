@@ -2,7 +2,8 @@ import { beforeAll, expect, test } from "vitest";
 import { logDeployed, logFailure, logIssued, logSetback, logVerdict } from "../../../src/agent/journal.ts";
 import { AgentError, asAgentError } from "../../../src/base/errors.ts";
 import type { Fields, Log } from "../../../src/base/log.ts";
-import type { ApplyReport, Generation } from "../../../src/core/ports.ts";
+import type { ApplyReport } from "../../../src/core/applier.ts";
+import type { Generation } from "../../../src/core/ports.ts";
 import { makePki } from "../../servers/pki.ts";
 import { NOW, proof, request, streak } from "../core/given.ts";
 

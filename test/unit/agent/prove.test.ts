@@ -3,7 +3,8 @@ import { proveService } from "../../../src/agent/prove.ts";
 import type { Prove, Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import type { Milliseconds } from "../../../src/base/time.ts";
-import type { Service, ServiceFacts } from "../../../src/core/ports.ts";
+import type { ServiceFacts } from "../../../src/core/applier.ts";
+import type { Service } from "../../../src/core/ports.ts";
 import { generation, NOW, service, serviceFacts } from "../core/given.ts";
 
 const signal = new AbortController().signal;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type Channel, createPrint } from "../../../src/cli/print.ts";
 import { printStatus } from "../../../src/cli/status-table.ts";
-import type { CertificateStatus } from "../../../src/core/status.ts";
+import type { CertificateStatus } from "../../../src/core/status-document.ts";
 import document from "../../contract/output/status.json" with { type: "json" };
 
 const NOW = Date.parse("2026-11-20T09:01:00Z");

@@ -1,8 +1,9 @@
 /** Builds what `plan` and `status` are asked with; each test changes what it is about. */
 import { DAY, HOUR, type Instant } from "../../../src/base/time.ts";
+import type { ApplyFacts, ServiceFacts } from "../../../src/core/applier.ts";
 import { type Facts, NO_FACTS, type Proof, type Streak } from "../../../src/core/facts.ts";
-import type { Observed, ObservedGeneration } from "../../../src/core/plan.ts";
-import type { ApplyFacts, CertificateRequest, Desired, Service, ServiceFacts } from "../../../src/core/ports.ts";
+import type { Observed, ObservedGeneration } from "../../../src/core/observed.ts";
+import type { CertificateRequest, Desired, Service } from "../../../src/core/ports.ts";
 import { fullchain } from "../../../src/formats/fullchain.ts";
 
 export const NOT_BEFORE: Instant = Date.UTC(2026, 10, 20, 9);

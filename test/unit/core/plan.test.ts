@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { DAY, HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
 import { NO_FACTS } from "../../../src/core/facts.ts";
-import { type Observed, plan } from "../../../src/core/plan.ts";
+import type { Observed } from "../../../src/core/observed.ts";
+import { plan } from "../../../src/core/plan.ts";
 import type { Desired } from "../../../src/core/ports.ts";
 import { renewAt } from "../../../src/core/renewal.ts";
 import {

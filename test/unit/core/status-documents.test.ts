@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { formatInstant } from "../../../src/base/time.ts";
-import type { Observed } from "../../../src/core/plan.ts";
+import type { Observed } from "../../../src/core/observed.ts";
 import { renewAt } from "../../../src/core/renewal.ts";
 import {
   brokenSpec,

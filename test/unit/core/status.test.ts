@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { DAY, formatInstant, HOUR, MINUTE } from "../../../src/base/time.ts";
-import type { Observed } from "../../../src/core/plan.ts";
+import type { Observed } from "../../../src/core/observed.ts";
 import { renewAt } from "../../../src/core/renewal.ts";
-import { brokenSpec, type Managed, needsAttention, type State, statusOf } from "../../../src/core/status.ts";
+import { brokenSpec, type Managed, needsAttention, statusOf } from "../../../src/core/status.ts";
+import type { State } from "../../../src/core/status-document.ts";
 import {
   apply,
   desired,

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { DAY } from "../../../src/base/time.ts";
-import { type Observed, stepsOver } from "../../../src/core/plan.ts";
+import type { Observed } from "../../../src/core/observed.ts";
+import { stepsOver } from "../../../src/core/plan.ts";
 import type { Desired } from "../../../src/core/ports.ts";
 import { apply, desired, facts, NOW, proof, request, serviceFacts, settled, streak } from "./given.ts";
 

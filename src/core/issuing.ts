@@ -1,0 +1,84 @@
+/** Whether a certificate is to be issued now: the reasons for it, and what holds it back. Pure. */
+import { type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds } from "../base/time.ts";
+import { changeOfRequest } from "./change.ts";
+import { type Facts, isWithin, tryAt } from "./facts.ts";
+import { type Observed, type ObservedGeneration, validityOf } from "./observed.ts";
+import type { Desired } from "./ports.ts";
+import { lifetimeOf, renewAt } from "./renewal.ts";
+import { ASSUMED_LIFETIME } from "./retry.ts";
+
+/** As many automatic issuances within lifetime/6 hold the next one. */
+const STORM_ISSUANCES = 3;
+/**
+ * How long a suspect clock holds issuances, before the CA's clock is asked by trying; lifetime/48 where that is shorter,
+ * since a certificate of minutes would not live to see the end.
+ */
+const CLOCK_PATIENCE: Milliseconds = 10 * MINUTE;
+
+export interface Reason {
+  readonly because: string;
+  /** Whether the CA is asked to renew what is there, or for a new certificate. */
+  readonly renewal: boolean;
+}
+
+/** Why a certificate is to be issued now; undefined where there is no reason. */
+export function reasonToIssue(desired: Desired, observed: Observed, now: Instant): Reason | undefined {
+  const { generation, apply, wish, credentialChanged } = observed;
+  if (generation === null) return { because: "nothing was issued yet", renewal: false };
+  const change = changeOfRequest(generation, desired.request);
+  if (change !== undefined) return { because: change, renewal: false };
+  if (wish !== null) return { because: "an operator asked for it", renewal: true };
+  if (apply.deployed !== null && apply.deployed > generation.number) {
+    return {
+      because: `generation ${apply.deployed}, which is deployed, is missing from the state folder`,
+      renewal: true,
+    };
+  }
+  if (credentialChanged) return { because: "the certificate that authorises it has changed", renewal: false };
+  if (generation.chainNotAfter <= now) return { because: "it has expired", renewal: true };
+  const due = renewAt(generation.fingerprint, validityOf(generation), desired.renewBefore) <= now;
+  return due ? { because: "its place in the renewal window has come", renewal: true } : undefined;
+}
+
+/** What holds an issuance back, and until when. An operator's wish passes the storm breaker and a suspect clock. */
+export function holdOfIssuance(
+  desired: Desired,
+  { generation, facts, wish, clockSuspectFor }: Observed,
+  now: Instant,
+): { because: string; until: Instant } | undefined {
+  const fresh = wish !== null && !wish.attempted;
+  const retry = fresh ? undefined : tryAt(facts, "issue", now);
+  if (retry !== undefined && retry > now) {
+    return { because: facts.failures.issue?.message ?? "it failed before", until: retry };
+  }
+  if (wish !== null) return undefined;
+  const patience = Math.min(CLOCK_PATIENCE, lifetimeInForce(desired, generation) / 48);
+  if (clockSuspectFor !== null && clockSuspectFor < patience) {
+    const because = "the clock of this host is older than what certagent has seen already";
+    return { because, until: now + Math.min(patience - clockSuspectFor, LONGEST_SLEEP) };
+  }
+  const until = endOfStorm(desired, generation, facts, now);
+  if (until === undefined || until <= now) return undefined;
+  return { because: `${STORM_ISSUANCES} certificates were issued in a short time: held by the storm breaker`, until };
+}
+
+/** When the storm breaker lets the next automatic issuance through; undefined where it does not hold. */
+export function endOfStorm(
+  desired: Desired,
+  generation: ObservedGeneration | null,
+  facts: Facts,
+  now: Instant,
+): Instant | undefined {
+  const span = lifetimeInForce(desired, generation) / 6;
+  const recent = facts.issuances.filter((at) => isWithin(at, now, span));
+  if (recent.length < STORM_ISSUANCES) return undefined;
+  const third = recent.at(-STORM_ISSUANCES) ?? now;
+  // An instant in the future (the clock stepped back) holds for one span and no longer.
+  return Math.min(third, now) + span;
+}
+
+/** The lifetime that the storm breaker goes by: the one in force, else the one asked for, else 24 h. */
+export function lifetimeInForce(desired: Desired, generation: ObservedGeneration | null): Milliseconds {
+  if (generation !== null) return lifetimeOf(validityOf(generation));
+  return desired.request.lifetime ?? ASSUMED_LIFETIME;
+}
