@@ -1,7 +1,12 @@
 /** What certagent asks of a running Redis: to take a pair, to keep it, and where it serves it. */
-import { AgentError } from "../base/errors.ts";
+import { stat } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import { nodeFiles } from "../base/atomic-file.ts";
+import { AgentError, asAgentError } from "../base/errors.ts";
+import { rethrow } from "../base/file-error.ts";
 import { readBounded } from "../base/read-file.ts";
 import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
+import { reach } from "../base/trusted-folder.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Generation, Liveness, Output, ProbeTarget, System } from "../core/ports.ts";
 import { type PairPaths, pairPaths } from "./pair.ts";
@@ -105,9 +110,19 @@ async function logIn(
   throw refusal(`log in to Redis at ${addressText(control.address)}`, refused);
 }
 
+/**
+ * What is read here is sent to Redis: its user, who may own a folder on the way (/etc/redis), must not have a secret of
+ * somebody else's sent to it by a link in that folder.
+ */
 async function readPassword(path: string): Promise<string> {
-  const text = (await readBounded(path, LONGEST_PASSWORD)).toString("utf8");
-  return text.replace(/\r?\n$/, "");
+  const { uid } = await stat(dirname(path)).catch(rethrow("read", path));
+  await using reached = await reach(dirname(path), uid, nodeFiles);
+  const place = reached.folder.at(basename(path));
+  const bytes = await readBounded(place, LONGEST_PASSWORD).catch((cause: unknown) => {
+    const { code, message, hint } = asAgentError(cause);
+    throw new AgentError(code, message.replace(place, path), { cause, hint: hint?.replace(place, path) });
+  });
+  return bytes.toString("utf8").replace(/\r?\n$/, "");
 }
 
 /** The paths that Redis has now; undefined where its ACL does not let us ask. */

@@ -22,7 +22,7 @@ const fields = z
         file: absolutePath.meta({ description: "A file with the password; its last newline is not part of it." }),
       })
       .optional()
-      .meta({ description: "The password, read at each need." }),
+      .meta({ description: "The password, read at each need. With `connect` it takes `tls: true`." }),
     unit: unit.optional().meta({
       description: "The systemd unit that tells whether Redis runs; default: whether something listens there.",
     }),
@@ -44,6 +44,13 @@ function controlOf(spec: Fields): Control | { readonly key: keyof Fields; readon
     return { key: "tls", message: "write tls with connect alone: Redis's socket has no TLS" };
   if (username !== undefined && password === undefined) {
     return { key: "username", message: "write password: { file: … } beside username" };
+  }
+  // While Redis is down, any user of the host can listen in its place.
+  if (password !== undefined && "host" in at && tls !== true) {
+    return {
+      key: "password",
+      message: "write tls: true beside password, or socket: whoever listens at connect has it",
+    };
   }
   return { address: at, tls: tls ?? false, username, passwordFile: password?.file };
 }

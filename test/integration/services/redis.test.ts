@@ -1,4 +1,5 @@
-import { writeFile } from "node:fs/promises";
+import { chown, mkdir, mkdtempDisposable, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { DAY, pause, SECOND, systemClock } from "../../../src/base/time.ts";
@@ -164,6 +165,32 @@ test("no password is sent to a server that this issuer did not certify, or not f
 
     await expect(reload(service, redis.files)).rejects.toThrow(words);
   }
+});
+
+test("Redis's user has no secret of another's sent to it by a link in a folder of its own", async () => {
+  const other = "not-for-redis";
+  await using redis = await startRedis(first, { roots, extra: [`requirepass ${other}`] });
+  await using secrets = await mkdtempDisposable(join(tmpdir(), "certagent-secrets-"));
+  await writeFile(join(secrets.path, "password"), other, { mode: 0o600 });
+  await mkdir(join(redis.folder, "own"));
+  await chown(join(redis.folder, "own"), 65534, 65534);
+  await symlink(secrets.path, join(redis.folder, "own", "certagent"));
+  const password = { file: join(redis.folder, "own", "certagent", "password") };
+  const service = serviceOf({ type: "redis", socket: redis.socket, password });
+
+  await putPair(redis.files, second);
+
+  await expect(reload(service, redis.files)).rejects.toThrow("own");
+  await chown(join(redis.folder, "own"), 0, 0);
+  await reload(service, redis.files); // root's own link
+});
+
+test("a password that cannot be read is told by the path of its file", async () => {
+  await using redis = await startRedis(first, { roots });
+  const file = join(redis.folder, "absent");
+  const service = serviceOf({ type: "redis", socket: redis.socket, password: { file } });
+
+  await expect(reload(service, redis.files)).rejects.toThrow(`Cannot read "${file}": no such file or folder`);
 });
 
 test("a server whose CAs have all issued each other is seen through in no time", async () => {

@@ -112,6 +112,10 @@ const broken: [entry: unknown, complaint: string][] = [
   [{ type: "redis" }, "type: write socket: the path of Redis's socket, or connect: its address"],
   [{ type: "redis", socket: "/a", connect: "a:1" }, "connect: write socket or connect, not both"],
   [{ type: "redis", socket: "/a", tls: true }, "tls: write tls with connect alone: Redis's socket has no TLS"],
+  [
+    { type: "redis", connect: "127.0.0.1:6379", password: { file: "/a" } },
+    "password: write tls: true beside password, or socket: whoever listens at connect has it",
+  ],
   [{ type: "redis", socket: "/a", username: "u" }, "username: write password: { file: … } beside username"],
   [{ type: "redis", socket: "a" }, "socket: write an absolute path"],
 ];
