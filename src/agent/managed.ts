@@ -94,8 +94,10 @@ function viewOf(memory: Memory): Managed {
 async function comeToRest(memory: Memory, signal: AbortSignal): Promise<Instant | undefined> {
   const { world, name } = memory;
   try {
+    let isIssued = false;
     for (let turn = 0; turn < TURNS && !signal.aborted; turn++) {
-      await observe(memory, signal);
+      // What was seen before an issuance still stands, and `apply` looks for itself.
+      if (!isIssued) await observe(memory, signal);
       forgetWhatIsOver(memory);
       const next = plan(memory.desired, observedOf(memory), world.clock.now());
       world.log.debug("planned", { certificate: name, action: next.kind, because: next.because });
@@ -104,7 +106,9 @@ async function comeToRest(memory: Memory, signal: AbortSignal): Promise<Instant 
         await tidy(memory);
         return next.until;
       }
+      const before = memory.newest;
       await act(memory, next, signal);
+      isIssued = next.kind === "issue" && memory.newest !== before;
     }
   } catch (error) {
     // What cannot even be looked at cannot be deployed; it is looked at again in a moment.
