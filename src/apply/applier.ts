@@ -7,7 +7,7 @@ import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked, ServiceFacts } from "../core/applier.ts";
 import type { Desired, System } from "../core/ports.ts";
 import type { Layout } from "../store/layout.ts";
-import { fetchedRoots, openStaged, type StagedGenerations } from "../store/staged.ts";
+import { fetchedRoots, openStaged, type SpecGenerations } from "../store/staged.ts";
 import { type AnchorsOf, accept } from "./accept.ts";
 import { createAccessResolver } from "./access.ts";
 import { adoptPair } from "./adopt.ts";
@@ -77,8 +77,8 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   const records = openRecords(host);
   const withLock = createLocks();
   const observeOutputs = createOutputsObserver(host);
-  const opened = new Map<string, StagedGenerations>();
-  const generationsOf = (name: string): StagedGenerations => {
+  const opened = new Map<string, SpecGenerations>();
+  const generationsOf = (name: string): SpecGenerations => {
     const generations = opened.get(name) ?? openStaged(layout, name);
     opened.set(name, generations);
     return generations;
@@ -115,12 +115,12 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     throw new AgentError("SPEC_INVALID", `Cannot apply "${name}": no such spec is in force`);
   };
 
-  const look = async (name: string, signal: AbortSignal): Promise<Look | undefined> => {
+  const look = async (name: string, signal: AbortSignal, asked?: number | null): Promise<Look | undefined> => {
     const desired = await readSpec(name);
     if (desired === undefined) return undefined;
     const record = await records.read(desired.name);
     const generations = generationsOf(desired.name);
-    const number = await generations.newest();
+    const number = await generations.newest(asked);
     const seen = await observeOutputs(desired, record, number, async () => {
       const staged = await generations.read(number ?? 0);
       // One that is not fit is told of by the apply that refuses it.
@@ -146,8 +146,8 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     observe: async (asked, signal) => {
       await ready();
       const facts = new Map<string, ApplyFacts>();
-      for (const { name } of asked) {
-        const seen = await look(name, signal);
+      for (const { name, generation } of asked) {
+        const seen = await look(name, signal, generation);
         if (seen !== undefined) facts.set(name, seen.facts);
       }
       return facts;
@@ -164,7 +164,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
       await ready();
       return await withLock(name, async () => {
         const desired = await specOf(name);
-        const generations = generationsOf(name);
+        await using generations = generationsOf(name).held();
         await finish(host, name, desired, records, generations);
         return await applyNewest({ host, records, generations, desired, signal });
       });

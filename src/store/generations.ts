@@ -14,7 +14,7 @@ import { parseJson, readState, unreadable, writeBytes, writeState } from "./stat
 const GENERATIONS_KEPT = 3;
 const KEY_LIMIT = 64 * 1024;
 /** More than a generation takes. */
-const RESERVED = 128 * 1024;
+const ROOM = Buffer.alloc(128 * 1024);
 
 const requestSchema: z.ZodType<CertificateRequest> = z.object({
   issuer: z.string(),
@@ -90,6 +90,15 @@ export function openGenerations(folder: string): Generations {
     return undefined;
   };
 
+  let isReserved = true; // by a process that was killed, perhaps
+  const release = async (): Promise<void> => {
+    if (!isReserved) return;
+    await remove(reservedPath);
+    isReserved = false;
+  };
+  /** False once it is known that there is none: nobody else writes here. */
+  let mayHavePending = true;
+
   return {
     list,
     newest,
@@ -97,15 +106,16 @@ export function openGenerations(folder: string): Generations {
     reserve: async () => {
       try {
         await makeFolders(folder, { mode: 0o700 });
-        await writeFile(reservedPath, Buffer.alloc(RESERVED), { mode: 0o600, flush: true });
+        isReserved = true;
+        await writeFile(reservedPath, ROOM, { mode: 0o600, flush: true });
       } catch (error) {
-        await remove(reservedPath).catch(() => {});
+        await release().catch(() => {});
         throw fileError("write", reservedPath, error);
       }
-      return { [Symbol.asyncDispose]: () => remove(reservedPath) };
+      return { [Symbol.asyncDispose]: release };
     },
     stage: async (draft, after = null) => {
-      await remove(reservedPath);
+      await release();
       const number = Math.max((await list()).at(-1) ?? 0, after ?? 0) + 1; // damaged ones keep their numbers
       await writeState(pathOf(number), {
         schema: 1,
@@ -116,7 +126,8 @@ export function openGenerations(folder: string): Generations {
         chain: draft.chain.map((certificate) => certificate.pem).join(""),
         roots: draft.roots.map((certificate) => certificate.pem).join(""),
       });
-      await removeDurably(pendingPath);
+      if (mayHavePending) await removeDurably(pendingPath);
+      mayHavePending = false;
       return { ...draft, number };
     },
     prune: async (protect) => {
@@ -138,7 +149,10 @@ export function openGenerations(folder: string): Generations {
         return undefined;
       }
     },
-    keepPendingKey: (key) => writeBytes(pendingPath, Buffer.from(key.toPem())),
+    keepPendingKey: async (key) => {
+      mayHavePending = true;
+      await writeBytes(pendingPath, Buffer.from(key.toPem()));
+    },
   };
 }
 

@@ -13,12 +13,22 @@ import type { Layout } from "./layout.ts";
 
 /** The generations that the agent has staged for one spec. */
 export interface StagedGenerations {
-  /** The newest number that can be read; undefined where there is none. Throws `STATE_UNUSABLE` for a folder that cannot. */
-  newest(): Promise<number | undefined>;
+  /**
+   * The newest number that can be read; undefined where there is none. The folder is not looked into where the asker
+   * takes the one for newest that was found last. Throws `STATE_UNUSABLE` for a folder that cannot be read.
+   */
+  newest(asked?: number | null): Promise<number | undefined>;
   /** Throws what is wrong with the newest file, where there are files and none can be read. */
   requireNone(): Promise<void>;
   /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE`. */
   read(number: number): Promise<Generation>;
+}
+
+/** The same, for one piece of work that reads several: the way to the folder is walked once. */
+export interface HeldGenerations extends StagedGenerations, AsyncDisposable {}
+
+export interface SpecGenerations extends StagedGenerations {
+  held(): HeldGenerations;
 }
 
 /** An agent keeps three generations; damaged ones stay. */
@@ -29,9 +39,10 @@ const MOST_DAMAGED = 8;
 const LARGEST_GENERATION = 4 * MOST_PEM_BYTES;
 const MOST_ROOTS = 16;
 
-export function openStaged({ agent }: Pick<Layout, "agent">, name: string): StagedGenerations {
+type UseFolder = <Result>(act: (folder: ForeignFolder | undefined) => Promise<Result>) => Promise<Result>;
+
+export function openStaged({ agent }: Pick<Layout, "agent">, name: string): SpecGenerations {
   const path = agent.generations(name);
-  const open = (): Promise<ForeignFolder | undefined> => openIn(agent, "generations", name);
 
   const readFrom = async (folder: ForeignFolder | undefined, number: number): Promise<Generation> => {
     const file = `${path}/${number}.json`;
@@ -57,24 +68,39 @@ export function openStaged({ agent }: Pick<Layout, "agent">, name: string): Stag
     read = generation && new WeakRef(generation);
     return generation !== undefined;
   };
-  return {
-    newest: async () => {
-      await using folder = await open();
-      for (const number of (await newestFirst(folder)).slice(0, MOST_DAMAGED)) {
-        if (await isSound(folder, number)) return (sound = number);
-      }
-      return undefined;
+
+  const through = (use: UseFolder): StagedGenerations => ({
+    newest: async (asked) => {
+      if (asked !== undefined && asked !== null && asked === sound) return sound;
+      return await use(async (folder) => {
+        for (const number of (await newestFirst(folder)).slice(0, MOST_DAMAGED)) {
+          if (await isSound(folder, number)) return (sound = number);
+        }
+        return undefined;
+      });
     },
-    requireNone: async () => {
-      await using folder = await open();
-      const [number] = await newestFirst(folder);
-      if (number !== undefined) await readFrom(folder, number);
-    },
+    requireNone: () =>
+      use(async (folder) => {
+        const [number] = await newestFirst(folder);
+        if (number !== undefined) await readFrom(folder, number);
+      }),
     read: async (number) => {
       const known = read?.deref();
-      if (known?.number === number) return known;
+      return known?.number === number ? known : await use((folder) => readFrom(folder, number));
+    },
+  });
+  const open = (): Promise<ForeignFolder | undefined> => openIn(agent, "generations", name);
+  return {
+    ...through(async (act) => {
       await using folder = await open();
-      return await readFrom(folder, number);
+      return await act(folder);
+    }),
+    held: () => {
+      let folder: ReturnType<typeof open> | undefined;
+      return {
+        ...through(async (act) => await act(await (folder ??= open()))),
+        [Symbol.asyncDispose]: async () => await (await folder?.catch(() => undefined))?.[Symbol.asyncDispose](),
+      };
     },
   };
 }

@@ -1,6 +1,7 @@
 import { basename, dirname } from "node:path";
 import type { z } from "zod";
 import { nodeFiles, stage, writeAtomically } from "../base/atomic-file.ts";
+import { isMissing } from "../base/file-error.ts";
 import { makeFolders } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import { NOBODY, reach } from "../base/trusted-folder.ts";
@@ -44,8 +45,12 @@ export function writeState(path: string, value: unknown): Promise<void> {
 
 /** Writes a file of state, 0600, with the folders that it needs, durable when it resolves. Throws DEPLOY_FAILED. */
 export async function writeBytes(path: string, bytes: Uint8Array): Promise<void> {
-  await makeFolders(dirname(path), { mode: 0o700 });
-  await writeAtomically(path, bytes, { mode: 0o600 });
+  const write = (): Promise<void> => writeAtomically(path, bytes, { mode: 0o600 });
+  await write().catch(async (error: unknown) => {
+    if (!isMissing(error)) throw error;
+    await makeFolders(dirname(path), { mode: 0o700 });
+    await write();
+  });
 }
 
 /** Undefined for what is no JSON. */

@@ -109,18 +109,25 @@ export function loadCertificates(
 /** Authorities by fingerprint: the same few end every chain of a host. The one that was read first goes first. */
 const authorities = new Map<string, Certificate>();
 const MOST_AUTHORITIES = 16;
+/** Leaves, for as long as somebody has one: each is read by who issues it, who deploys it and who sees it served. */
+const leaves = new Map<string, WeakRef<Certificate>>();
+const MOST_LEAVES = 256;
 
 function readCertificate(der: Uint8Array<ArrayBuffer>): Certificate {
   if (der.length > MOST_PEM_BYTES) throw unusable(`${der.length} bytes are more than ${MOST_PEM_BYTES}`);
   const fingerprint = hash("sha256", der, "hex");
-  const known = authorities.get(fingerprint);
+  const known = authorities.get(fingerprint) ?? leaves.get(fingerprint)?.deref();
   if (known !== undefined) return known;
   const certificate = readFacts(der, fingerprint);
-  if (!certificate.isAuthority) return certificate;
-  const [oldest] = authorities.keys();
-  if (oldest !== undefined && authorities.size === MOST_AUTHORITIES) authorities.delete(oldest);
-  authorities.set(fingerprint, certificate);
+  if (certificate.isAuthority) remember(authorities, MOST_AUTHORITIES, fingerprint, certificate);
+  else remember(leaves, MOST_LEAVES, fingerprint, new WeakRef(certificate));
   return certificate;
+}
+
+function remember<Value>(known: Map<string, Value>, most: number, fingerprint: string, value: Value): void {
+  const [oldest] = known.keys();
+  if (oldest !== undefined && known.size === most) known.delete(oldest);
+  known.set(fingerprint, value);
 }
 
 function readFacts(der: Uint8Array<ArrayBuffer>, fingerprint: string): Certificate {
@@ -225,8 +232,15 @@ export function allowsUsage(certificate: Pick<Certificate, "extendedKeyUsages">,
 /** Whether `parent` issued `child`: by name, key identifier, key usage and signature. Dates are not looked at. */
 export function issued(child: Pick<Certificate, "der">, parent: Pick<Certificate, "der">): boolean {
   const [lower, upper] = [opened(child.der), opened(parent.der)];
-  return lower.checkIssued(upper) && lower.verify(upper.publicKey);
+  const known = verdicts.get(lower) ?? new WeakMap<X509Certificate, boolean>();
+  verdicts.set(lower, known);
+  const verdict = known.get(upper) ?? (lower.checkIssued(upper) && lower.verify(upper.publicKey));
+  known.set(upper, verdict);
+  return verdict;
 }
+
+/** The same bytes give the same answer, and a chain is judged by who issues it and by who deploys it. */
+const verdicts = new WeakMap<X509Certificate, WeakMap<X509Certificate, boolean>>();
 
 /** What OpenSSL made of the bytes, kept for as long as they are: whoever reads a certificate asks about it several times. */
 const openedBytes = new WeakMap<Uint8Array, X509Certificate>();

@@ -87,6 +87,22 @@ export function parseKey(pem: string | Uint8Array): PrivateKey {
   const [block, ...others] = decodePem(pem, { labels, policy: "file", code: "KEY_UNUSABLE" });
   if (block === undefined) throw unusable("there is none in the file");
   if (others.length > 0) throw unusable(`there are ${others.length + 1} of them in one file`);
+  const digest = `${block.label} ${hash("sha256", block.bytes, "hex")}`;
+  const known = keys.get(digest)?.deref();
+  const key = known ?? keyIn(block);
+  block.bytes.fill(0); // also where it was not read again
+  if (known !== undefined) return known;
+  const [oldest] = keys.keys();
+  if (oldest !== undefined && keys.size === MOST_KEYS) keys.delete(oldest);
+  keys.set(digest, new WeakRef(key));
+  return key;
+}
+
+/** For as long as somebody has it: a key is read by who has it certified and by who deploys it. */
+const keys = new Map<string, WeakRef<PrivateKey>>();
+const MOST_KEYS = 256;
+
+function keyIn(block: PemBlock): PrivateKey {
   const keyObject = decodeKey(block);
   const { modulusLength = 0 } = keyObject.asymmetricKeyDetails ?? {};
   if (modulusLength > LARGEST_RSA) throw unusable(`${modulusLength} bits are more than ${LARGEST_RSA}`);

@@ -1,10 +1,11 @@
-import { realpath, writeFile } from "node:fs/promises";
+import { realpath, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AgentError } from "../../base/errors.ts";
 import type { FileStat } from "../../base/file-calls.ts";
 import { isMissing } from "../../base/file-error.ts";
 import { makeFolders } from "../../base/folder.ts";
 import { readBounded, readRegular } from "../../base/read-file.ts";
+import { type Milliseconds, SECOND, systemClock } from "../../base/time.ts";
 import { type Certificate, loadCertificates, parseCertificate } from "../../x509/certificate.ts";
 import { MOST_PEM_BYTES } from "../../x509/pem.ts";
 import type { IssuerContext } from "../kind.ts";
@@ -63,9 +64,15 @@ async function readAnchors(
   required: boolean,
 ): Promise<readonly [Certificate, ...Certificate[]] | undefined> {
   try {
-    const { bytes, stat } = await readRegular(await realpath(file), MOST_PEM_BYTES);
-    refuseStrangers(stat);
-    return loadCertificates(bytes);
+    const known = anchorsRead.get(file);
+    if (known !== undefined && known.identity === identityOf(await stat(file, { bigint: true }))) return known.anchors;
+    const read = await readRegular(await realpath(file), MOST_PEM_BYTES);
+    refuseStrangers(read.stat);
+    const anchors = loadCertificates(read.bytes);
+    if (systemClock.now() - Number(read.stat.ctimeMs) > SETTLED) {
+      anchorsRead.set(file, { identity: identityOf(read.stat), anchors });
+    }
+    return anchors;
   } catch (cause) {
     if (!isMissing(cause)) {
       const fact = cause instanceof Error ? cause.message.replace(/^Cannot [^:]*: /, "") : String(cause);
@@ -74,6 +81,19 @@ async function readAnchors(
     if (required) throw missing(file);
     return undefined;
   }
+}
+
+/** By the file's name, since each renewal asks on both sides; as many as the configuration names. */
+const anchorsRead = new Map<
+  string,
+  { readonly identity: string; readonly anchors: readonly [Certificate, ...Certificate[]] }
+>();
+/** A file's times tick coarsely: what changed just now could change once more without showing. */
+const SETTLED: Milliseconds = 2 * SECOND;
+
+/** Equal for as long as nothing about a file has changed, its owner and mode included. */
+function identityOf({ dev, ino, ctimeNs, size }: FileStat): string {
+  return `${dev}:${ino}:${ctimeNs}:${size}`;
 }
 
 /** Whoever may write the anchors decides which certificates are taken: that is root's alone, or the user's of a run without root. */

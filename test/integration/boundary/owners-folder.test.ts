@@ -114,7 +114,7 @@ test.each([
       if (!early) await swap(path);
     };
 
-    await expect(stage(folder, "web.pem", Buffer.from("x"), { mode: 0o600, files, relabel })).rejects.toThrow(
+    await expect(stage(folder, "web.pem", Buffer.from("x"), { mode: 0o640, files, relabel })).rejects.toThrow(
       "another process replaced it",
     );
     expect(labelled).toHaveLength(early ? 0 : 1);
