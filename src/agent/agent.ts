@@ -82,7 +82,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     layout,
     specs,
     issuers,
-    manage: (desired, broken) => manage(world, desired, broken),
+    manage: (...known) => manage(world, ...known),
   });
   const all = (): readonly ManagedCertificate[] => [...roster.managed.values()];
 

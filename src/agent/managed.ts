@@ -1,6 +1,6 @@
 import { asAgentError } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP } from "../base/time.ts";
-import { factsOfSpec, NO_FACTS, type Step, type Streak, withoutFailure } from "../core/facts.ts";
+import { type Facts, factsOfSpec, NO_FACTS, type Step, type Streak, withoutFailure } from "../core/facts.ts";
 import { type Plan, plan, stepsOver } from "../core/plan.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Managed } from "../core/status.ts";
@@ -39,9 +39,14 @@ export interface ManagedCertificate {
 /** More turns than any certificate needs to come to rest: adopt, issue, apply, prove, and each once more. */
 const TURNS = 8;
 
-/** Opens a managed certificate; its facts are read from the state folder. */
-export async function manage(world: World, desired: Desired, broken: Streak | null): Promise<ManagedCertificate> {
-  const memory = await recall(world, desired, broken);
+/** Opens a managed certificate; its facts are read from the state folder where they were not read before. */
+export async function manage(
+  world: World,
+  desired: Desired,
+  broken: Streak | null,
+  known?: Facts,
+): Promise<ManagedCertificate> {
+  const memory = await recall(world, desired, broken, known);
   let dueAt: Instant = 0;
 
   return {

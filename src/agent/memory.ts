@@ -50,11 +50,11 @@ export interface Memory {
 /** A service that is down is looked at at least this often: it costs nothing, and it may be up again. */
 const LONGEST_BLINDNESS = MINUTE;
 
-/** What is remembered of a spec, its facts read from the state folder. */
-export async function recall(world: World, desired: Desired, broken: Streak | null): Promise<Memory> {
+/** What is remembered of a spec, its facts read from the state folder where they were not read before. */
+export async function recall(world: World, desired: Desired, broken: Streak | null, known?: Facts): Promise<Memory> {
   const { name } = desired;
   const generations = openGenerations(world.layout.agent.generations(name));
-  const facts = factsOfSpec(await readFacts(world.layout.agent.facts(name)), desired.digest);
+  const facts = factsOfSpec(known ?? (await readFacts(world.layout.agent.facts(name))), desired.digest);
   return {
     world,
     name,

@@ -1,11 +1,11 @@
 import type { Log } from "../base/log.ts";
 import type { Clock, Instant } from "../base/time.ts";
-import type { Streak } from "../core/facts.ts";
+import type { Facts, Streak } from "../core/facts.ts";
 import type { Desired } from "../core/ports.ts";
 import { brokenSpec } from "../core/status.ts";
 import type { SpecFolder, Specs } from "../spec/folder.ts";
 import type { Problem } from "../spec/problem.ts";
-import { readOwners } from "../store/facts.ts";
+import { ownersIn, readAllFacts } from "../store/facts.ts";
 import type { Layout } from "../store/layout.ts";
 import type { IssuerCache } from "./issuer-cache.ts";
 import type { ManagedCertificate } from "./managed.ts";
@@ -34,7 +34,7 @@ export interface RosterOptions {
   readonly layout: Layout;
   readonly specs: SpecFolder;
   readonly issuers: IssuerCache;
-  readonly manage: (desired: Desired, broken: Streak | null) => Promise<ManagedCertificate>;
+  readonly manage: (desired: Desired, broken: Streak | null, facts: Facts | undefined) => Promise<ManagedCertificate>;
 }
 
 export function openRoster({ clock, log, layout, specs, issuers, manage }: RosterOptions): Roster {
@@ -45,12 +45,13 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   let last: Promise<void> = Promise.resolve();
   let waiting: Promise<void> | undefined;
 
+  const owners = (): ReadonlyMap<string, string> =>
+    new Map([...managed.values()].flatMap((one) => one.deployedPaths().map((path) => [path, one.name] as const)));
+
   /** Before the first reading nothing is managed: then what is on disk tells who has deployed what. */
-  const owners = async (): Promise<ReadonlyMap<string, string>> => {
-    if (managed.size === 0) return readOwners(layout.agent.allFacts);
-    return new Map(
-      [...managed.values()].flatMap((one) => one.deployedPaths().map((path) => [path, one.name] as const)),
-    );
+  const read = async (): Promise<void> => {
+    const facts = managed.size === 0 ? await readAllFacts(layout.agent.allFacts) : undefined;
+    await take(await specs.read({ owners: facts === undefined ? owners() : ownersIn(facts) }), facts);
   };
 
   /** Problems of the configuration and the folder as a whole, each told once. */
@@ -68,7 +69,10 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
     }
   };
 
-  const take = async ({ host, specs: entries, problems, isSound }: Specs): Promise<void> => {
+  const take = async (
+    { host, specs: entries, problems, isSound }: Specs,
+    facts: ReadonlyMap<string, Facts> | undefined,
+  ): Promise<void> => {
     tell(problems);
     toMend = isSound ? [] : [...told];
     if (issuers.configure(host)) for (const one of managed.values()) one.forgive();
@@ -92,7 +96,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
         continue;
       }
       invalid.delete(name);
-      if (known === undefined) managed.set(name, await manage(desired, broken));
+      if (known === undefined) managed.set(name, await manage(desired, broken, facts?.get(name)));
       else known.update(desired, broken);
     }
   };
@@ -105,7 +109,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
       // One that has not begun yet answers all who ask meanwhile: a storm of signals is two readings.
       waiting ??= last.then(async () => {
         waiting = undefined;
-        await take(await specs.read({ owners: await owners() }));
+        await read();
       });
       last = waiting.catch(() => undefined);
       return waiting;

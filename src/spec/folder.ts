@@ -189,19 +189,21 @@ export function isMisnamed(file: string): boolean {
 }
 
 async function readSpecs(state: State, names: readonly string[]): Promise<ReadonlyMap<string, ReadSpec>> {
-  const read = await inBatches(names, async (name) => ({ name, spec: await readSpec(state, name) }));
+  const read = await sideBySide(names, async (name) => ({ name, spec: await readSpec(state, name) }));
   return new Map(read.flatMap(({ name, spec }) => (spec === undefined ? [] : [[name, spec]])));
 }
 
-/** A few files at one time, so that the disk and the parser work side by side. */
-async function inBatches<Item, Result>(
+/** A few files at one time, so that the disk and the parser work side by side. The results are in the items' order. */
+async function sideBySide<Item, Result>(
   items: readonly Item[],
   work: (item: Item) => Promise<Result>,
-): Promise<Result[]> {
+): Promise<readonly Result[]> {
   const results: Result[] = [];
-  for (let at = 0; at < items.length; at += AT_ONE_TIME) {
-    results.push(...(await Promise.all(items.slice(at, at + AT_ONE_TIME).map(work))));
-  }
+  const queue = items.entries();
+  const worker = async (): Promise<void> => {
+    for (const [at, item] of queue) results[at] = await work(item);
+  };
+  await Promise.all(Array.from({ length: AT_ONE_TIME }, worker));
   return results;
 }
 
@@ -210,13 +212,13 @@ async function readSpec({ options, host: { host }, specs }: State, name: string)
   const { folder, facts, trust } = options;
   const file = join(folder, `${name}.yaml`);
   const before = specs.get(name);
-  const identity = await identityOf(file);
-  const isSame = identity !== undefined && identity === before?.identity && host?.digest === before.hostDigest;
-  if (isSame) return before;
+  const isKnown = before?.identity !== undefined && before.hostDigest === host?.digest;
+  if (isKnown && isSame(before.identity, await identityOf(file))) return before;
   const read = await readTrusted(file, trust, "folder was judged");
   const about = { hostDigest: host?.digest, bytes: undefined, current: undefined, places: [] };
   if ("problem" in read)
     return read.isMissing ? undefined : { ...about, identity: undefined, problems: [read.problem] };
+  const identity = identityIn(read.stat);
   if (host === undefined) {
     const problem = fileProblem(file, "cannot be used without a host configuration", `see ${options.hostFile}`);
     return { ...about, identity, problems: [problem] };
@@ -263,7 +265,7 @@ async function lastGoodOf({ options, lastGood, host: { host } }: State, name: st
 
 /** Keeps the texts of what is in force, so that they survive a broken edit and a restart. */
 async function keepTexts({ lastGood, specs }: State, entries: ReadonlyMap<string, SpecEntry>): Promise<Problem[]> {
-  const kept = await inBatches([...specs], async ([name, read]) => {
+  const kept = await sideBySide([...specs], async ([name, read]) => {
     const entry = entries.get(name);
     if (read.bytes === undefined || entry?.desired === undefined || entry.usingLastGood) return [];
     const problems = await keep(lastGood, name, read.bytes);
@@ -292,6 +294,10 @@ async function forgetOthers(lastGood: LastGood, specs: ReadonlyMap<string, SpecE
 
 /** Equal for as long as nothing about a file has changed, its owner and mode included. */
 async function identityOf(file: string): Promise<string | undefined> {
-  const stat: FileStat | undefined = await fileCalls.lstat(file).catch(() => undefined);
-  return stat && `${stat.dev}:${stat.ino}:${stat.ctimeNs}:${stat.size}`;
+  const stat = await fileCalls.lstat(file).catch(() => undefined);
+  return stat && identityIn(stat);
+}
+
+function identityIn({ dev, ino, ctimeNs, size }: FileStat): string {
+  return `${dev}:${ino}:${ctimeNs}:${size}`;
 }

@@ -85,7 +85,9 @@ async function foldersTo(path: string): Promise<readonly Step[]> {
   return steps;
 }
 
-export type TrustedRead = { readonly bytes: Uint8Array } | { readonly problem: Problem; readonly isMissing: boolean };
+export type TrustedRead =
+  | { readonly bytes: Uint8Array; readonly stat: FileStat }
+  | { readonly problem: Problem; readonly isMissing: boolean };
 
 /**
  * Reads a file that has to be believed: a regular file of at most 64 KiB, judged on the descriptor that is read. A link
@@ -98,7 +100,7 @@ export async function readTrusted(file: string, trust: Trust, folder?: "folder w
     const distrust = inFolder ?? distrustOfFile(file, stat, trust);
     // A copy of its own size: what was read stands at the head of a far larger buffer.
     return distrust === undefined
-      ? { bytes: Buffer.from(bytes) }
+      ? { bytes: Buffer.from(bytes), stat }
       : { problem: fileProblem(file, distrust.message, distrust.hint), isMissing: false };
   } catch (error) {
     const { message, hint } = failureOf(fileError("read", file, error, "SPEC_INVALID"));

@@ -51,15 +51,19 @@ export async function readFacts(path: string): Promise<Facts> {
   return facts;
 }
 
-/** Which spec has deployed which path, of all specs that ever did: the one that was last at work, where several have. */
-export async function readOwners(folder: string): Promise<ReadonlyMap<string, string>> {
+/** The facts in a folder of them, by the names of the specs; of all specs that there ever were. */
+export async function readAllFacts(folder: string): Promise<ReadonlyMap<string, Facts>> {
   const files = await readdir(folder).catch(() => []);
   const names = files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -".json".length));
-  const all = await Promise.all(
-    names.map(async (name) => ({ name, facts: await readFacts(join(folder, `${name}.json`)) })),
+  return new Map(
+    await Promise.all(names.map(async (name) => [name, await readFacts(join(folder, `${name}.json`))] as const)),
   );
-  const byAge = all.toSorted((a, b) => a.facts.writtenAt - b.facts.writtenAt);
-  return new Map(byAge.flatMap(({ name, facts }) => facts.deployed.map((path) => [path, name] as const)));
+}
+
+/** Which spec has deployed which path: the one that was last at work, where several have. */
+export function ownersIn(all: ReadonlyMap<string, Facts>): ReadonlyMap<string, string> {
+  const byAge = [...all].toSorted(([, a], [, b]) => a.writtenAt - b.writtenAt);
+  return new Map(byAge.flatMap(([name, { deployed }]) => deployed.map((path) => [path, name] as const)));
 }
 
 /** Writes one spec's facts, durable when it resolves. Throws DEPLOY_FAILED. */

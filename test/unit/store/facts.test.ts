@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { NO_FACTS } from "../../../src/core/facts.ts";
-import { readFacts, readOwners, writeFacts } from "../../../src/store/facts.ts";
+import { ownersIn, readAllFacts, readFacts, writeFacts } from "../../../src/store/facts.ts";
 import { facts, NOW, proof, streak } from "../core/given.ts";
 
 const full = facts({
@@ -73,7 +73,7 @@ test("of two specs that have deployed one path the one that was last at work has
   await writeFacts(join(folder, "new.json"), facts({ deployed: ["/etc/web.crt"], writtenAt: NOW }));
   await writeFacts(join(folder, "old.json"), facts({ deployed: ["/etc/web.crt"], writtenAt: NOW - 1 }));
 
-  expect(await readOwners(folder)).toEqual(new Map([["/etc/web.crt", "new"]]));
+  expect(ownersIn(await readAllFacts(folder))).toEqual(new Map([["/etc/web.crt", "new"]]));
 });
 
 test("who has deployed which path is known from all facts, damaged ones left out", async () => {
@@ -83,12 +83,12 @@ test("who has deployed which path is known from all facts, damaged ones left out
   await writeFacts(join(folder, "db.json"), facts({ deployed: ["/etc/db.crt"] }));
   await writeFile(join(folder, "torn.json"), "{");
 
-  expect(await readOwners(folder)).toEqual(
+  expect(ownersIn(await readAllFacts(folder))).toEqual(
     new Map([
       ["/etc/web.crt", "web"],
       ["/etc/web.key", "web"],
       ["/etc/db.crt", "db"],
     ]),
   );
-  expect(await readOwners(join(folder, "missing"))).toEqual(new Map());
+  expect(await readAllFacts(join(folder, "missing"))).toEqual(new Map());
 });
