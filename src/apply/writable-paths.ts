@@ -3,7 +3,7 @@
  * are read. So the process itself looks whether it may, lists them in a drop-in of this boot where it may not, and is
  * started again.
  */
-import { access, constants, readFile, stat, unlink } from "node:fs/promises";
+import { access, constants, lstat, readFile, readlink, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { writeAtomically } from "../base/atomic-file.ts";
 import { AgentError, asAgentError } from "../base/errors.ts";
@@ -19,6 +19,7 @@ const UNITS = "/run/systemd/system";
 const HEAD = "# Made by certagent: the folders of the outputs, which it writes.\n[Service]\n";
 /** What `ProtectHome=` hides, so that no folder in it can be seen (systemd.exec(5)). */
 const HOMES = ["/home", "/root", "/run/user"];
+const MOST_LINKS = 20;
 
 export interface WritablePathsOptions {
   readonly ask: Run;
@@ -38,84 +39,90 @@ export interface WritablePaths {
 }
 
 export function createWritablePaths({ ask, log, units = UNITS }: WritablePathsOptions): WritablePaths {
+  const dropIns = join(units, `${UNIT}.d`);
   const told = new Set<string>();
+  /** Each output's folder that is closed, and the folder that would have to be opened for it. */
+  const findClosed = async (files: readonly string[]): Promise<ReadonlyMap<string, string>> => {
+    const closed = new Map<string, string>();
+    for (const folder of new Set(files.map((file) => dirname(file)))) {
+      const opened = await innermostOfRoot(folder);
+      if (!told.has(folder) && (await isClosed(opened))) closed.set(folder, opened);
+    }
+    return closed;
+  };
   return {
     open: async (files) => {
-      const folders = [...new Set(await Promise.all(files.map((file) => nearestFolder(dirname(file)))))];
-      const closed = (await filter(folders, isClosed)).filter((folder) => !told.has(folder));
-      if (closed.length === 0) return "ready";
-      for (const folder of closed) told.add(folder);
+      const closed = await findClosed(files);
+      for (const folder of closed.keys()) told.add(folder);
       try {
-        if (await extend(join(units, `${UNIT}.d`), folders, ask)) {
-          log.info("starting again, to be allowed to write the folders of outputs", { folders: closed });
+        const folders = await list(dropIns, [...closed.values()], ask);
+        if (folders !== undefined) {
+          log.info("starting again, to be allowed to write the folders of outputs", { folders });
           return "start again";
         }
-        for (const folder of closed) {
-          log.warning("cannot write a folder of outputs", { folder, hint: remedyFor(folder) });
+        for (const [folder, opened] of closed) {
+          log.warning("cannot write a folder of outputs", { folder, hint: remedyFor(folder, opened) });
         }
       } catch (error) {
         const { message } = asAgentError(error);
-        log.warning("cannot be allowed to write the folders of outputs", { folders: closed, reason: message });
+        const folders = [...closed.keys()];
+        log.warning("cannot be allowed to write the folders of outputs", { folders, reason: message });
       }
       return "ready";
     },
   };
 }
 
-/** The folder, or the innermost one above it that is there. Below a home that cannot be seen: that home. */
-async function nearestFolder(folder: string): Promise<string> {
-  const home = HOMES.find((top) => folder.startsWith(`${top}/`));
-  if (home !== undefined && (await isHidden(home))) return home === "/root" ? home : firstBelow(home, folder);
-  for (let candidate = folder; ; candidate = dirname(candidate)) {
-    const isThere = await stat(candidate).then(
-      (found) => found.isDirectory(),
-      () => false,
-    );
-    if (isThere || candidate === "/") return candidate;
+/**
+ * The innermost folder on the way to `folder` that is, like all above it, root's, and that nobody else may write: one that
+ * lies deeper can be made a looping link, a file or a mount that keeps root out, and systemd starts no unit that lists
+ * such a thing, `-` before it or not (seen with 252). Links that root made in such folders are followed.
+ */
+async function innermostOfRoot(folder: string): Promise<string> {
+  const way = folder.split("/").filter((part) => part !== "");
+  let reached = "/";
+  let mayLink = MOST_LINKS;
+  for (let part = way.shift(); part !== undefined; part = way.shift()) {
+    const place = join(reached, part);
+    const found = await lstat(place).catch(() => undefined);
+    if (found?.uid !== 0) break;
+    if (found.isSymbolicLink() && mayLink-- > 0) {
+      const target = await readlink(place);
+      way.unshift(...target.split("/").filter((step) => step !== ""));
+      if (target.startsWith("/")) reached = "/";
+    } else if (found.isDirectory() && (found.mode & 0o022) === 0) reached = place;
+    else break;
   }
-}
-
-function firstBelow(home: string, folder: string): string {
-  return folder
-    .split("/")
-    .slice(0, home.split("/").length + 1)
-    .join("/");
-}
-
-/** What systemd puts over a folder that it hides has mode 000. */
-async function isHidden(folder: string): Promise<boolean> {
-  return await stat(folder).then(
-    ({ mode }) => (mode & 0o777) === 0,
-    () => false,
-  );
+  return reached;
 }
 
 /** Whether the mount of the folder is read-only, or hidden: what root is kept from by nothing else. */
 async function isClosed(folder: string): Promise<boolean> {
-  const home = HOMES.find((top) => folder === top || folder.startsWith(`${top}/`));
-  if (home !== undefined && (await isHidden(home))) return true;
   return await access(folder, constants.W_OK).then(
-    () => false,
+    // What systemd puts over a folder that it hides has mode 000.
+    async () => HOMES.includes(folder) && ((await stat(folder)).mode & 0o777) === 0,
     (error: unknown) => errnoOf(error) === "EROFS",
   );
 }
 
 /**
- * Adds folders to the drop-in; false where it lists them all already. Only ever more than before, so that there is an end
- * to starting again.
+ * Adds folders to those that the drop-in lists and answers all of them; undefined where that changes nothing. Taken away
+ * is only what an operator has moved or given to another user since: there is an end to starting again.
  */
-async function extend(dropIns: string, folders: readonly string[], ask: Run): Promise<boolean> {
+async function list(dropIns: string, folders: readonly string[], ask: Run): Promise<readonly string[] | undefined> {
   const path = join(dropIns, "50-outputs.conf");
-  const before = await readFile(path, "utf8").catch(() => "");
+  const before = await readFile(path, "utf8").catch(() => HEAD);
   const known = [...before.matchAll(/^ReadWritePaths=-"(.+)"$/gm)].map(([, folder = ""]) =>
     folder.replaceAll("%%", "%"),
   );
-  const text = dropIn(outermost([...new Set([...known, ...folders.filter(canBeListed)])]));
-  if (text === before || text === HEAD) return false;
+  const kept = await filter(known, async (folder) => (await innermostOfRoot(folder)) === folder);
+  const listed = outermost([...new Set([...kept, ...folders.filter(canBeListed)])]);
+  const text = dropIn(listed);
+  if (text === before) return undefined;
   await makeFolders(dropIns, { mode: 0o755 });
   await writeAtomically(path, Buffer.from(text), { mode: 0o644 });
   const reload = await ask(["systemctl", "daemon-reload"], { timeout: 60 * SECOND });
-  if (endedWell(reload)) return true;
+  if (endedWell(reload)) return listed;
   await unlink(path); // the next start tries again
   throw new AgentError("RELOAD_FAILED", `Cannot have systemd read "${path}": ${reload.output.trim()}`);
 }
@@ -130,16 +137,15 @@ function outermost(folders: readonly string[]): readonly string[] {
 }
 
 function dropIn(folders: readonly string[]): string {
-  // Of a whole home read-only is the stricter word, and is what systemd keeps to.
-  const home = folders.some((folder) => HOMES.includes(folder)) ? "no" : "read-only";
+  // Nothing weaker: of two words on one path systemd keeps the stricter.
   const hasHomes = folders.some((folder) => HOMES.some((top) => folder === top || folder.startsWith(`${top}/`)));
   const lines = folders.map((folder) => `ReadWritePaths=-"${folder.replaceAll("%", "%%")}"\n`);
-  return `${HEAD}${hasHomes ? `ProtectHome=${home}\n` : ""}${lines.join("")}`;
+  return `${HEAD}${hasHomes ? "ProtectHome=no\n" : ""}${lines.join("")}`;
 }
 
-function remedyFor(folder: string): string {
-  if (folder === "/") return "make the folder of the output first";
-  return `systemctl edit ${UNIT}, with [Service] and ReadWritePaths=${folder}; or the file system is read-only: findmnt -T ${folder}`;
+function remedyFor(folder: string, opened: string): string {
+  if (opened === "/") return `use a folder below one that only root may write: namei -l ${folder}`;
+  return `systemctl edit ${UNIT}, with [Service] and ReadWritePaths=${opened}; or the file system is read-only: findmnt -T ${opened}`;
 }
 
 async function filter<T>(items: readonly T[], holds: (item: T) => Promise<boolean>): Promise<T[]> {

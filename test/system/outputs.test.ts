@@ -105,6 +105,8 @@ async function mendAnother(): Promise<void> {
   await machine.sh("until test -s /etc/ssl/private/etc.pem; do sleep 0.2; done");
 }
 
+let apps = 0;
+
 test.each([
   ["a looping link", "mv app/tls app/old; ln -s tls app/tls"],
   ["a looping link above", "mv app old; ln -s app app"],
@@ -112,16 +114,18 @@ test.each([
   ["a link that leads elsewhere", "mv app/tls app/old; ln -s /usr app/tls"],
   ["nothing", "mv app/tls app/old"],
 ])("a service's user that puts %s in the place of its outputs' folder stops nobody else's", async (_, swap) => {
-  await machine.sh("mkdir -p /srv/alice/app/tls; chown -R alice /srv/alice");
-  await putSpec("app", "/srv/alice/app/tls/a.pem", "alice");
-  await untilState("app", "current");
+  const [name, own] = [`app-${apps}`, `/srv/alice-${apps}`];
+  apps += 1;
+  await machine.sh(`mkdir -p ${own}/app/tls; chown -R alice ${own}`);
+  await putSpec(name, `${own}/app/tls/a.pem`, "alice");
+  await untilState(name, "current");
   await machine.sh("while systemctl show -P ActiveState certagent-apply | grep -qx activating; do sleep 0.2; done");
 
-  await machine.sh(`runuser -u alice -- sh -euc 'cd /srv/alice; ${swap}'`);
+  await machine.sh(`runuser -u alice -- sh -euc 'cd ${own}; ${swap}'`);
   await mendAnother();
 
   expect(await machine.sh("journalctl -u certagent-apply -o cat")).not.toContain("NAMESPACE");
-  await machine.sh("rm -r /etc/certagent.d/app.yaml /srv/alice");
+  await machine.sh(`rm /etc/certagent.d/${name}.yaml`);
 });
 
 test("where root moves a listed folder, or takes it away, the root side starts all the same", async () => {

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtempDisposable, readFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtempDisposable, readFile, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 
@@ -14,15 +14,20 @@ interface Seen {
   readonly told: readonly (readonly [level: string, message: string, fields: Record<string, unknown>])[];
 }
 
-/** A folder with `etc` and `srv` in it, and systemd's folder of units. */
+/** What the process sees as /srv: a folder that is root's all the way, as /tmp is not. */
+const SRV = "/srv";
+
+/** A folder with `etc` and `web` in it, which is seen as /srv, and systemd's folder of units. */
 async function scene() {
   const folder = await mkdtempDisposable(join(tmpdir(), "certagent-writable-"));
-  await mkdir(join(folder.path, "etc/nginx/tls"), { recursive: true });
-  await mkdir(join(folder.path, "srv"));
+  await mkdir(join(folder.path, "srv/etc/nginx/tls"), { recursive: true });
+  await mkdir(join(folder.path, "srv/web"));
   await mkdir(join(folder.path, "units"));
   const dropIn = join(folder.path, "units/certagent-apply.service.d/50-outputs.conf");
-  return Object.assign(folder, { at: (name: string) => join(folder.path, name), dropIn });
+  return Object.assign(folder, { outside: (name: string) => join(folder.path, "srv", name), dropIn });
 }
+
+const at = (name: string): string => join(SRV, name);
 
 /** Calls the function in a process of its own, in a mount namespace where `mounts` (of a shell) were done before. */
 async function openIn(root: string, mounts: string, files: readonly string[], exitCode = 0): Promise<Seen> {
@@ -39,49 +44,50 @@ async function openIn(root: string, mounts: string, files: readonly string[], ex
     const answer = await paths.open(${JSON.stringify(files)});
     if (answer === "ready") await paths.open(${JSON.stringify(files)}); // tells nothing again
     process.stdout.write(JSON.stringify({ answer, asked, told }));`;
-  const shell = `set -e; ${mounts}; exec "$0" --input-type=module --eval "$1"`;
-  const { stdout } = await execute("unshare", ["--mount", "sh", "-c", shell, process.execPath, program]);
+  const shell = `set -e; mount --bind "$2" ${SRV}; ${mounts}; exec "$0" --input-type=module --eval "$1"`;
+  const argv = ["--mount", "sh", "-c", shell, process.execPath, program, join(root, "srv")];
+  const { stdout } = await execute("unshare", argv);
   return JSON.parse(stdout) as Seen;
 }
 
 const readOnly = (path: string): string => `mount --bind ${path} ${path}; mount -o remount,bind,ro ${path}`;
 
 test("where all folders can be written, nothing is done", async () => {
-  await using at = await scene();
+  await using place = await scene();
 
-  const { answer, asked } = await openIn(at.path, "true", [at.at("etc/nginx/tls/a.pem"), at.at("srv/new/b.pem")]);
+  const { answer, asked } = await openIn(place.path, "true", [at("etc/nginx/tls/a.pem"), at("web/new/b.pem")]);
 
   expect([answer, asked]).toEqual(["ready", []]);
-  await expect(readFile(at.dropIn)).rejects.toThrow("ENOENT");
+  await expect(readFile(place.dropIn)).rejects.toThrow("ENOENT");
 });
 
 test("a folder on a read-only mount gets into the drop-in, and systemd reads it", async () => {
-  await using at = await scene();
-  const files = [at.at("etc/nginx/tls/a.pem"), at.at("etc/nginx/tls/a.key"), at.at("srv/b.pem")];
+  await using place = await scene();
+  const files = [at("etc/nginx/tls/a.pem"), at("etc/nginx/tls/a.key"), at("web/b.pem")];
 
-  const { answer, asked, told } = await openIn(at.path, readOnly(at.at("etc")), files);
+  const { answer, asked, told } = await openIn(place.path, `${readOnly(at("etc"))}; ${readOnly(at("web"))}`, files);
 
   expect([answer, asked]).toEqual(["start again", [["systemctl", "daemon-reload"]]]);
-  expect(told).toEqual([["info", expect.any(String), { folders: [at.at("etc/nginx/tls")] }]]);
-  expect(await readFile(at.dropIn, "utf8")).toMatch(
-    /\[Service\]\nReadWritePaths=-"\/.+\/etc\/nginx\/tls"\nReadWritePaths=-"\/.+\/srv"\n$/,
+  expect(told).toEqual([["info", expect.any(String), { folders: [at("etc/nginx/tls"), at("web")] }]]);
+  expect(await readFile(place.dropIn, "utf8")).toMatch(
+    /\[Service\]\nReadWritePaths=-"\/srv\/etc\/nginx\/tls"\nReadWritePaths=-"\/srv\/web"\n$/,
   );
 });
 
 test("of missing folders the nearest one that is there is listed, and none that lies in another", async () => {
-  await using at = await scene();
+  await using place = await scene();
 
-  await openIn(at.path, readOnly(at.at("etc")), [at.at("etc/new/tls/a.pem"), at.at("etc/nginx/tls/a.pem")]);
+  await openIn(place.path, readOnly(at("etc")), [at("etc/new/tls/a.pem"), at("etc/nginx/tls/a.pem")]);
 
-  expect(await readFile(at.dropIn, "utf8")).toContain(`[Service]\nReadWritePaths=-"${at.at("etc")}"\n`);
+  expect(await readFile(place.dropIn, "utf8")).toContain(`[Service]\nReadWritePaths=-"${at("etc")}"\n`);
 });
 
 test("a folder that stays closed although it is listed is told with the line to add, and does not start it again", async () => {
-  await using at = await scene();
-  const files = [at.at("etc/nginx/tls/a.pem")];
-  await openIn(at.path, readOnly(at.at("etc")), files);
+  await using place = await scene();
+  const files = [at("etc/nginx/tls/a.pem")];
+  await openIn(place.path, readOnly(at("etc")), files);
 
-  const { answer, asked, told } = await openIn(at.path, readOnly(at.at("etc")), files);
+  const { answer, asked, told } = await openIn(place.path, readOnly(at("etc")), files);
 
   expect([answer, asked]).toEqual(["ready", []]);
   expect(told).toEqual([
@@ -89,67 +95,125 @@ test("a folder that stays closed although it is listed is told with the line to 
       "warning",
       "cannot write a folder of outputs",
       {
-        folder: at.at("etc/nginx/tls"),
-        hint: expect.stringContaining(`ReadWritePaths=${at.at("etc/nginx/tls")}`),
+        folder: at("etc/nginx/tls"),
+        hint: expect.stringContaining(`ReadWritePaths=${at("etc/nginx/tls")}`),
       },
     ],
   ]);
 });
 
 test("what was listed before stays listed, so that two specs cannot take turns", async () => {
-  await using at = await scene();
-  await openIn(at.path, readOnly(at.at("etc")), [at.at("etc/nginx/tls/a.pem")]);
+  await using place = await scene();
+  await openIn(place.path, readOnly(at("etc")), [at("etc/nginx/tls/a.pem")]);
 
-  await openIn(at.path, readOnly(at.at("srv")), [at.at("srv/100% mine/b.pem"), at.at("srv/c.pem")]);
+  await openIn(place.path, readOnly(at("web")), [at("web/100% mine/b.pem"), at("web/c.pem")]);
 
-  const text = await readFile(at.dropIn, "utf8");
-  expect(text).toContain(`ReadWritePaths=-"${at.at("etc/nginx/tls")}"\n`);
-  expect(text).toContain(`ReadWritePaths=-"${at.at("srv")}"\n`);
+  const text = await readFile(place.dropIn, "utf8");
+  expect(text).toContain(`ReadWritePaths=-"${at("etc/nginx/tls")}"\n`);
+  expect(text).toContain(`ReadWritePaths=-"${at("web")}"\n`);
 });
 
 test("a percent sign in a folder is no specifier of systemd's", async () => {
-  await using at = await scene();
-  const folder = at.at("srv/100% mine");
-  await mkdir(folder);
+  await using place = await scene();
+  await mkdir(place.outside("web/100% mine"));
 
-  await openIn(at.path, readOnly(at.at("srv")), [join(folder, "a.pem")]);
+  await openIn(place.path, readOnly(at("web")), [at("web/100% mine/a.pem")]);
 
-  expect(await readFile(at.dropIn, "utf8")).toContain(`ReadWritePaths=-"${at.at("srv/100%% mine")}"\n`);
+  expect(await readFile(place.dropIn, "utf8")).toContain(`ReadWritePaths=-"${at("web/100%% mine")}"\n`);
 });
 
 test.each([
-  ["/home/alice/tls/a.pem", "read-only", "/home/alice"],
-  ["/root/b.pem", "no", "/root"],
-])("%s below a home that systemd hides: that home is opened, and made visible", async (file, protectHome, folder) => {
-  await using at = await scene();
+  ["/home/alice/tls/a.pem", "/home"],
+  ["/root/tls/b.pem", "/root"],
+])("%s, of which systemd hides the home: all of %s is opened, and made visible", async (file, folder) => {
+  await using place = await scene();
   const hide = "mount -t tmpfs -o mode=000,ro none /home; mount -t tmpfs -o mode=000,ro none /root";
 
-  const { answer } = await openIn(at.path, hide, [file]);
+  const { answer } = await openIn(place.path, hide, [file]);
 
   expect(answer).toBe("start again");
-  expect(await readFile(at.dropIn, "utf8")).toContain(
-    `[Service]\nProtectHome=${protectHome}\nReadWritePaths=-"${folder}"\n`,
+  expect(await readFile(place.dropIn, "utf8")).toContain(`[Service]\nProtectHome=no\nReadWritePaths=-"${folder}"\n`);
+});
+
+const ALICE = 4321;
+
+test.each<[string, (outside: (name: string) => string) => Promise<void>]>([
+  ["another user's", async (outside) => chown(outside("web/site"), ALICE, 0)],
+  ["writable by a group", async (outside) => chmod(outside("web/site"), 0o775)],
+  ["writable by all, and sticky", async (outside) => chmod(outside("web/site"), 0o1777)],
+  ["writable by a user of its ACL", async (outside) => setAcl(outside("web/site"), `u:${ALICE}:rwx`)],
+])("below a folder that is %s nothing is listed, whatever lies there", async (_, change) => {
+  await using place = await scene();
+  await mkdir(place.outside("web/site/tls"), { recursive: true });
+  await change(place.outside);
+  for (const [name, target] of [
+    ["loop", "loop"],
+    ["out", "/usr"],
+  ] as const) {
+    await symlink(target, place.outside(`web/site/${name}`));
+  }
+  await writeFile(place.outside("web/site/plain"), "");
+  const files = ["tls", "loop", "out", "plain", "missing"].map((name) => at(`web/site/${name}/a.pem`));
+
+  await openIn(place.path, readOnly(at("web")), files);
+
+  expect(await readFile(place.dropIn, "utf8")).toContain(`[Service]\nReadWritePaths=-"${at("web")}"\n`);
+});
+
+async function setAcl(path: string, entry: string): Promise<void> {
+  await execute("setfacl", ["-m", entry, path]);
+}
+
+test("where a link of root's leads is listed, and never the link, which may become another one", async () => {
+  await using place = await scene();
+  await symlink("../etc/nginx", place.outside("web/relative"));
+  await symlink(at("etc/nginx"), place.outside("web/absolute"));
+  await symlink("round", place.outside("web/round"));
+  const files = ["relative/tls", "absolute/tls", "round/tls"].map((name) => at(`web/${name}/a.pem`));
+
+  await openIn(place.path, readOnly(SRV), files);
+
+  expect(await readFile(place.dropIn, "utf8")).toContain(
+    `[Service]\nReadWritePaths=-"${at("etc/nginx/tls")}"\nReadWritePaths=-"${at("web")}"\n`,
   );
 });
 
-test("where systemd cannot read it, that is told, and the next start tries again", async () => {
-  await using at = await scene();
-  const files = [at.at("etc/nginx/tls/a.pem")];
+test("a listed folder that was given to another user since is listed no more, whether it is needed or not", async () => {
+  await using place = await scene();
+  await openIn(place.path, readOnly(SRV), [at("etc/nginx/tls/a.pem"), at("web/a.pem")]);
+  await chown(place.outside("etc/nginx"), ALICE, 0);
 
-  const { answer, told } = await openIn(at.path, readOnly(at.at("etc")), files, 1);
+  const { answer, asked } = await openIn(place.path, "true", []);
+
+  expect([answer, asked]).toEqual(["start again", [["systemctl", "daemon-reload"]]]);
+  expect(await readFile(place.dropIn, "utf8")).toContain(`[Service]\nReadWritePaths=-"${at("web")}"\n`);
+});
+
+test("where systemd cannot read it, that is told, and the next start tries again", async () => {
+  await using place = await scene();
+  const files = [at("etc/nginx/tls/a.pem")];
+
+  const { answer, told } = await openIn(place.path, readOnly(at("etc")), files, 1);
 
   expect(answer).toBe("ready");
   expect(told).toEqual([
     ["warning", expect.any(String), expect.objectContaining({ reason: expect.stringContaining("no bus") })],
   ]);
-  await expect(readFile(at.dropIn)).rejects.toThrow("ENOENT");
+  await expect(readFile(place.dropIn)).rejects.toThrow("ENOENT");
 });
 
-test("the root folder is never opened", async () => {
-  await using at = await scene();
+test.each(["/tmp/tls/a.pem", "/certagent-no-such-folder/a.pem"])(
+  "%s, for which the root folder would have to be opened: that is told, and not done",
+  async (file) => {
+    await using place = await scene();
 
-  const { answer, told } = await openIn(at.path, readOnly("/"), ["/certagent-no-such-folder/a.pem"]);
+    const { answer, told } = await openIn(place.path, readOnly("/"), [file]);
 
-  expect(answer).toBe("ready");
-  expect(told).toEqual([["warning", expect.any(String), { folder: "/", hint: "make the folder of the output first" }]]);
-});
+    const folder = dirname(file);
+    expect(answer).toBe("ready");
+    expect(told).toEqual([
+      ["warning", expect.any(String), { folder, hint: expect.stringContaining(`namei -l ${folder}`) }],
+    ]);
+    await expect(readFile(place.dropIn)).rejects.toThrow("ENOENT");
+  },
+);
