@@ -1,7 +1,10 @@
 import { lstat } from "node:fs/promises";
-import { AgentError } from "../base/errors.ts";
+import { ownUid } from "../base/accounts.ts";
+import { nodeFiles } from "../base/atomic-file.ts";
+import { AgentError, asAgentError } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
+import { NOBODY, reach } from "../base/trusted-folder.ts";
 import type { Layout } from "../store/layout.ts";
 import { lock } from "../store/lock.ts";
 import type { Invocation, Option, World } from "./command.ts";
@@ -33,13 +36,27 @@ export function checkStart({ env }: World): void {
 }
 
 /**
+ * Makes the state folder where it is missing. Throws `STATE_UNUSABLE` where root would work in a folder of somebody
+ * else's, or in one that others could put something in the place of: that one would decide what is written where.
+ */
+export async function makeState({ state }: Pick<Places, "state">): Promise<void> {
+  await makeFolders(state, { mode: 0o755 });
+  if (ownUid() !== 0) return;
+  const reached = await reach(state, NOBODY, nodeFiles).catch((cause: unknown) => {
+    const hint = "as root, use a state folder that is root's, in folders of root's";
+    throw new AgentError("STATE_UNUSABLE", asAgentError(cause).message, { cause, hint });
+  });
+  await reached[Symbol.asyncDispose]();
+}
+
+/**
  * Keeps every other agent from the state folder, and clears away what one left that was killed. Throws `LOCKED`, and
  * `STATE_UNUSABLE` where root would write in another user's folder: who that is decides what is written where.
  */
 export async function lockState(places: Places, { agent }: Layout): Promise<AsyncDisposable> {
-  await makeFolders(places.state, { mode: 0o755 });
+  await makeState(places);
   const { uid } = await lstat(agent.folder).catch(() => ({ uid: undefined }));
-  if (process.geteuid?.() === 0 && uid !== undefined && uid !== 0) {
+  if (ownUid() === 0 && uid !== undefined && uid !== 0) {
     throw new AgentError(
       "STATE_UNUSABLE",
       `Cannot use the state folder: "${agent.folder}" is another agent's (of user ${uid})`,
