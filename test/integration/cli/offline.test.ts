@@ -235,22 +235,23 @@ test("the daemon does not write as root in the folder of another user", async ()
   expect(await readdir(folder)).toEqual([]);
 });
 
-test.each([{ call: ["run"] }, { call: ["once"] }, { call: ["apply", "--requests"] }])(
-  "$call writes nothing as root where the state folder's owner has it lead",
-  async ({ call }) => {
-    await using home = await homeWithSpec();
-    const elsewhere = join(home.folder, "elsewhere");
-    await mkdir(elsewhere);
-    await writeFile(join(elsewhere, "lock"), "root's");
-    await mkdir(home.state, { recursive: true });
-    await chown(home.state, 65_534, 65_534);
-    for (const side of ["agent", "apply"]) await symlink(elsewhere, join(home.state, side));
+test.each([
+  { command: "run", options: [] },
+  { command: "once", options: [] },
+  { command: "apply", options: ["--requests"] },
+])("$command writes nothing as root where the state folder's owner has it lead", async ({ command, options }) => {
+  await using home = await homeWithSpec();
+  const elsewhere = join(home.folder, "elsewhere");
+  await mkdir(elsewhere);
+  await writeFile(join(elsewhere, "lock"), "root's");
+  await mkdir(home.state, { recursive: true });
+  await chown(home.state, 65_534, 65_534);
+  for (const side of ["agent", "apply"]) await symlink(elsewhere, join(home.state, side));
 
-    const { code, stderr } = await certagent(home, ...call);
+  const { code, stderr } = await certagent(home, command, ...options);
 
-    expect(stderr).toContain(`Cannot use "${home.state}": it belongs to user 65534, not to root`);
-    expect(code).toBe(1);
-    expect(await readdir(elsewhere)).toEqual(["lock"]);
-    expect(await readFile(join(elsewhere, "lock"), "utf8")).toBe("root's");
-  },
-);
+  expect(stderr).toContain(`Cannot use "${home.state}": it belongs to user 65534, not to root`);
+  expect(code).toBe(1);
+  expect(await readdir(elsewhere)).toEqual(["lock"]);
+  expect(await readFile(join(elsewhere, "lock"), "utf8")).toBe("root's");
+});
