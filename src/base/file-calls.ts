@@ -72,6 +72,8 @@ export const fileCalls = {
   statfs: (path: string) => fs.statfs(path),
   readlink: (path: string) => fs.readlink(path),
   readdir: (path: string) => fs.readdir(path),
+  /** The same, and what each is. */
+  entries: (path: string) => fs.readdir(path, { withFileTypes: true }),
   mkdir: (path: string, mode: number) => fs.mkdir(path, mode),
   symlink: (target: string, path: string) => fs.symlink(target, path),
   unlink: (path: string) => fs.unlink(path),

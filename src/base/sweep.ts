@@ -17,11 +17,10 @@ export async function sweepTemporaries(path: string, files: Files = nodeFiles): 
 
 /** By descriptors: a folder that somebody swaps for a link meanwhile does not lead out of the one that is swept. */
 async function sweepIn(folder: Folder, files: Files): Promise<void> {
-  for (const name of await files.readdir(folder.at("."))) {
-    const stat = await files.lstat(folder.at(name)).catch(() => undefined);
-    if (stat?.isDirectory()) {
-      await using inner = await openFolderIn(folder, name, files);
+  for (const entry of await files.entries(folder.at("."))) {
+    if (entry.isDirectory()) {
+      await using inner = await openFolderIn(folder, entry.name, files);
       await sweepIn(inner, files);
-    } else if (isTemporary(name)) await files.unlink(folder.at(name)).catch(() => {});
+    } else if (isTemporary(entry.name)) await files.unlink(folder.at(entry.name)).catch(() => {});
   }
 }

@@ -178,12 +178,12 @@ test("a sweep does not leave its folder through a link", async () => {
   await symlink(outside, host.path("inside"));
   const swapping: Files = {
     ...nodeFiles,
-    lstat: async (path) => {
-      const stat = await nodeFiles.lstat(path);
-      if (!path.endsWith("/folder")) return stat;
+    entries: async (path) => {
+      const found = await nodeFiles.entries(path);
+      if (!found.some(({ name }) => name === "folder")) return found;
       await rmdir(host.path("folder"));
       await symlink(outside, host.path("folder"));
-      return stat;
+      return found;
     },
   };
   await mkdir(host.path("folder"));
