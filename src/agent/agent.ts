@@ -73,7 +73,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     prove,
     issuer: issuers.get,
     issuing: semaphores(PARALLEL_ISSUANCES),
-    waiting: (issuer) => all().filter((one) => one.isWaitingFor(issuer)).length,
+    isAwaited: (issuer) => all().some((one) => one.isWaitingFor(issuer)),
     clockSuspectFor: clockWatch.suspectFor,
   };
   const roster = openRoster({

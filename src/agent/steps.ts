@@ -69,7 +69,7 @@ export async function renewOrMint(
     memory.wish = null;
   } finally {
     memory.issuing = false;
-    issuer.specsWaiting(world.waiting(desired.request.issuer));
+    if (!world.isAwaited(desired.request.issuer)) issuer.noneWaits();
   }
 }
 

@@ -39,8 +39,8 @@ export interface World {
   issuer(name: string): Issuer;
   /** Runs an issuance when there is a place among those that ask this issuer at one time. */
   issuing<Result>(issuer: string, issue: () => Promise<Result>): Promise<Result>;
-  /** How many specs of an issuer wait for their first certificate. */
-  waiting(issuer: string): number;
+  /** Whether a spec wants something of an issuer that a secret may be needed for. */
+  isAwaited(issuer: string): boolean;
   /** Monotonic milliseconds for which the clock has been older than our newest record; null where it is not. */
   clockSuspectFor(): Milliseconds | null;
 }

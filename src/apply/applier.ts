@@ -76,7 +76,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   };
   const records = openRecords(host);
   const withLock = createLocks();
-  const observeOutputs = createOutputsObserver(host);
+  const outputsObserver = createOutputsObserver(host);
   const opened = new Map<string, SpecGenerations>();
   const generationsOf = (name: string): SpecGenerations => {
     const generations = opened.get(name) ?? openStaged(layout, name);
@@ -121,7 +121,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     const record = await records.read(desired.name);
     const generations = generationsOf(desired.name);
     const number = await generations.newest(asked);
-    const seen = await observeOutputs(desired, record, number, async () => {
+    const seen = await outputsObserver.look(desired, record, number, async () => {
       const staged = await generations.read(number ?? 0);
       // One that is not fit is told of by the apply that refuses it.
       return await accept(host, desired, record, staged).catch(() => staged);
@@ -166,7 +166,9 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
         const desired = await specOf(name);
         await using generations = generationsOf(name).held();
         await finish(host, name, desired, records, generations);
-        return await applyNewest({ host, records, generations, desired, signal });
+        const report = await applyNewest({ host, records, generations, desired, signal });
+        if (report.failure === null) outputsObserver.applied(desired, await records.read(name));
+        return report;
       });
     },
     failed: async (name, signal) => {

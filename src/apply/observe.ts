@@ -32,8 +32,19 @@ interface Look {
   readonly bytes: Buffer | null;
 }
 
+/** Looks at outputs. What was just made true for a generation is taken from its record, and not rendered again. */
+export interface OutputsObserver {
+  look(
+    desired: Desired,
+    record: ApplyRecord,
+    number: number | undefined,
+    read: () => Promise<Generation>,
+  ): Promise<OutputsSeen>;
+  applied(desired: Desired, record: ApplyRecord): void;
+}
+
 /** Looks at outputs; a file that has not changed since it was looked at, and of which the same is wanted, costs an lstat. */
-export function createOutputsObserver(host: Host) {
+export function createOutputsObserver(host: Host): OutputsObserver {
   const looks = new Map<string, { readonly key: string; readonly look: Look }>();
   const obstacleOfFolders = createFolderCheck(host);
   const digests = new Map<string, { readonly key: string; readonly byPath: ReadonlyMap<string, string> }>();
@@ -45,7 +56,7 @@ export function createOutputsObserver(host: Host) {
     number: number,
     read: () => Promise<Generation>,
   ) => {
-    const key = `${desired.digest} ${number} ${accepted[number] ?? ""}`;
+    const key = keyOf(desired, accepted, number);
     const known = digests.get(desired.name);
     if (known?.key === key) return known.byPath;
     const generation = await read();
@@ -73,12 +84,7 @@ export function createOutputsObserver(host: Host) {
     return look;
   };
 
-  return async (
-    desired: Desired,
-    record: ApplyRecord,
-    number: number | undefined,
-    read: () => Promise<Generation>,
-  ): Promise<OutputsSeen> => {
+  const look: OutputsObserver["look"] = async (desired, record, number, read) => {
     const wanted = number === undefined ? undefined : await digestsOf(desired, record, number, read);
     const seen: Look[] = [];
     for (const output of desired.outputs) {
@@ -96,6 +102,20 @@ export function createOutputsObserver(host: Host) {
       obstacle,
     };
   };
+
+  return {
+    look,
+    applied: (desired, { deployed, accepted, files }) => {
+      const byPath = new Map(desired.outputs.flatMap(({ path }) => (files[path] ? [[path, files[path].sha256]] : [])));
+      if (deployed === null || byPath.size < desired.outputs.length) return;
+      digests.set(desired.name, { key: keyOf(desired, accepted, deployed), byPath });
+    },
+  };
+}
+
+/** Of which text and generation digests are, and whether that was accepted: else it has not the pinned roots. */
+function keyOf({ digest }: Desired, accepted: ApplyRecord["accepted"], number: number): string {
+  return `${digest} ${number} ${accepted[number] ?? ""}`;
 }
 
 /**

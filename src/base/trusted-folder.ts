@@ -44,9 +44,15 @@ export async function reachAnyones(path: string, files: Files): Promise<Folder> 
   throw refused(path, "it is missing", `ls -ld ${folder.path}`);
 }
 
+/** A folder on the way. */
+type Place = Pick<Folder, "path" | "at" | typeof Symbol.asyncDispose>;
+
+/** Nobody can put another one in its place, so that nothing need be held open. */
+const TOP: Place = { path: "/", at: (name) => `/${name}`, [Symbol.asyncDispose]: async () => {} };
+
 async function walk(path: string, owner: number, lastIsAnyones: boolean, files: Files): Promise<Reached> {
   const way = path.split("/").filter((part) => part !== "");
-  let folder = holdFolder("/", await files.open("/", STEP).catch(rethrow("open", "/")), files);
+  let folder = TOP;
   try {
     let mayLink = MOST_LINKS;
     let isOwners = false;
@@ -62,7 +68,7 @@ async function walk(path: string, owner: number, lastIsAnyones: boolean, files: 
         }
         const target = await files.readlink(folder.at(part)).catch(rethrow("read", place));
         way.unshift(...target.split("/").filter((step) => step !== ""));
-        if (target.startsWith("/")) folder = await swap(folder, holdFolder("/", await files.open("/", STEP), files));
+        if (target.startsWith("/")) folder = await swap(folder, TOP);
         continue;
       }
       folder = await swap(folder, next);
@@ -97,7 +103,7 @@ export async function reachOrMake(
 
 /** What has a name in a folder, be it a folder, a link or something else; undefined where nothing has it. */
 async function hold(
-  folder: Folder,
+  folder: Place,
   name: string,
   files: Files,
 ): Promise<{ readonly next: Folder; readonly stat: FileStat } | undefined> {
@@ -115,7 +121,7 @@ async function hold(
 
 /** The last folder is opened for reading too: a descriptor that only names cannot be synced. */
 async function ending(
-  folder: Folder,
+  folder: Place,
   missing: string | null,
   rest: string[],
   path: string,
@@ -128,11 +134,12 @@ async function ending(
   const readable = await files
     .open(folder.at("."), constants.O_RDONLY | constants.O_DIRECTORY)
     .catch(rethrow("open", folder.path));
-  const held = await swap(folder, holdFolder(folder.path, readable, files));
+  await folder[Symbol.asyncDispose]();
+  const held = holdFolder(folder.path, readable, files);
   return { folder: held, missing, [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
 }
 
-async function swap(old: Folder, next: Folder): Promise<Folder> {
+async function swap(old: Place, next: Place): Promise<Place> {
   await old[Symbol.asyncDispose]();
   return next;
 }

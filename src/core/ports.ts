@@ -139,8 +139,8 @@ export interface Issuer {
    * that failed, the hint gives the command for the operator.
    */
   issue(order: Order, signal: AbortSignal): Promise<Issued>;
-  /** Told after each attempt: while no spec waits to be minted, a secret that is held in memory is forgotten. */
-  specsWaiting(count: number): void;
+  /** Told after an attempt, where no spec waits to be minted: a secret that is held in memory is forgotten. */
+  noneWaits(): void;
   /**
    * Removes the secret's file, durably, where it is to be deleted after use and was there before `used` and before now.
    * Throws `DEPLOY_FAILED`, also where another user could have laid the way to its folder.

@@ -1,14 +1,14 @@
-import { readdir, rm, unlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir, unlink, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import * as z from "zod";
 import { AgentError } from "../base/errors.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
-import { makeFolders, removeDurably } from "../base/folder.ts";
+import { removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
-import { parseJson, readState, unreadable, writeBytes, writeState } from "./state-file.ts";
+import { parseJson, readState, unreadable, withFolders, writeBytes, writeState } from "./state-file.ts";
 
 /** Generations that are kept: the one in force and those that can be gone back to. */
 const GENERATIONS_KEPT = 3;
@@ -65,14 +65,7 @@ export function openGenerations(folder: string): Generations {
   const pendingPath = join(folder, "pending.key");
   const reservedPath = join(folder, "reserved");
 
-  const list = async (): Promise<readonly number[]> => {
-    const names = await readdir(folder).catch((error: unknown) => {
-      // Only a folder that is not there holds no generation: anything else must not cost an issuance.
-      if (isMissing(error)) return [];
-      throw fileError("read", folder, error, "STATE_UNUSABLE");
-    });
-    return names.flatMap((name) => numberOf(name) ?? []).toSorted((a, b) => a - b);
-  };
+  const list = async (): Promise<readonly number[]> => numbersOf(await namesIn(folder));
 
   /** What was read once stays readable: generations never change. */
   const sound = new Set<number>();
@@ -105,9 +98,8 @@ export function openGenerations(folder: string): Generations {
     read: (number) => readGeneration(pathOf(number), number),
     reserve: async () => {
       try {
-        await makeFolders(folder, { mode: 0o700 });
         isReserved = true;
-        await writeFile(reservedPath, ROOM, { mode: 0o600, flush: true });
+        await withFolders(reservedPath, () => writeFile(reservedPath, ROOM, { mode: 0o600, flush: true }));
       } catch (error) {
         await release().catch(() => {});
         throw fileError("write", reservedPath, error);
@@ -131,10 +123,12 @@ export function openGenerations(folder: string): Generations {
       return { ...draft, number };
     },
     prune: async (protect) => {
-      const old = (await list()).slice(0, -GENERATIONS_KEPT).filter((number) => !protect.includes(number));
-      for (const number of old) {
-        await rm(pathOf(number), { force: true });
-        await rm(unreadable(pathOf(number)), { force: true });
+      const names = await namesIn(folder);
+      const old = numbersOf(names)
+        .slice(0, -GENERATIONS_KEPT)
+        .filter((number) => !protect.includes(number));
+      for (const path of old.flatMap((number) => [pathOf(number), unreadable(pathOf(number))])) {
+        if (names.includes(basename(path))) await remove(path);
       }
     },
     pendingKey: async () => {
@@ -154,6 +148,18 @@ export function openGenerations(folder: string): Generations {
       await writeBytes(pendingPath, Buffer.from(key.toPem()));
     },
   };
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  return await readdir(folder).catch((error: unknown) => {
+    // Only a folder that is not there holds no generation: anything else must not cost an issuance.
+    if (isMissing(error)) return [];
+    throw fileError("read", folder, error, "STATE_UNUSABLE");
+  });
+}
+
+function numbersOf(names: readonly string[]): readonly number[] {
+  return names.flatMap((name) => numberOf(name) ?? []).toSorted((a, b) => a - b);
 }
 
 async function remove(path: string): Promise<void> {

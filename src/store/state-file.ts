@@ -45,7 +45,11 @@ export function writeState(path: string, value: unknown): Promise<void> {
 
 /** Writes a file of state, 0600, with the folders that it needs, durable when it resolves. Throws DEPLOY_FAILED. */
 export async function writeBytes(path: string, bytes: Uint8Array): Promise<void> {
-  const write = (): Promise<void> => writeAtomically(path, bytes, { mode: 0o600 });
+  await withFolders(path, () => writeAtomically(path, bytes, { mode: 0o600 }));
+}
+
+/** Writes a file; where its folders are missing, again after they were made. */
+export async function withFolders(path: string, write: () => Promise<void>): Promise<void> {
   await write().catch(async (error: unknown) => {
     if (!isMissing(error)) throw error;
     await makeFolders(dirname(path), { mode: 0o700 });

@@ -26,9 +26,7 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
       const { chain, via, failures } = await climb(session, rungsFor(order, minter));
       return { chain, roots: await session.roots(), via, failedRungs: failures.map(failureOf) };
     },
-    specsWaiting: (count) => {
-      if (count === 0) minter.clear();
-    },
+    noneWaits: () => minter.clear(),
     removeUsed: (used) => removeUsed(config.provisioner.secret.source, used, context.clock.now()),
     removable: removableFile(config.provisioner.secret.source),
   };

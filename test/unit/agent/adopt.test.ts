@@ -29,7 +29,7 @@ async function adopting(pki: Pki, found: Adopted | undefined) {
     prove: never,
     issuer: () => ({ roots: async () => pki.roots }) as unknown as Issuer,
     issuing: never,
-    waiting: never,
+    isAwaited: never,
     clockSuspectFor: () => null,
   };
   const memory = await recall(world, desired(), null);

@@ -28,7 +28,7 @@ function issuerOf(answer: (order: Order) => Promise<Issued>): Issuer & { readonl
     orders,
     roots: () => Promise.resolve(pki.roots),
     anchors: () => Promise.resolve(pki.roots),
-    specsWaiting: () => {},
+    noneWaits: () => {},
     removeUsed: async () => {},
     issue: (order) => {
       orders.push(order);

@@ -20,7 +20,7 @@ function cache() {
       roots: unused,
       anchors: unused,
       issue: unused,
-      specsWaiting: () => {},
+      noneWaits: () => {},
       removeUsed: unused,
     };
   };

@@ -29,7 +29,7 @@ async function beingProven(sighting: Sighting): Promise<Memory> {
     prove: () => Promise.resolve(sighting),
     issuer: never,
     issuing: never,
-    waiting: never,
+    isAwaited: never,
     clockSuspectFor: () => null,
   };
   const memory = await recall(world, desired(), null);
