@@ -9,6 +9,9 @@ const DUMP = ["nginx", "-T"];
 const DUMP_TIMEOUT: Milliseconds = 10 * SECOND;
 const LONGEST_DUMP = 4 * 1024 * 1024;
 const MOST_NESTED = 10;
+/** More than thousands of servers have. */
+const MOST_DIRECTIVES = 50_000;
+const LOOKED_FOR: ReadonlySet<string> = new Set(["include", "listen", "server_name", "ssl_certificate"]);
 
 /** The first server whose certificate is one of the outputs; undefined where nginx does not tell. */
 export async function servedByNginx(
@@ -35,7 +38,10 @@ export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarge
   const [, main, ...rest] = dump.split(/^# configuration file (\/.*):$/m);
   if (main === undefined) return undefined;
   const files = new Map<string, readonly Directive[]>();
-  for (let at = 0; at < rest.length; at += 2) files.set(at === 0 ? main : (rest[at - 1] ?? ""), parse(rest[at] ?? ""));
+  const budget = { directives: MOST_DIRECTIVES };
+  for (let at = 0; at < rest.length; at += 2) {
+    files.set(at === 0 ? main : (rest[at - 1] ?? ""), parse(rest[at] ?? "", budget));
+  }
   const folder = dirname(main);
   for (const { certificates, listens, names } of servers(expand(files.get(main) ?? [], files, folder), [])) {
     const address = listens.map(tlsAddress).find((found) => found !== undefined);
@@ -102,27 +108,39 @@ function askableName(name: string): string | undefined {
 const TOKEN =
   /\s+|#[^\n]*|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([;{}])|((?:\\.|\$\{\w*\}|[^\s;{}"'\\])(?:\\.|\$\{\w*\}|[^\s;{}\\])*)/gs;
 
-/** nginx's syntax: words, `;` at the end of a directive or a block in braces. */
-function parse(text: string): readonly Directive[] {
+/**
+ * nginx's syntax: words, `;` at the end of a directive or a block in braces. Only what is looked for is kept, since the
+ * lists of addresses of many hosts would fill the memory; what comes after the budget is not read.
+ */
+function parse(text: string, budget: { directives: number }): readonly Directive[] {
   const open: { words: string[]; directives: Directive[] }[] = [];
   let directives: Directive[] = [];
   let words: string[] = [];
   for (const [, double, single, mark, plain] of text.matchAll(TOKEN)) {
+    if (budget.directives <= 0) break;
     if (mark === "{") {
+      budget.directives -= 1;
       open.push({ words, directives });
       [words, directives] = [[], []];
     } else if (mark === "}") {
       const outer = open.pop();
       if (outer === undefined) break;
-      directives = [...outer.directives, { words: outer.words, block: directives }];
-      words = [];
+      if (directives.length > 0) outer.directives.push({ words: outer.words, block: directives });
+      [words, directives] = [[], outer.directives];
     } else if (mark === ";") {
-      directives.push({ words, block: undefined });
+      if (isLookedFor(words)) {
+        budget.directives -= 1;
+        directives.push({ words, block: undefined });
+      }
       words = [];
     } else {
       const word = double ?? single ?? plain;
-      if (word !== undefined) words.push(word);
+      if (word !== undefined && (words.length === 0 || isLookedFor(words))) words.push(word);
     }
   }
   return directives;
+}
+
+function isLookedFor([name = ""]: readonly string[]): boolean {
+  return LOOKED_FOR.has(name);
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
 import { findServer } from "../../../src/services/nginx-config.ts";
 
@@ -82,3 +83,48 @@ test("what is no configuration names no address", () => {
     expect(findServer(text, OURS)).toBeUndefined();
   }
 });
+
+test.for([
+  ["addresses", "10.0.0.1 1;"],
+  ["servers that are not ours", "server{listen 1;}"],
+] as const)("%s by the hundred thousand do not fill the memory that the root side's unit gives", ([, text]) => {
+  const program = `
+    import { findServer } from ${JSON.stringify(import.meta.resolve("../../../src/services/nginx-config.ts"))};
+    const lists = \`geo $from { \${${JSON.stringify(text)}.repeat(${Math.floor(4_000_000 / text.length)})} }\`;
+    const ours = "server { listen 448 ssl; ssl_certificate /etc/nginx/tls/web.pem; }";
+    const dump = "# configuration file /etc/nginx/nginx.conf:\\nhttp { " + ours + lists + " }";
+    console.log(findServer(dump, new Set(["/etc/nginx/tls/web.pem"]))?.address.port);`;
+  const flags = ["--optimize-for-size", "--max-semi-space-size=1", "--max-old-space-size=48"];
+
+  const output = execFileSync(process.execPath, [...flags, "--input-type=module", "--eval", program]);
+
+  expect(output.toString()).toBe("448\n");
+});
+
+test.each([
+  ["a hundred thousand blocks", "a{}".repeat(100_000)],
+  ["blocks in blocks", "a{".repeat(300_000)],
+  ["a pattern of three million names", 'include "x*{1..3000000}.conf";'],
+  ["a pattern of stars", `include "/etc/nginx/${"*a".repeat(25)}b";`],
+  [
+    "files that include each other",
+    "http { include nginx.conf; include nginx.conf; include nginx.conf; listen 1 ssl; }",
+  ],
+])("%s are seen through in no time", (_, text) => {
+  const others = `# configuration file /etc/nginx/${"a".repeat(200)}:\nlisten 1 ssl;\n`;
+  const dump = `# configuration file /etc/nginx/nginx.conf:\n${text}\n${others}`;
+
+  expect(findServer(dump, OURS)).toBeUndefined();
+});
+
+test.each(["c*.d/[!b]?b.conf", "conf.d/*.conf", "*/*", "conf.d/web.con[a-f]", "conf.d/***b.c*f"])(
+  "a file that %s includes is found",
+  (pattern) => {
+    const dump = `# configuration file /etc/nginx/nginx.conf:
+http { include ${pattern}; }
+# configuration file /etc/nginx/conf.d/web.conf:
+server { listen 450 ssl; ssl_certificate ${[...OURS][0]}; }`;
+
+    expect(findServer(dump, OURS)).toMatchObject({ address: { port: 450 } });
+  },
+);
