@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { stat } from "node:fs/promises";
-import { type FSWatcher, watch } from "chokidar";
+import type { FSWatcher } from "chokidar";
 import { type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
 
 /** An editor and a package manager write several files, and one in several steps. */
@@ -29,7 +29,8 @@ export function watchSpecs(
 
   /** A folder that was removed or replaced is watched no more: then everything is watched anew. */
   const rewatch = async (): Promise<void> => {
-    const found = await standing();
+    // Loaded when the agent is ready: nothing before that waits for it.
+    const [{ watch }, found] = await Promise.all([import("chokidar"), standing()]);
     if (found === watched || stop.signal.aborted) return;
     watched = found;
     await watcher?.close();
