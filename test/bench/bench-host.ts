@@ -1,11 +1,12 @@
 /** A host with a real step-ca and a real nginx, and specs for as many names as are asked for. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { chown, copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Milliseconds, pause, systemClock } from "../../src/base/time.ts";
 import { type PairFiles, putPair } from "../servers/daemon.ts";
 import { makePki } from "../servers/pki.ts";
 import { type Home, makeHome } from "../servers/program.ts";
 import { type StepCa, startStepCa } from "../servers/step-ca.ts";
+import { WAYS } from "../servers/ways.ts";
 import { runToEnd, startWebServer, type WebServer } from "./web-server.ts";
 
 /** `served`: by nginx, and proven there. `files`: no service, as a client that only writes files. */
@@ -16,6 +17,8 @@ export interface BenchHost extends AsyncDisposable {
   readonly web: WebServer;
   /** Folders of an agent of its own, with a spec for each of these names. */
   home(names: readonly string[], kind: Kind): Promise<Home>;
+  /** The same for an agent that is another user; its specs are of kind `files`. */
+  homeApart(names: readonly string[]): Promise<Home>;
   /** Adds a spec to a home. */
   drop(home: Home, name: string, kind: Kind): Promise<void>;
   /** How long nginx takes from its reload command until it serves another pair for a name that no agent manages. */
@@ -35,14 +38,27 @@ export async function startHost(names: readonly string[]): Promise<BenchHost> {
       name,
       JSON.stringify(specOf(name, kind === "served" ? web.files(name) : filesIn(home, name), web, kind)),
     );
+  const fill = async (home: Home, chosen: readonly string[], kind: Kind): Promise<void> => {
+    await mkdir(join(home.folder, "out"));
+    for (const name of chosen) await drop(home, name, kind);
+  };
   return {
     ca,
     web,
     drop,
     home: async (chosen, kind) => {
       const home = stack.use(await makeHome(configuration(ca, passwordFile)));
-      await mkdir(join(home.folder, "out"));
-      for (const name of chosen) await drop(home, name, kind);
+      await fill(home, chosen, kind);
+      return home;
+    },
+    homeApart: async (chosen) => {
+      const home = stack.use(await makeHome());
+      const [rootFile, password] = [join(home.folder, "root.crt"), join(home.folder, "password")];
+      await copyFile(ca.rootFile, rootFile);
+      await copyFile(passwordFile, password);
+      await chown(password, WAYS.apart.user, WAYS.apart.user);
+      await home.configure(configuration({ ...ca, rootFile }, password));
+      await fill(home, chosen, "files");
       return home;
     },
     reloadTime: async (name) => {
@@ -62,7 +78,10 @@ export function filesIn({ folder }: Home, name: string): PairFiles {
   return { certificate: join(folder, "out", `${name}.crt`), key: join(folder, "out", `${name}.key`) };
 }
 
-function configuration({ url, rootFile, provisioner: { name } }: StepCa, passwordFile: string): unknown {
+function configuration(
+  { url, rootFile, provisioner: { name } }: Pick<StepCa, "url" | "rootFile" | "provisioner">,
+  passwordFile: string,
+): unknown {
   const provisioner = { type: "jwk", name, password: { file: passwordFile } };
   return {
     issuers: { internal: { type: "step-ca", url, root: { file: rootFile }, provisioner } },

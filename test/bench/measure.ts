@@ -1,14 +1,16 @@
 /** What is measured, in which order. */
 import { type Milliseconds, pause, SECOND, systemClock } from "../../src/base/time.ts";
 import type { Home } from "../servers/program.ts";
+import { makeFoldersApart, WAYS } from "../servers/ways.ts";
 import { type BenchHost, filesIn, startHost } from "./bench-host.ts";
 import { type Event, SETTLING, startBareNode, startMeasured } from "./measured-agent.ts";
+import { startMeasuredRoot } from "./measured-root.ts";
 import { cpuOf, type Memory, memoryOf, type Rest, restOf } from "./process-figures.ts";
 import { cpuOfRenewal, memoryOfDaemons } from "./step.ts";
 import { median } from "./table.ts";
 
 /** What can be measured by itself: the fields of {@link Figures}. */
-export const PARTS = ["minted", "all", "one", "plain", "drop", "rest", "step"] as const;
+export const PARTS = ["minted", "all", "one", "plain", "apart", "drop", "rest", "step"] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface Scale {
@@ -30,6 +32,8 @@ export interface Figures {
   readonly all: Life | undefined;
   /** The same without services, as a client that only writes files. */
   readonly plain: Life | undefined;
+  /** The same as two processes, as shipped: all specs at one time, and one that is renewed alone. */
+  readonly apart: { readonly all: Apart; readonly one: Apart } | undefined;
   readonly drop: Drop | undefined;
   readonly rest: Rest | undefined;
   /** As many `step ca renew --daemon` as there are specs, and the processor time of one `step ca renew`. */
@@ -48,6 +52,7 @@ export async function measure(scale: Scale, tell: (step: string) => void): Promi
     all: await host.home(names, "served"),
     one: await host.home([alone], "served"),
     plain: await host.home(names, "files"),
+    apart: { all: await host.homeApart(names), one: await host.homeApart([alone]) },
   };
 
   /** Does what any of these parts needs, where one of them was asked for. */
@@ -72,6 +77,10 @@ export async function measure(scale: Scale, tell: (step: string) => void): Promi
   const plain = await part(["plain"], `${specs} specs without services: starting, and renewing all`, () =>
     live(homes.plain, names, "deployed", scale),
   );
+  const apart = await part(["apart"], `${specs} specs without services, and one, as two processes`, async () => ({
+    all: await liveApart(homes.apart.all, names, scale),
+    one: await liveApart(homes.apart.one, [alone], scale),
+  }));
   const drop = await part(["drop"], "dropping a spec", () => dropSpecs(host, homes.one, dropped, strange, bundle));
   const rest = await part(["rest"], `${specs} specs: looking at the idle agent for ${scale.idle / SECOND} s`, () =>
     idle(homes.all, scale),
@@ -82,7 +91,7 @@ export async function measure(scale: Scale, tell: (step: string) => void): Promi
     memory: await memoryOfDaemons(host.ca, pairs),
   }));
   const bareNode = median(await repeatedly(rounds, startBareNode));
-  return { minted, one, all, plain, drop, rest, step, bareNode };
+  return { minted, one, all, plain, apart, drop, rest, step, bareNode };
 }
 
 function numbered(word: string, count: number): readonly string[] {
@@ -144,6 +153,30 @@ async function live(home: Home, names: readonly string[], event: Event, { rounds
       MEMORY,
     ),
   };
+}
+
+/** The processor time of one renewal. */
+export interface Apart {
+  readonly agent: Milliseconds;
+  /** Its starts included. */
+  readonly root: Milliseconds;
+}
+
+async function liveApart(home: Home, names: readonly string[], { rounds, bundle }: Scale): Promise<Apart> {
+  await makeFoldersApart(home);
+  await using root = startMeasuredRoot(home, bundle);
+  await using agent = await startMeasured(home, bundle, WAYS.apart.agent);
+  await agent.told("deployed", names);
+  const lives = await repeatedly(rounds, async (): Promise<Apart> => {
+    const [rootBefore, agentBefore] = [await root.used(), cpuOf(agent.pid)];
+    agent.forget();
+    agent.renewAll();
+    await agent.told("deployed", names);
+    await pause(SETTLING);
+    const [rootUsed, agentUsed] = [(await root.used()) - rootBefore, cpuOf(agent.pid) - agentBefore];
+    return { root: rootUsed / names.length, agent: agentUsed / names.length };
+  });
+  return medianOf(lives, ["agent", "root"]);
 }
 
 export interface Drop {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { nodeFlags, ROOT } from "../../scripts/pinned-node.mjs";
 import { MINUTE, type Milliseconds, pause, SECOND, systemClock } from "../../src/base/time.ts";
 import { listenForNotifications } from "../servers/notify-socket.ts";
-import type { Home } from "../servers/program.ts";
+import type { AgentSettings, Home } from "../servers/program.ts";
 
 /** The last line of a certificate's renewal: with a service, and without. */
 export type Event = "proven" | "deployed";
@@ -25,12 +25,16 @@ export interface MeasuredAgent extends AsyncDisposable {
 const PATIENCE = 5 * MINUTE;
 const POLL: Milliseconds = 2;
 
-/** Starts `certagent run` on the folders of `home`. Resolves when it is ready. */
-export async function startMeasured(home: Home, bundle: string): Promise<MeasuredAgent> {
+/** Starts `certagent run` on the folders of `home`, one process unless told. Resolves when it is ready. */
+export async function startMeasured(
+  home: Home,
+  bundle: string,
+  { options = [], through = [] }: AgentSettings = {},
+): Promise<MeasuredAgent> {
   const notifications = listenForNotifications(`@certagent-bench-${process.pid}`);
-  const argv = [process.execPath, ...nodeFlags("run"), bundle, "run", ...home.options];
+  const argv = [process.execPath, ...nodeFlags("run"), bundle, "run", ...options, ...home.options];
   const began = systemClock.monotonic();
-  const child = spawn("/usr/bin/setpriv", ["--pdeathsig=KILL", ...argv], {
+  const child = spawn("/usr/bin/setpriv", ["--pdeathsig=KILL", ...through, ...argv], {
     stdio: ["ignore", "ignore", "pipe"],
     env: { PATH: "/usr/bin:/bin", NOTIFY_SOCKET: notifications.address },
     cwd: "/",

@@ -10,7 +10,7 @@ const measured = (value: number | undefined): number => value ?? Number.NaN;
 /** The figures with their baselines, and with what is to be reached with a hundred specs. */
 export function rowsOf(
   { specs }: Scale,
-  { minted, one, all, plain, drop, rest, step, bareNode }: Figures,
+  { minted, one, all, plain, apart, drop, rest, step, bareNode }: Figures,
 ): readonly Row[] {
   const daemons = (count: number): string => `${count} × step ca renew --daemon`;
   const memory = (
@@ -52,6 +52,22 @@ export function rowsOf(
       baseline: { name: "step ca renew, which proves nothing", value: measured(step?.cpu) },
       reach: 8,
     },
+    ...[
+      {
+        figure: `two processes, ${specs} renewals at one time, files alone: the agent`,
+        cpu: apart?.all.agent,
+        reach: 8,
+      },
+      { figure: "… the root side, its starts included", cpu: apart?.all.root },
+      { figure: "two processes, a renewal by itself: the agent", cpu: apart?.one.agent },
+      { figure: "… the root side, its start included", cpu: apart?.one.root },
+    ].map(({ figure, cpu, reach }) => ({
+      figure,
+      certagent: measured(cpu),
+      unit: "ms",
+      baseline: { name: "step ca renew", value: measured(step?.cpu) },
+      reach,
+    })),
     {
       figure: "a spec dropped → proven",
       certagent: measured(drop?.proven),

@@ -47,15 +47,20 @@ const apart = {
     through: ["setpriv", `--reuid=${NOBODY_ELSE}`, `--regid=${NOBODY_ELSE}`, "--clear-groups", "--no-new-privs"],
   },
   prepare: async (home: Home, through: readonly string[] = []) => {
-    const { agent, requests, control } = layoutOf(home.state, home.runtime);
-    await chmod(home.folder, 0o755);
-    for (const folder of [home.state, home.runtime]) await mkdir(folder, { recursive: true, mode: 0o755 });
-    for (const folder of [agent.folder, requests, control]) await ownFolder(folder);
+    await makeFoldersApart(home);
     return startPathUnit(home, through);
   },
 } satisfies Way;
 
 export const WAYS = { alone, apart } as const;
+
+/** The folders that the package makes for two processes. */
+export async function makeFoldersApart(home: Home): Promise<void> {
+  const { agent, requests, control } = layoutOf(home.state, home.runtime);
+  await chmod(home.folder, 0o755);
+  for (const folder of [home.state, home.runtime]) await mkdir(folder, { recursive: true, mode: 0o755 });
+  for (const folder of [agent.folder, requests, control]) await ownFolder(folder);
+}
 
 async function ownFolder(folder: string): Promise<void> {
   await mkdir(folder, { mode: 0o700 });
