@@ -101,7 +101,9 @@ export function openRecords({ layout, files }: Host): Records {
       return new Map([...known].flatMap(([name, { paths }]) => paths.map((path) => [path, name])));
     },
     write: async (name, record) => {
+      const before = known.get(name)?.paths ?? [];
       await save(name, record);
+      if (record.paths.every((path) => before.includes(path))) return;
       // A path is of the last spec that deployed it: one that was removed or renamed must not claim it when it is back.
       for (const [other, theirs] of known) {
         if (other === name || !theirs.paths.some((path) => record.paths.includes(path))) continue;
