@@ -1,10 +1,14 @@
 import { dirname } from "node:path";
 import { ownUid } from "../base/accounts.ts";
 import { isTemporary } from "../base/atomic-file.ts";
+import { rawNames } from "../base/remove-entry.ts";
 import { reach } from "../base/trusted-folder.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Host } from "./host.ts";
 import type { ApplyRecord } from "./record.ts";
+
+/** What is left is met at the next start: a folder's owner may have put any number of them there. */
+const MOST_SWEPT = 1000;
 
 /** Where a spec's files are staged, and whose folder that may be besides root's. */
 export type StagingFolder = ApplyRecord["staging"][number];
@@ -31,8 +35,7 @@ export async function sweepFolders(host: Host, folders: readonly StagingFolder[]
     try {
       await using reached = await reach(path, owner, host.files);
       if (reached.missing !== null) continue;
-      for (const entry of await host.files.readdir(reached.folder.at("."))) {
-        if (!isTemporary(entry)) continue;
+      for (const entry of await rawNames(reached.folder, MOST_SWEPT, isTemporary)) {
         const stat = await host.files.lstat(reached.folder.at(entry));
         const isOurs = Number(stat.uid) === ownUid() || Number(stat.uid) === owner;
         if (isOurs && !stat.isDirectory()) await host.files.unlink(reached.folder.at(entry));

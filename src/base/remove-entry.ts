@@ -16,14 +16,21 @@ export function rawPath(folder: Folder, name: RawName): PathLike {
   return Buffer.from(folder.at(name), "latin1");
 }
 
-/** At most `limit` names in a folder that is held, in no order. */
-export async function rawNames(folder: Folder, limit: number): Promise<readonly RawName[]> {
+/** Of a folder of millions no more is looked at. */
+const MOST_LOOKED_AT = 100_000;
+
+/** At most `limit` names in a folder that is held, in no order: any, or those that are meant. */
+export async function rawNames(
+  folder: Folder,
+  limit: number,
+  isMeant: (name: RawName) => boolean = () => true,
+): Promise<readonly RawName[]> {
   const names: RawName[] = [];
-  await using entries = await opendir(folder.at("."), { encoding: "latin1" as BufferEncoding });
-  while (names.length < limit) {
+  await using entries = await opendir(folder.at("."), { encoding: "latin1" as BufferEncoding, bufferSize: 256 });
+  for (let left = MOST_LOOKED_AT; left > 0 && names.length < limit; left -= 1) {
     const entry = await entries.read();
     if (entry === null) break;
-    names.push(entry.name);
+    if (isMeant(entry.name)) names.push(entry.name);
   }
   return names;
 }

@@ -140,6 +140,27 @@ test("what a killed process had staged is removed after its spec was removed, th
   expect(await staged()).toEqual([]);
 });
 
+test("however many files a service puts into its folder, root never lists them all, and sweeps its own", async () => {
+  await using host = await hostOfService("");
+  const leftover = `.certagent-${"0".repeat(16)}`;
+  for (const name of [...Array.from({ length: 3000 }, (_, at) => `${at}`), leftover])
+    await writeFile(host.path(name), "");
+  let longest = 0;
+  const files: Files = {
+    ...nodeFiles,
+    readdir: async (path) => {
+      const names = await nodeFiles.readdir(path);
+      longest = Math.max(longest, names.length);
+      return names;
+    },
+  };
+
+  await (await host.open(files)).recover();
+
+  expect(longest).toBeLessThan(3000);
+  expect(await readdir(host.tls)).not.toContain(leftover);
+});
+
 test("root, who reads what the agent has written, leaves nothing in its folder", async () => {
   await using host = await makeHost();
   await takeOver(host);
