@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { utimes, writeFile } from "node:fs/promises";
+import { rm, utimes, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import { AgentError } from "../../../src/base/errors.ts";
@@ -27,6 +27,33 @@ test("a second look at what has not changed opens no file and starts no process"
 
   expect(facts?.outputs[0]?.state).toBe("current");
   expect([opened, started]).toEqual([0, 0]);
+});
+
+test("a look whose asker knows what is newest reads no generation after an apply", async () => {
+  await using host = await makeHost();
+  const { number } = await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await rm(host.layout.agent.generations(NAME), { recursive: true });
+
+  const known = (await applier.observe([{ ...ASKED, generation: number }], never)).get(NAME);
+  const other = (await applier.observe([{ ...ASKED, generation: number + 1 }], never)).get(NAME);
+
+  expect(known?.outputs.map(({ state }) => state)).toEqual(["current", "current"]);
+  expect(other?.adoptable).toBe(true);
+});
+
+test("what was applied of one text of a spec is not taken for what another asks for", async () => {
+  await using host = await makeHost();
+  const { number } = await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  const outputs = [output("certificate", host.path("web.crt"), { mode: 0o644 }), output("key", host.path("web.key"))];
+  host.desired = { ...host.desired, digest: "2", outputs };
+
+  const facts = (await applier.observe([{ ...ASKED, generation: number }], never)).get(NAME);
+
+  expect(facts?.outputs.map(({ state }) => state)).toEqual(["stale", "current"]);
 });
 
 test("bytes that were changed without a trace in the times are seen", async () => {

@@ -1,4 +1,4 @@
-/** Whether an issuer hears how many specs still need what it keeps of a used secret. */
+/** Whether an issuer hears that no spec needs what it keeps of a used secret any more. */
 import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { beforeAll, expect, test, vi } from "vitest";

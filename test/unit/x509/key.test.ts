@@ -67,6 +67,16 @@ function slowKey(size: number): Uint8Array {
   return der(0x30, Buffer.from("020100", "hex"), dsa, der(0x04, number));
 }
 
+test("a key that somebody has is read once, whatever stands around it in a text", async () => {
+  const [pem, other] = [(await generateKey("ec-p256")).toPem(), (await generateKey("ec-p256")).toPem()];
+
+  const key = parseKey(pem);
+
+  expect(parseKey(`Explanation\n${pem}`)).toBe(key);
+  expect(parseKey(other).toPem()).toBe(other);
+  expect(key.toPem()).toBe(pem);
+});
+
 describe("parseKey()", async () => {
   const ec = (await generateKey("ec-p256")).toPem();
   const rsa = (await generateKey("rsa-2048")).toPem();

@@ -1,0 +1,44 @@
+import { mkdtempDisposable } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test, vi } from "vitest";
+import { createAgent } from "../../../src/agent/agent.ts";
+import { DAY, systemClock } from "../../../src/base/time.ts";
+import { layoutOf } from "../../../src/store/layout.ts";
+import { modelCa, modelPki } from "../../property/model-ca.ts";
+import { modelHost } from "../../property/model-host.ts";
+import { simulatedTime } from "../../property/simulated-time.ts";
+import { specFolder } from "../../property/spec-folder.ts";
+
+test("nothing is looked at between an issuance and its deployment, which looks for itself", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
+  const time = simulatedTime();
+  const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
+  const layout = layoutOf(home.path, home.path);
+  const { issuer } = modelCa("good", scenario, time, await modelPki());
+  const host = modelHost(scenario, time);
+  const applier = host.applier(layout);
+  const steps: string[] = [];
+  const agent = createAgent({
+    clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
+    log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
+    layout,
+    applier: {
+      ...applier,
+      observe: (...args) => (steps.push("look"), applier.observe(...args)),
+      apply: (...args) => (steps.push("apply"), applier.apply(...args)),
+    },
+    prove: host.prove,
+    specs: specFolder([{ name: "web", issuer: "good" }], scenario),
+    createIssuer: () => ({ ...issuer, issue: (...args) => (steps.push("issue"), issuer.issue(...args)) }),
+  });
+  await agent.reread();
+  const stop = new AbortController();
+
+  const running = agent.run(stop.signal, () => {});
+
+  await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe("current"), { timeout: 10_000 });
+  expect(steps.slice(0, 4)).toEqual(["look", "issue", "apply", "look"]);
+  stop.abort();
+  await running;
+});

@@ -1,0 +1,40 @@
+import { chmod, mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test, vi } from "vitest";
+import { issuerOf } from "../../../integration/issuers/desk.ts";
+import { makePki } from "../../../servers/pki.ts";
+
+/** An issuer whose anchors were read so long ago that they are not read again while their file is the same. */
+async function settled() {
+  const folder = await mkdtempDisposable(join(tmpdir(), "certagent-anchors-"));
+  const rootFile = join(folder.path, "root.crt");
+  const pki = await makePki();
+  await writeFile(rootFile, pki.root.certificate.pem, { mode: 0o644 });
+  const issuer = issuerOf(
+    { url: "https://ca.internal", rootFile, provisioner: { name: "x" } },
+    { password: { file: join(folder.path, "password") } },
+  );
+  const isKept = async () => expect(await issuer.anchors([])).toBe(await issuer.anchors([]));
+  await vi.waitFor(isKept, { timeout: 30_000, interval: 100 });
+  return { rootFile, issuer, pki, [Symbol.asyncDispose]: () => folder.remove() };
+}
+
+vi.setConfig({ testTimeout: 60_000 });
+
+test("anchors that are replaced in place are others at once", async () => {
+  await using known = await settled();
+  const next = (await makePki()).root.certificate;
+
+  await writeFile(known.rootFile, next.pem);
+
+  expect((await known.issuer.anchors([])).map(({ fingerprint }) => fingerprint)).toEqual([next.fingerprint]);
+});
+
+test("anchors that everybody may write from now on are refused at once", async () => {
+  await using known = await settled();
+
+  await chmod(known.rootFile, 0o646);
+
+  await expect(known.issuer.anchors([])).rejects.toMatchObject({ code: "SPEC_INVALID" });
+});
