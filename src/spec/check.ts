@@ -1,5 +1,5 @@
 import { readdir, realpath, stat } from "node:fs/promises";
-import { basename, dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { lookUpGroup, lookUpUser } from "../base/accounts.ts";
 import { failureOf } from "../base/errors.ts";
 import { fileError } from "../base/file-error.ts";
@@ -100,7 +100,7 @@ async function filesOf(report: Report, path: string): Promise<readonly string[]>
     const names = (await readdir(path)).toSorted();
     report.problems.push(...names.filter(isMisnamed).map((name) => fileProblem(join(path, name), MISNAMED)));
     if (await isLive(report, path)) {
-      const distrust = await distrustOfFolder(path, report.options.trust);
+      const distrust = await distrustOfFolder(resolve(path), report.options.trust);
       if (distrust !== undefined) report.problems.push(fileProblem(path, distrust.message, distrust.hint));
     }
     const specs = names.filter((name) => specNameOf(name) !== undefined);
@@ -112,12 +112,13 @@ async function filesOf(report: Report, path: string): Promise<readonly string[]>
   }
 }
 
-/** Whether a path is what the daemon reads, however it is spelled. */
+/** Whether a path is what the daemon reads, however it is spelled. So is a link that lies there, which it refuses. */
 async function isLive({ options }: Report, path: string): Promise<boolean> {
-  const real = await realpath(path).catch(() => path);
-  const folder = await realpath(options.folder).catch(() => options.folder);
-  const host = await realpath(options.hostFile).catch(() => options.hostFile);
-  return real === host || !relative(folder, real).startsWith("..");
+  const places = [path, dirname(path), options.folder, options.hostFile];
+  const [real = "", parent = "", folder = "", host] = await Promise.all(
+    places.map((place) => realpath(place).catch(() => place)),
+  );
+  return real === host || [real, parent].some((place) => !relative(folder, place).startsWith(".."));
 }
 
 async function load(report: Report, file: string): Promise<readonly Loaded[]> {

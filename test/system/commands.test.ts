@@ -122,7 +122,7 @@ test("at its deadline a command is ended with all that it began, wherever that h
 });
 
 test("a command that needs too much memory is stopped, and the host goes on", async () => {
-  const greedy = shell('x=$(head -c 100M /dev/zero | tr "\\0" a); [ ${#x} = 104857600 ]');
+  const greedy = shell("head -c 100M /dev/zero | tail -c 100M > /dev/null");
 
   expect((await runConfined(greedy)).exitCode).toBe(0);
   expect((await runConfined(greedy, { label: "small" })).exitCode).not.toBe(0);

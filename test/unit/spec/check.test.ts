@@ -1,5 +1,5 @@
 import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { expect, test } from "vitest";
 import { type Run, run } from "../../../src/base/run.ts";
 import { check } from "../../../src/spec/check.ts";
@@ -75,6 +75,28 @@ test("check of a live folder refuses a file that others may write, by whatever p
       expect.objectContaining({ message: expect.stringContaining("can be written by its group") }),
     ]);
   }
+});
+
+test("check refuses a link in the live folder, as the daemon does, by whatever path it is named", async () => {
+  await using world = await worldIn();
+  await writeFile(join(world.base, "web.yaml"), specText("web.internal", "/srv/web"));
+  await symlink("../web.yaml", world.file("web"));
+
+  for (const paths of [[], [world.folder], [world.file("web")]]) {
+    const { ok, problems } = await judge(world, paths);
+
+    expect(ok).toBe(false);
+    expect(problems).toEqual([expect.objectContaining({ message: expect.stringMatching(/it is a symbolic link$/) })]);
+  }
+});
+
+test("check takes the live folder by a path that is relative", async () => {
+  await using world = await worldIn();
+  await world.write("web", specText("web.internal", "/srv/web"));
+
+  const { problems } = await judge(world, [relative(resolve(), world.folder)]);
+
+  expect(problems).toEqual([]);
 });
 
 test("check away from the live folder judges content, and only warns about modes and shared files", async () => {
