@@ -31,9 +31,9 @@ export async function keepReplaced(
   return kept;
 }
 
-/** Two outputs may have one name in two folders. */
+/** Two outputs may have one name in two folders, and one as long as names can be. */
 function copyName(path: string): string {
-  return `${createHash("sha256").update(path).digest("hex").slice(0, 8)}-${basename(path)}`;
+  return `${createHash("sha256").update(path).digest("hex").slice(0, 8)}-${basename(path).slice(-60)}`;
 }
 
 async function isThere({ files }: Host, path: string): Promise<boolean> {

@@ -263,7 +263,8 @@ function nameOf({ key }: Pair): string {
 }
 
 function readText(text: string, path: Path, offset: number, facts: Facts): string {
-  if (/[\t\n\r]/.test(text) || FORBIDDEN.test(text)) {
+  // Half a character (`"\ud800"`) is written as U+FFFD, so that two names are one on disk.
+  if (/[\t\n\r]/.test(text) || FORBIDDEN.test(text) || !text.isWellFormed()) {
     throw new Refused(offset, "a value must be one line without control characters", null, formatKey(path));
   }
   const result = substitute(text, facts);

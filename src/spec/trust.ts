@@ -28,11 +28,13 @@ const MOST_LINKS = 40;
  * it is their mask, so no entry can give what it lacks.
  */
 export function distrustOfFile(path: string, stat: FileStat, trust: Trust): Distrust | undefined {
-  if (stat.nlink > 1n) {
-    const message = `the file has ${stat.nlink} names (hard links), so it can change under another`;
-    return { message, hint: `cp ${path} ${path}.new && mv ${path}.new ${path} makes it a file of its own` };
-  }
-  return distrust(path, Number(stat.uid), Number(stat.mode), trust);
+  const message =
+    stat.nlink > 1n
+      ? `the file has ${stat.nlink} names (hard links), so it can change under another`
+      : distrust(path, Number(stat.uid), Number(stat.mode), trust)?.message;
+  // Not chown or chmod: who has the file open for writing goes on writing.
+  const hint = `read it, then: cp ${path} ${path}.new && mv ${path}.new ${path} makes it a file of its own`;
+  return message === undefined ? undefined : { message, hint };
 }
 
 function distrust(path: string, uid: number, mode: number, { users }: Trust): Distrust | undefined {

@@ -112,6 +112,19 @@ test("PEM of somebody else is replaced, and a copy for root alone is kept the fi
   expect(accessAt(join(folder, copies[1] ?? "")).mode).toBe(0o600);
 });
 
+test("a copy is kept of a file whose name is as long as names can be", async () => {
+  await using host = await makeHost();
+  const path = host.path("k".repeat(255));
+  await writeFile(path, (await host.pki.issue()).pem);
+  host.desired = { ...host.desired, outputs: [output("combined", path)] };
+  await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ files: "written", failure: null });
+  expect(await readdir(join(host.layout.apply.replaced, NAME))).toHaveLength(1);
+});
+
 test("a folder that is missing is made, and said; two missing levels are an obstacle with the command to run", async () => {
   await using host = await makeHost();
   const applier = await host.open();

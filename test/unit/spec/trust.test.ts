@@ -1,5 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { chmod, lstat, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  mkdtemp,
+  open as openFile,
+  readFile,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -28,7 +39,22 @@ test("a file of somebody else is not believed", async () => {
 
   const distrust = distrustOfFile(file, stat, { users: [Number(stat.uid) + 1] });
 
-  expect(distrust).toEqual({ message: `${file} belongs to user ${stat.uid}, not to root`, hint: `chown root ${file}` });
+  expect(distrust?.message).toBe(`${file} belongs to user ${stat.uid}, not to root`);
+});
+
+test("what makes a file of somebody else believed leaves nobody a way to write it that was open before", async () => {
+  await using base = await temporary();
+  const path = join(base.path, "web.yaml");
+  await writeFile(path, "theirs", { mode: 0o666 });
+  await chown(path, 65_534, 65_534);
+  await using open = await openFile(path, "r+");
+
+  const { hint = "" } = distrustOfFile(path, await lstat(path, { bigint: true }), { users: [0] }) ?? {};
+  execFileSync("/bin/sh", ["-c", /cp .* && mv \S+ \S+/.exec(hint)?.[0] ?? hint]);
+  await open.write("root's?");
+
+  expect(distrustOfFile(path, await lstat(path, { bigint: true }), { users: [0] })).toBeUndefined();
+  expect(await readFile(path, "utf8")).toBe("theirs");
 });
 
 test("a sticky folder of root may be on the way, and not be the folder itself", async () => {
