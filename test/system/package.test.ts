@@ -23,19 +23,26 @@ beforeAll(async () => {
 });
 afterAll(() => machine[Symbol.asyncDispose]());
 
-/** The same package with a version before. */
+/** The same package with a version before, from when the agent's folders in /run had no file systems of their own. */
 async function makeOlder(): Promise<void> {
   await using work = await mkdtempDisposable(join(inject("machines"), "older-"));
   const tree = join(work.path, "tree");
   await execute("dpkg-deb", ["--raw-extract", inject("deb"), tree]);
   const control = join(tree, "DEBIAN", "control");
   await writeFile(control, (await readFile(control, "utf8")).replace(/^Version: .*$/m, "Version: 0.0.1"));
+  const units = join(tree, "usr/lib/systemd/system");
+  await execute("sh", [
+    "-euc",
+    `cd ${units}; rm *.mount; sed -i '/^RequiresMountsFor=.run/d; /^ExecStartPre=/d' certagent*.path certagent*.service`,
+  ]);
   await execute("dpkg-deb", ["-Znone", "--build", tree, join(work.path, "old.deb")]);
   await cp(join(work.path, "old.deb"), machine.file("/root/old.deb"));
 }
 
 const dpkg = (...words: readonly string[]): Promise<string> =>
   machine.sh(`DEBIAN_FRONTEND=noninteractive dpkg ${words.join(" ")} 2>&1`);
+
+const FILE_SYSTEMS = "for name in requests control; do findmnt --noheadings --output FSTYPE /run/certagent/$name; done";
 
 const CURRENT = "until certagent status > /dev/null; do sleep 0.2; done";
 
@@ -105,6 +112,7 @@ test.each([
   expect(await generation()).toBeGreaterThan(before);
   expect(await machine.sh("systemctl show -P MainPID certagent")).not.toBe(process);
   expect(await machine.sh("systemctl show -P NRestarts certagent")).toBe("0");
+  expect(await machine.sh(FILE_SYSTEMS)).toBe("tmpfs\ntmpfs");
 });
 
 test("removed, it is gone, and certificates, configuration and state are not; installed again, it goes on where it was", async () => {
@@ -114,7 +122,8 @@ test("removed, it is gone, and certificates, configuration and state are not; in
 
   expect(left).toBe(before.pairs);
   expect(await machine.sh("pgrep -u certagent || pgrep -f '[c]ertagent.mjs' || true")).toBe("");
-  expect(await machine.sh("systemctl list-units --no-legend 'certagent*'")).toBe("");
+  expect(await machine.sh("systemctl list-units --no-legend '*certagent*'")).toBe("");
+  expect(await machine.sh(`${FILE_SYSTEMS} || true`)).toBe("");
   await machine.sh("test -e /etc/certagent/certagent.yaml; test -e /etc/certagent.d/plain.yaml");
 
   await dpkg("--install", "/root/new.deb");

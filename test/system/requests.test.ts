@@ -36,6 +36,34 @@ test("ten thousand requests of an intruder, nearly all of them nonsense, are gon
   expect(Number(started)).toBeLessThan(20);
 });
 
+/** Fills the agent's folders with bytes first, then with names, which it hides as well as their owner can. */
+const FILL = `
+  for folder in requests control; do
+    cd /run/certagent/$folder
+    dd if=/dev/zero of=.bytes bs=1M count=100 || true
+    i=0; while mkdir -p full-$i/deeper && touch full-$i/file; do i=$((i + 1)); done
+    chmod 000 full-*
+  done 2> /dev/null
+  rm -f /run/certagent/control/agent.sock
+  touch /run/certagent/control/more; chmod 000 /run/certagent/requests /run/certagent/control`;
+
+test("an intruder who fills the agent's folders takes no room of /run, and when the agent is itself again all is served", async () => {
+  const free = "df --output=avail,iavail /run | tail -n 1";
+  const room = (text: string): readonly number[] => text.trim().split(/\s+/).map(Number);
+  const before = room(await host.machine.sh(free));
+  await host.machine.sh("systemctl stop certagent");
+
+  await host.machine.sh(`runuser -u certagent -- sh -c '${FILL}'`);
+  const after = room(await host.machine.sh(free));
+  await host.machine.sh("systemctl start certagent");
+  await host.until("all are current", areCurrent);
+
+  const [bytes = 0, names = 0] = before.map((number, index) => number - (after[index] ?? 0));
+  expect(bytes).toBeLessThan(1024);
+  expect(names).toBeLessThan(100);
+  expect(await host.machine.sh("certagent renew vlc-admin")).toMatch(/vlc-admin/);
+});
+
 test("a path unit that systemd has given up is re-armed, and meanwhile the agent tells that nobody answers", async () => {
   // A unit that ends at once with its request still there: systemd starts it 200 times, and never again.
   await put(host.machine, DROP_IN, "[Unit]\nConditionPathExists=/nowhere\n");

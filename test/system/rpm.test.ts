@@ -118,7 +118,7 @@ test("removed, it is gone, and certificates, configuration and state are not; in
 
   expect(await pair()).toBe(before.pair);
   expect(await machine.sh("pgrep -u certagent || pgrep -f '[c]ertagent.mjs' || true")).toBe("");
-  expect(await machine.sh("systemctl list-units --no-legend 'certagent*'")).toBe("");
+  expect(await machine.sh("systemctl list-units --no-legend '*certagent*'")).toBe("");
   expect(await machine.sh("find /etc/systemd/system -name 'certagent*'")).toBe("");
   await machine.sh("test -e /etc/certagent/certagent.yaml; test -e /etc/certagent.d/plain.yaml");
 

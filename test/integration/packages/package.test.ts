@@ -23,6 +23,8 @@ const FILES = [
   "usr/lib/systemd/system/certagent-apply.timer",
   "usr/lib/systemd/system/certagent-recover.service",
   "usr/lib/systemd/system/certagent.service",
+  "usr/lib/systemd/system/run-certagent-control.mount",
+  "usr/lib/systemd/system/run-certagent-requests.mount",
   "usr/lib/systemd/system/certagent.service.d/credential.conf",
   "usr/lib/sysusers.d/certagent.conf",
   "usr/lib/tmpfiles.d/certagent.conf",

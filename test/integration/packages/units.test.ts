@@ -31,7 +31,7 @@ test.each([
 
 test("systemd takes every setting of every unit, but those that it is too old for", async () => {
   const names = readdirSync(UNITS).filter((name) => name.includes("."));
-  const files = names.filter((name) => /\.(?:service|path|timer)$/.test(name)).map((name) => join(UNITS, name));
+  const files = names.filter((name) => /\.(?:service|path|timer|mount)$/.test(name)).map((name) => join(UNITS, name));
 
   const { stderr } = await execute("systemd-analyze", ["verify", ...files]).catch(
     (error: unknown) => error as { stderr: string },
