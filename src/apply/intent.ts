@@ -3,6 +3,7 @@
  * a killed process leaves behind is finished from it, at the next start and before anything else.
  */
 import { createHash } from "node:crypto";
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
 import { publishLeftover, writeAtomically } from "../base/atomic-file.ts";
@@ -10,6 +11,7 @@ import { isMissing } from "../base/file-error.ts";
 import { type Folder, removeDurably } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
 import { reach } from "../base/trusted-folder.ts";
+import type { Layout } from "../store/layout.ts";
 import { readState } from "../store/state-file.ts";
 import type { Host } from "./host.ts";
 
@@ -21,6 +23,12 @@ const schema = z.object({
 export type Intent = Omit<z.output<typeof schema>, "schema">;
 
 const LIMIT = 1024 * 1024;
+
+/** The names of the specs whose changes are open. */
+export async function openIntents({ apply }: Layout): Promise<readonly string[]> {
+  const files = await readdir(apply.intents);
+  return files.filter((file) => /^[^.].*\.json$/.test(file)).map((file) => basename(file, ".json"));
+}
 
 /** Durable when it resolves. */
 export async function writeIntent(host: Host, name: string, intent: Intent): Promise<void> {

@@ -1,4 +1,3 @@
-import { readdir } from "node:fs/promises";
 import { failureOf } from "../base/errors.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import type { Desired } from "../core/ports.ts";
@@ -8,7 +7,7 @@ import { deployFiles } from "./deploy-files.ts";
 import { sweepSets } from "./deploy-link.ts";
 import { makeOwnFolders } from "./folders.ts";
 import type { Host } from "./host.ts";
-import { finishIntent, removeIntent } from "./intent.ts";
+import { finishIntent, openIntents, removeIntent } from "./intent.ts";
 import { readGeneration } from "./progress.ts";
 import type { Records } from "./record.ts";
 import { stagingFolders, sweepFolders } from "./sweep.ts";
@@ -25,8 +24,7 @@ export async function finishAll(
   generations: (name: string) => StagedGenerations,
 ): Promise<void> {
   await makeOwnFolders(host);
-  const open = (await readdir(host.layout.apply.intents)).filter((file) => /^[^.].*\.json$/.test(file));
-  for (const name of open.map((file) => file.slice(0, -".json".length))) {
+  for (const name of await openIntents(host.layout)) {
     try {
       await finish(host, name, (await specs()).get(name), records, generations(name));
     } catch (error) {

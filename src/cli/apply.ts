@@ -36,7 +36,7 @@ its deadline, at most half of the memory, and its output in the journal. A drop-
   examples: [["certagent apply web", "by hand, while the agent's way to it is broken"]],
   exitCodes: [
     [0, "done: files are right, and services have taken them"],
-    [1, "something failed, or another process holds the root side's state"],
+    [1, "something failed or could not be finished, or another process holds the root side's state"],
     [2, "used wrongly, or there is no spec of that name"],
   ],
   run: (invocation, world) => withLog(invocation, world, (log) => doApply(invocation, world, log)),
@@ -65,7 +65,19 @@ async function doApply(invocation: Invocation, world: World, log: Log): Promise<
   if (invocation.isSet("requests")) return await serveRequests(open, layout, world, log, signal);
   await using opened = await open();
   await opened.recover();
-  return invocation.isSet("recover") ? 0 : await applyAll(opened.applier, names, world.print, signal);
+  if (invocation.isSet("recover")) return await tellOpen(layout, log);
+  return await applyAll(opened.applier, names, world.print, signal);
+}
+
+/** What could not be finished leaves files as they are, perhaps of two generations: that is no success. */
+async function tellOpen(layout: Layout, log: Log): Promise<ExitCode> {
+  const { openIntents } = await import("../apply/intent.ts");
+  const open = await openIntents(layout);
+  for (const name of open) {
+    const remedy = `certagent apply ${name}; where its spec is gone for good: rm ${layout.apply.intents}/${name}.json`;
+    log.error("a change that was cut off stays open", { certificate: name, hint: remedy });
+  }
+  return open.length === 0 ? 0 : 1;
 }
 
 type Opened = OpenedApplier & { readonly applier: RootSide };

@@ -16,7 +16,7 @@ const STANDARD_ERROR = 2;
 
 /**
  * Works with a log on standard error, which is flushed at the end. What is thrown is the log's last line, and exit code
- * 1. A promise that nobody waited for is a defect that is told, and ends nothing; an exception out of nowhere is the end,
+ * 1; only `USAGE` is thrown on. A promise that nobody waited for is a defect that is told, and ends nothing; an exception out of nowhere is the end,
  * since nobody knows what it left undone.
  */
 export async function withLog(
@@ -46,9 +46,10 @@ export async function withLog(
     return await Promise.race([work(log), crash.promise]);
   } catch (thrown) {
     const { code, message, hint } = asAgentError(thrown);
+    if (code === "USAGE") throw thrown; // told to who typed it, as with every other command
     if (code === "BUG") logDefect(log, thrown);
     else log.error(message, { code, hint });
-    return code === "USAGE" ? 2 : 1;
+    return 1;
   }
 }
 

@@ -224,7 +224,8 @@ test("apply is used wrongly without a name, with too much, and with a name that 
   await prepared();
   for (const words of [[], ["web", "--requests"], ["--requests", "--recover"], ["wbe"]]) {
     const { code, stderr } = await certagent(scene.home, "apply", ...words);
-    expect({ words, code, lines: stderr.trimEnd().split("\n").length }).toEqual({ words, code: 2, lines: 1 });
+    expect({ words, code }).toEqual({ words, code: 2 });
+    expect(stderr).toMatch(/^certagent: .*\ncertagent: hint: .*\n/);
   }
 });
 
@@ -258,4 +259,22 @@ test("recovery tells no service, and needs nothing but the state", async () => {
   expect(await certagent(scene.home, "apply", "--recover")).toMatchObject({ code: 0, stdout: "", stderr: "" });
 
   await expect(stat(scene.reloading)).rejects.toThrow("ENOENT");
+});
+
+test("recovery that leaves a change open fails, and says which and what to do", async () => {
+  await prepared();
+  await certagent(scene.home, "once");
+  const { apply } = layoutOf(scene.home.state, scene.home.runtime);
+  const file = { path: scene.files.key, temporary: ".certagent-gone", sha256: "0".repeat(64), owner: 0 };
+  await writeFile(join(apply.intents, "gone.json"), JSON.stringify({ schema: 1, generation: 1, files: [file] }));
+
+  const { code, stderr } = await certagent(scene.home, "apply", "--recover");
+
+  expect({ code, stderr }).toEqual({
+    code: 1,
+    stderr: expect.stringMatching(
+      /^<3>a change that was cut off stays open certificate=gone hint=.*certagent apply gone/,
+    ),
+  });
+  expect(await readdir(apply.intents)).toEqual(["gone.json"]);
 });
