@@ -1,14 +1,17 @@
 /** Where nginx serves a certificate, by its own configuration as `nginx -T` prints it. */
-import { dirname, matchesGlob, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { AgentError } from "../base/errors.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Address, Output, ProbeTarget, System } from "../core/ports.ts";
+import { matchesPattern } from "./path-pattern.ts";
 import { targetAt } from "./recipe.ts";
 
 const DUMP = ["nginx", "-T"];
 const DUMP_TIMEOUT: Milliseconds = 10 * SECOND;
 const LONGEST_DUMP = 4 * 1024 * 1024;
 const MOST_NESTED = 10;
+/** More than it takes to find hundreds of includes among thousands of files. */
+const MOST_STEPS = 5_000_000;
 /** More than thousands of servers have. */
 const MOST_DIRECTIVES = 50_000;
 const LOOKED_FOR: ReadonlySet<string> = new Set(["include", "listen", "server_name", "ssl_certificate"]);
@@ -43,7 +46,8 @@ export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarge
     files.set(at === 0 ? main : (rest[at - 1] ?? ""), parse(rest[at] ?? "", budget));
   }
   const folder = dirname(main);
-  for (const { certificates, listens, names } of servers(expand(files.get(main) ?? [], files, folder), [])) {
+  const including: Including = { filesOf: includes(files, folder), left: MOST_DIRECTIVES };
+  for (const { certificates, listens, names } of servers(expand(files.get(main) ?? [], including), [])) {
     const address = listens.map(tlsAddress).find((found) => found !== undefined);
     if (address && certificates.some((path) => paths.has(resolve(folder, path)))) {
       return targetAt(address, { serverName: names.map(askableName).find((name) => name !== undefined) });
@@ -52,23 +56,44 @@ export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarge
   return undefined;
 }
 
+type Files = ReadonlyMap<string, readonly Directive[]>;
+
+interface Including {
+  /** What the files hold that an `include` names. */
+  readonly filesOf: (value: string) => readonly (readonly Directive[])[];
+  /** How many directives may still be put in place: files can include each other. */
+  left: number;
+}
+
 /** Puts the files in place of the `include`s that name them; nginx -T leaves them apart. */
-function expand(
-  directives: readonly Directive[],
-  files: ReadonlyMap<string, readonly Directive[]>,
-  folder: string,
-  depth = 0,
-): readonly Directive[] {
+function expand(directives: readonly Directive[], including: Including, depth = 0): readonly Directive[] {
   if (depth > MOST_NESTED) return [];
   return directives.flatMap((directive) => {
+    if (including.left-- <= 0) return [];
     const [name, value = ""] = directive.words;
-    if (name !== "include") {
-      return { ...directive, block: directive.block && expand(directive.block, files, folder, depth + 1) };
-    }
-    const pattern = resolve(folder, value);
-    const included = [...files].filter(([path]) => path === pattern || matchesGlob(path, pattern));
-    return included.flatMap(([, content]) => expand(content, files, folder, depth + 1));
+    if (name === "include") return including.filesOf(value).flatMap((content) => expand(content, including, depth + 1));
+    return { ...directive, block: directive.block && expand(directive.block, including, depth + 1) };
   });
+}
+
+/** Each pattern is looked for once; one line of a file that somebody else writes must not take minutes. */
+function includes(files: Files, folder: string): Including["filesOf"] {
+  const known = new Map<string, readonly (readonly Directive[])[]>();
+  const patience = { steps: MOST_STEPS };
+  const find = (pattern: string): readonly (readonly Directive[])[] => {
+    const exact = files.get(pattern);
+    if (exact !== undefined) return [exact];
+    const start = pattern.slice(0, pattern.search(/[*?[]|$/));
+    if (start === pattern || (patience.steps -= files.size) < 0) return [];
+    const found = [...files].filter(([path]) => path.startsWith(start) && matchesPattern(path, pattern, patience));
+    return found.map(([, content]) => content);
+  };
+  return (value) => {
+    const pattern = resolve(folder, value);
+    const found = known.get(pattern) ?? find(pattern);
+    known.set(pattern, found);
+    return found;
+  };
 }
 
 interface ServerBlock {
@@ -116,6 +141,10 @@ function parse(text: string, budget: { directives: number }): readonly Directive
   const open: { words: string[]; directives: Directive[] }[] = [];
   let directives: Directive[] = [];
   let words: string[] = [];
+  const close = (outer: (typeof open)[number]): void => {
+    if (directives.length > 0) outer.directives.push({ words: outer.words, block: directives });
+    [words, directives] = [[], outer.directives];
+  };
   for (const [, double, single, mark, plain] of text.matchAll(TOKEN)) {
     if (budget.directives <= 0) break;
     if (mark === "{") {
@@ -125,8 +154,7 @@ function parse(text: string, budget: { directives: number }): readonly Directive
     } else if (mark === "}") {
       const outer = open.pop();
       if (outer === undefined) break;
-      if (directives.length > 0) outer.directives.push({ words: outer.words, block: directives });
-      [words, directives] = [[], outer.directives];
+      close(outer);
     } else if (mark === ";") {
       if (isLookedFor(words)) {
         budget.directives -= 1;
@@ -138,6 +166,7 @@ function parse(text: string, budget: { directives: number }): readonly Directive
       if (word !== undefined && (words.length === 0 || isLookedFor(words))) words.push(word);
     }
   }
+  for (const outer of open.toReversed()) close(outer);
   return directives;
 }
 
