@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { glob, readdir, readFile, rmdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pause } from "../../src/base/time.ts";
 
 const ROOT = "/sys/fs/cgroup";
@@ -18,8 +18,10 @@ export async function cgroupFolders(name: string): Promise<readonly string[]> {
     const candidates =
       controllers === "" ? [join(ROOT, "unified"), ROOT] : [join(ROOT, controllers.replace(/^name=/, ""))];
     const folder = candidates.find(isMounted);
+    // Below version 2 alone a cgroup with processes hands no controller down: the machine's lies beside ours.
+    const parent = folder === ROOT ? dirname(path) : path;
     // What joins a cpuset of version 1 needs its processors and memory first, and nothing here needs one.
-    return folder === undefined || controllers === "cpuset" ? [] : [join(folder, path, name)];
+    return folder === undefined || controllers === "cpuset" ? [] : [join(folder, parent, name)];
   });
 }
 

@@ -47,7 +47,8 @@ export async function worldIn(): Promise<World> {
   await mkdir(folder, { mode: 0o755 });
   await writeFile(hostFile, HOST, { mode: 0o644 });
   const open = () => openSpecFolder({ folder, hostFile, lastGoodFolder: lastGood, trust: TRUST, facts: FACTS });
-  let specs = open();
+  // Opened where it is asked for: what is still being written cannot be removed.
+  let specs: ReturnType<typeof open> | undefined;
   const file = (name: string): string => join(folder, `${name}.yaml`);
   return {
     base,
@@ -56,7 +57,10 @@ export async function worldIn(): Promise<World> {
     lastGood,
     file,
     write: (name, text) => writeFile(file(name), text, { mode: 0o644 }),
-    read: async (owners = new Map()) => (await specs).read({ owners }),
+    read: async (owners = new Map()) => {
+      specs ??= open();
+      return (await specs).read({ owners });
+    },
     restart: async () => {
       specs = open();
       await specs;
