@@ -1,11 +1,13 @@
-import { realpath, stat, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readlink, realpath, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { nodeFiles } from "../../base/atomic-file.ts";
 import { AgentError } from "../../base/errors.ts";
 import type { FileStat } from "../../base/file-calls.ts";
 import { isMissing } from "../../base/file-error.ts";
 import { makeFolders } from "../../base/folder.ts";
 import { readBounded, readRegular } from "../../base/read-file.ts";
 import { type Milliseconds, SECOND, systemClock } from "../../base/time.ts";
+import { isOurs, NOBODY, reach } from "../../base/trusted-folder.ts";
 import { type Certificate, loadCertificates, parseCertificate } from "../../x509/certificate.ts";
 import { MOST_PEM_BYTES } from "../../x509/pem.ts";
 import type { IssuerContext } from "../kind.ts";
@@ -58,7 +60,7 @@ async function configuredAnchors({
   return file === undefined ? undefined : await readAnchors(file, fingerprint === undefined);
 }
 
-/** Through links: what the operator's configuration names may be a link into `/etc/ssl`, or of a mounted volume. */
+/** Through root's links: what the operator's configuration names may be one into `/etc/ssl`, or of a mounted volume. */
 async function readAnchors(
   file: string,
   required: boolean,
@@ -66,7 +68,8 @@ async function readAnchors(
   try {
     const known = anchorsRead.get(file);
     if (known !== undefined && known.identity === identityOf(await stat(file, { bigint: true }))) return known.anchors;
-    const read = await readRegular(await realpath(file), MOST_PEM_BYTES);
+    await realpath(file); // fails where it is missing
+    const read = await readRegular(await wayTo(file), MOST_PEM_BYTES);
     refuseStrangers(read.stat);
     const anchors = loadCertificates(read.bytes);
     if (systemClock.now() - Number(read.stat.ctimeMs) > SETTLED) {
@@ -76,7 +79,8 @@ async function readAnchors(
   } catch (cause) {
     if (!isMissing(cause)) {
       const fact = cause instanceof Error ? cause.message.replace(/^Cannot [^:]*: /, "") : String(cause);
-      throw new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": ${fact}`, { cause });
+      const hint = cause instanceof AgentError ? cause.hint : undefined;
+      throw new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": ${fact}`, { cause, hint });
     }
     if (required) throw missing(file);
     return undefined;
@@ -88,6 +92,7 @@ const anchorsRead = new Map<
   string,
   { readonly identity: string; readonly anchors: readonly [Certificate, ...Certificate[]] }
 >();
+const MOST_LINKS = 20;
 /** A file's times tick coarsely: what changed just now could change once more without showing. */
 const SETTLED: Milliseconds = 2 * SECOND;
 
@@ -96,11 +101,28 @@ function identityOf({ dev, ino, ctimeNs, size }: FileStat): string {
   return `${dev}:${ino}:${ctimeNs}:${size}`;
 }
 
+/**
+ * Where a file is once links are followed. Nobody but root, or the user of a run without root, had a say in the way:
+ * else another file of root's, of a CA that everybody may have certificates of, could be put in its place. Throws
+ * `DEPLOY_FAILED`.
+ */
+async function wayTo(file: string): Promise<string> {
+  let path = file;
+  for (let left = MOST_LINKS; left > 0; left -= 1) {
+    await using reached = await reach(dirname(path), NOBODY, nodeFiles);
+    const { folder } = reached;
+    const link = await readlink(folder.at(basename(path))).catch(() => undefined);
+    path = resolve(folder.path, link ?? basename(path));
+    if (link === undefined) return path;
+  }
+  throw new Error("it is behind too many links");
+}
+
 /** Whoever may write the anchors decides which certificates are taken: that is root's alone, or the user's of a run without root. */
 function refuseStrangers({ uid, mode }: FileStat): void {
-  const isOurs = uid === 0n || Number(uid) === process.geteuid?.();
-  if (isOurs && (mode & 0o002n) === 0n) return;
-  throw new Error(isOurs ? "everybody may write it" : `it belongs to user ${uid}, not to root`);
+  if (!isOurs(uid)) throw new Error(`it belongs to user ${uid}, not to root`);
+  if ((mode & 0o002n) !== 0n) throw new Error("everybody may write it");
+  if ((mode & 0o020n) !== 0n && uid === 0n) throw new Error("its group may write it");
 }
 
 function missing(file: string): AgentError {

@@ -1,5 +1,5 @@
 /** What the agent learns of what stood on the host before: a pair that fits its spec, and nothing of any other. */
-import { chmod, chown, readFile, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readFile, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../src/base/time.ts";
@@ -89,9 +89,29 @@ test("anchors in a file that others may write are none", async () => {
 
   await chmod(file, 0o646);
   await expect(issuerOf({ file }).anchors([])).rejects.toThrow("everybody may write it");
+  await chmod(file, 0o664);
+  await expect(issuerOf({ file }).anchors([])).rejects.toThrow("its group may write it");
   await chmod(file, 0o644);
   await chown(file, 65_534, 65_534);
   await expect(issuerOf({ file }).anchors([])).rejects.toThrow("it belongs to user 65534");
+});
+
+test("anchors that another user could have put in the place of the operator's are none, though they are root's", async () => {
+  await using host = await makeHost();
+  const folder = join(host.folder, "theirs");
+  await mkdir(folder);
+  await writeFile(join(host.folder, "public-ca.pem"), evil.root.certificate.pem);
+  await symlink(join(host.folder, "public-ca.pem"), join(folder, "anchors.pem"));
+  const issuer = issuerOf({ file: join(folder, "anchors.pem") });
+
+  expect(await issuer.anchors([])).toHaveLength(1); // root's own link
+  await chown(folder, 65_534, 65_534);
+  await utimes(join(host.folder, "public-ca.pem"), 1, 1); // what was read is read again
+
+  await expect(issuer.anchors([])).rejects.toMatchObject({
+    message: expect.stringContaining("it belongs to user 65534, not to root"),
+    hint: `chown root ${folder}`,
+  });
 });
 
 function issuerOf(root: { readonly file?: string; readonly fingerprint?: string }) {
