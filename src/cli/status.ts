@@ -34,7 +34,8 @@ spec cannot be understood). Each that needs attention is explained below the tab
   run: async (invocation, world) => {
     if (invocation.isSet("watch")) return await watch(invocation, world);
     const document = await createLook(invocation, world)();
-    for (const problem of document.problems ?? []) world.print.note(problem);
+    // Without an agent they are told already, in the words of its journal.
+    if (document.agent.running) for (const problem of document.problems ?? []) world.print.note(problem);
     if (invocation.isSet("json")) world.print.json(document);
     else printStatus(world.print, document.certificates, world.clock.now());
     return exitCodeOf(document);
