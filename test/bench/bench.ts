@@ -4,7 +4,7 @@
  * here passes or fails.
  *
  * `--quick` a few certificates and seconds, to see that the bench itself works · `--json` · `--bundle FILE` another build
- * · `--part NAME` (repeated) these figures alone: minted, all, one, plain, apart, drop, rest, step
+ * · `--part NAME` (repeated) these figures alone: minted, all, one, plain, many, apart, drop, rest, step
  */
 import { availableParallelism, loadavg } from "node:os";
 import { parseArgs } from "node:util";

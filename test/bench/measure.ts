@@ -3,14 +3,14 @@ import { type Milliseconds, pause, SECOND, systemClock } from "../../src/base/ti
 import type { Home } from "../servers/program.ts";
 import { makeFoldersApart, WAYS } from "../servers/ways.ts";
 import { type BenchHost, filesIn, startHost } from "./bench-host.ts";
-import { type Event, SETTLING, startBareNode, startMeasured } from "./measured-agent.ts";
+import { atRest, type Event, SETTLING, startBareNode, startMeasured } from "./measured-agent.ts";
 import { startMeasuredRoot } from "./measured-root.ts";
 import { cpuOf, type Memory, memoryOf, type Rest, restOf } from "./process-figures.ts";
 import { cpuOfRenewal, memoryOfDaemons } from "./step.ts";
 import { median } from "./table.ts";
 
 /** What can be measured by itself: the fields of {@link Figures}. */
-export const PARTS = ["minted", "all", "one", "plain", "apart", "drop", "rest", "step"] as const;
+export const PARTS = ["minted", "all", "one", "plain", "many", "apart", "drop", "rest", "step"] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface Scale {
@@ -32,6 +32,8 @@ export interface Figures {
   readonly all: Life | undefined;
   /** The same without services, as a client that only writes files. */
   readonly plain: Life | undefined;
+  /** Three times as many of these, at rest after a start: what one of them adds, beyond what only the first ones cost. */
+  readonly many: Memory | undefined;
   /** The same as two processes, as shipped: all specs at one time, and one that is renewed alone. */
   readonly apart: { readonly all: Apart; readonly one: Apart } | undefined;
   readonly drop: Drop | undefined;
@@ -85,13 +87,19 @@ export async function measure(scale: Scale, tell: (step: string) => void): Promi
   const rest = await part(["rest"], `${specs} specs: looking at the idle agent for ${scale.idle / SECOND} s`, () =>
     idle(homes.all, scale),
   );
+  const many = await part(["many"], `${3 * specs} specs without services: starting`, async () => {
+    const all = numbered("many", 3 * specs);
+    const home = await host.home(all, "files");
+    await mint(home, all, "deployed", bundle);
+    return medianOf(await repeatedly(rounds, () => start(home, bundle)), MEMORY);
+  });
   const pairs = names.map((name) => filesIn(homes.plain, name));
   const step = await part(["step"], `${specs} times step ca renew`, async () => ({
     cpu: await cpuOfRenewal(host.ca, pairs),
     memory: await memoryOfDaemons(host.ca, pairs),
   }));
   const bareNode = median(await repeatedly(rounds, startBareNode));
-  return { minted, one, all, plain, apart, drop, rest, step, bareNode };
+  return { minted, one, all, plain, many, apart, drop, rest, step, bareNode };
 }
 
 function numbered(word: string, count: number): readonly string[] {
@@ -113,13 +121,22 @@ const MEMORY = ["rss", "pss", "dirty"] as const;
 async function mint(home: Home, names: readonly string[], event: Event, bundle: string): Promise<Memory> {
   await using agent = await startMeasured(home, bundle);
   await agent.told(event, names);
-  await pause(SETTLING);
+  await atRest(agent.pid);
+  return memoryOf(agent.pid);
+}
+
+/** An agent that finds its certificates, and does nothing for a while. */
+async function start(home: Home, bundle: string): Promise<Memory> {
+  await using agent = await startMeasured(home, bundle);
+  await atRest(agent.pid);
   return memoryOf(agent.pid);
 }
 
 /** An agent that finds its certificates: it starts, does nothing for a while, and renews all. */
 export interface Life {
   readonly ready: Milliseconds;
+  /** The processor time until then. */
+  readonly readyCpu: Milliseconds;
   readonly idle: Memory;
   readonly renewal: Milliseconds;
   readonly renewed: Memory;
@@ -131,19 +148,20 @@ export interface Life {
 async function live(home: Home, names: readonly string[], event: Event, { rounds, bundle }: Scale): Promise<Life> {
   const lives = await repeatedly(rounds, async (): Promise<Life> => {
     await using agent = await startMeasured(home, bundle);
-    await pause(SETTLING);
+    const readyCpu = cpuOf(agent.pid);
+    await atRest(agent.pid);
     const idle = memoryOf(agent.pid);
     agent.forget();
     const [began, used] = [systemClock.monotonic(), cpuOf(agent.pid)];
     agent.renewAll();
     await agent.told(event, names);
     const renewal = systemClock.monotonic() - began;
-    await pause(SETTLING);
+    await atRest(agent.pid);
     const cpu = (cpuOf(agent.pid) - used) / names.length;
-    return { ready: agent.readyAfter, idle, renewal, cpu, renewed: memoryOf(agent.pid) };
+    return { ready: agent.readyAfter, readyCpu, idle, renewal, cpu, renewed: memoryOf(agent.pid) };
   });
   return {
-    ...medianOf(lives, ["ready", "renewal", "cpu"]),
+    ...medianOf(lives, ["ready", "readyCpu", "renewal", "cpu"]),
     idle: medianOf(
       lives.map((life) => life.idle),
       MEMORY,

@@ -5,6 +5,7 @@ import { nodeFlags, ROOT } from "../../scripts/pinned-node.mjs";
 import { MINUTE, type Milliseconds, pause, SECOND, systemClock } from "../../src/base/time.ts";
 import { listenForNotifications } from "../servers/notify-socket.ts";
 import type { AgentSettings, Home } from "../servers/program.ts";
+import { cpuOf } from "./process-figures.ts";
 
 /** The last line of a certificate's renewal: with a service, and without. */
 export type Event = "proven" | "deployed";
@@ -86,3 +87,8 @@ export const SHIPPED = join(ROOT, "dist", "certagent.mjs");
 
 /** What V8 and libuv still do when the last certificate is proven. */
 export const SETTLING: Milliseconds = 2 * SECOND;
+
+/** Resolves when a process has used no processor time for a while: on a busy machine its first look at all takes longer. */
+export async function atRest(pid: number): Promise<void> {
+  for (let before = Number.NaN; cpuOf(pid) !== before; await pause(SETTLING)) before = cpuOf(pid);
+}

@@ -10,7 +10,7 @@ const measured = (value: number | undefined): number => value ?? Number.NaN;
 /** The figures with their baselines, and with what is to be reached with a hundred specs. */
 export function rowsOf(
   { specs }: Scale,
-  { minted, one, all, plain, apart, drop, rest, step, bareNode }: Figures,
+  { minted, one, all, plain, many, apart, drop, rest, step, bareNode }: Figures,
 ): readonly Row[] {
   const daemons = (count: number): string => `${count} × step ca renew --daemon`;
   const memory = (
@@ -34,6 +34,13 @@ export function rowsOf(
     {
       figure: "a further idle spec, private dirty",
       certagent: (measured(all?.idle.dirty) - measured(one?.idle.dirty)) / (specs - 1),
+      unit: "kB",
+      baseline: { name: daemons(1), value: measured(step?.memory.dirty) / specs },
+      reach: 20,
+    },
+    {
+      figure: `… ${3 * specs} against ${specs}, files alone`,
+      certagent: (measured(many?.dirty) - measured(plain?.idle.dirty)) / (2 * specs),
       unit: "kB",
       baseline: { name: daemons(1), value: measured(step?.memory.dirty) / specs },
       reach: 20,
@@ -80,6 +87,12 @@ export function rowsOf(
       unit: "ms",
       baseline: { name: "Node alone, start → end", value: bareNode },
       reach: 250,
+    },
+    {
+      figure: "… processor time until then",
+      certagent: measured(all?.readyCpu),
+      unit: "ms",
+      baseline: { name: "Node alone, start → end", value: bareNode },
     },
     {
       figure: `SIGHUP: ${specs} renewed, deployed and proven`,
