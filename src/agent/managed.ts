@@ -1,6 +1,7 @@
 import { asAgentError } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP } from "../base/time.ts";
 import { type Facts, factsOfSpec, NO_FACTS, type Step, type Streak, withoutFailure } from "../core/facts.ts";
+import { reasonToIssue } from "../core/issuing.ts";
 import { type Plan, plan, stepsOver } from "../core/plan.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Managed } from "../core/status.ts";
@@ -85,7 +86,7 @@ export async function manage(
     newestRecord: () => Math.max(memory.facts.writtenAt, memory.newest?.issuedAt ?? 0),
     isWaitingFor: (issuer) =>
       memory.desired.request.issuer === issuer &&
-      !stepsOver(memory.desired, observedOf(memory), world.clock.now()).includes("issue"),
+      reasonToIssue(memory.desired, observedOf(memory), world.clock.now()) !== undefined,
     deployedPaths: () => memory.facts.deployed,
   };
 }

@@ -93,11 +93,19 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
       return all;
     });
 
-  /** Each step of each spec asks for that one: a hundred others are looked at only now and then. */
-  const readSpec = async (name: string): Promise<Desired | undefined> => {
-    const isFresh = lastReading !== undefined && system.clock.monotonic() < lastReading.until;
-    const isCurrent = isFresh && (await options.specIsCurrent?.(name)) === true;
-    return (isCurrent ? lastReading?.all : await readSpecs())?.get(name);
+  /**
+   * Each step of each spec asks for that one: a hundred others are looked at only now and then. For a look it will do
+   * that the asker has read the same text.
+   */
+  const readSpec = async (name: string, asked?: Asked): Promise<Desired | undefined> => {
+    const { specIsCurrent } = options;
+    const known = lastReading;
+    if (specIsCurrent === undefined || known === undefined || system.clock.monotonic() >= known.until) {
+      return (await readSpecs()).get(name);
+    }
+    const read = known.all.get(name);
+    const isAgreed = asked !== undefined && asked.afresh !== true && asked.digest === read?.digest;
+    return isAgreed || (await specIsCurrent(name)) ? read : (await readSpecs()).get(name);
   };
 
   const finished = untilDone(() => finishAll(host, readSpecs, records, generationsOf));
@@ -115,12 +123,12 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     throw new AgentError("SPEC_INVALID", `Cannot apply "${name}": no such spec is in force`);
   };
 
-  const look = async (name: string, signal: AbortSignal, asked?: number | null): Promise<Look | undefined> => {
-    const desired = await readSpec(name);
+  const look = async (name: string, signal: AbortSignal, asked?: Asked): Promise<Look | undefined> => {
+    const desired = await readSpec(name, asked);
     if (desired === undefined) return undefined;
     const record = await records.read(desired.name);
     const generations = generationsOf(desired.name);
-    const number = await generations.newest(asked);
+    const number = await generations.newest(asked?.generation);
     const seen = await outputsObserver.look(desired, record, number, async () => {
       const staged = await generations.read(number ?? 0);
       // One that is not fit is told of by the apply that refuses it.
@@ -146,9 +154,9 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     observe: async (asked, signal) => {
       await ready();
       const facts = new Map<string, ApplyFacts>();
-      for (const { name, generation } of asked) {
-        const seen = await look(name, signal, generation);
-        if (seen !== undefined) facts.set(name, seen.facts);
+      for (const one of asked) {
+        const seen = await look(one.name, signal, one);
+        if (seen !== undefined) facts.set(one.name, seen.facts);
       }
       return facts;
     },

@@ -38,7 +38,13 @@ export interface TestHost extends AsyncDisposable {
   anchors: AnchorsOf;
   open(
     files?: Files,
-    system?: { clock?: Clock; onRun?: () => void; onRead?: () => void; specs?: ReadonlyMap<string, Desired> },
+    system?: {
+      clock?: Clock;
+      onRun?: () => void;
+      onRead?: () => void;
+      specs?: ReadonlyMap<string, Desired>;
+      specIsCurrent?: (name: string) => Promise<boolean>;
+    },
   ): Promise<RecoveringApplier>;
   /** Issues and stages the next generation. */
   issue(options?: { key?: PrivateKey; via?: string; notAfter?: number }): Promise<Generation>;
@@ -78,12 +84,13 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
     log,
     desired: desiredIn(tls, change),
     anchors: async () => pki.roots,
-    open: async (files, { clock = systemClock, onRun, onRead, specs } = {}) =>
+    open: async (files, { clock = systemClock, onRun, onRead, specs, specIsCurrent } = {}) =>
       await createApplier({
         layout,
         system: { clock, run: counted(onRun), ask: counted(onRun), connect: nobodyListens },
         log: logInto(log),
         specs: async () => (onRead?.(), specs ?? new Map([[NAME, host.desired]])),
+        specIsCurrent,
         anchors: async (desired, candidates) => await host.anchors(desired, candidates),
         removeUsed: async () => {},
         files,

@@ -43,6 +43,24 @@ test("a look whose asker knows what is newest reads no generation after an apply
   expect(other?.adoptable).toBe(true);
 });
 
+test.each([
+  ["has read the same text", {}, 0],
+  ["has read another text", { digest: "2" }, 1],
+  ["knows that something happened", { afresh: true }, 1],
+])("for who looks and %s, it is looked whether the spec is still the same: %o, %i", async (_, asked, count) => {
+  await using host = await makeHost();
+  await host.issue();
+  let looked = 0;
+  const applier = await host.open(undefined, { specIsCurrent: async () => ((looked += 1), true) });
+  await applier.apply(NAME, never);
+  expect(looked).toBe(1); // what changes something always looks
+  looked = 0;
+
+  await applier.observe([{ ...ASKED, ...asked }], never);
+
+  expect(looked).toBe(count);
+});
+
 test("what was applied of one text of a spec is not taken for what another asks for", async () => {
   await using host = await makeHost();
   const { number } = await host.issue();
