@@ -36,17 +36,21 @@ export function checkStart({ env }: World): void {
 }
 
 /**
- * Makes the state folder where it is missing. Throws `STATE_UNUSABLE` where root would work in a folder of somebody
- * else's, or in one that others could put something in the place of: that one would decide what is written where.
+ * Makes the folders where state and sockets lie where they are missing. Throws `STATE_UNUSABLE` where root would work in
+ * a folder of somebody else's, or in one that others could put something in the place of: that one would decide what is
+ * written where.
  */
-export async function makeState({ state }: Pick<Places, "state">): Promise<void> {
+export async function makePlaces({ state, runtime }: Pick<Places, "state" | "runtime">): Promise<void> {
   await makeFolders(state, { mode: 0o755 });
   if (ownUid() !== 0) return;
-  const reached = await reach(state, NOBODY, nodeFiles).catch((cause: unknown) => {
-    const hint = "as root, use a state folder that is root's, in folders of root's";
-    throw new AgentError("STATE_UNUSABLE", asAgentError(cause).message, { cause, hint });
-  });
-  await reached[Symbol.asyncDispose]();
+  await makeFolders(runtime, { mode: 0o755 });
+  for (const folder of [state, runtime]) {
+    const reached = await reach(folder, NOBODY, nodeFiles).catch((cause: unknown) => {
+      const hint = "as root, use folders of root's for --state and --runtime, in folders of root's";
+      throw new AgentError("STATE_UNUSABLE", asAgentError(cause).message, { cause, hint });
+    });
+    await reached[Symbol.asyncDispose]();
+  }
 }
 
 /**
@@ -54,7 +58,7 @@ export async function makeState({ state }: Pick<Places, "state">): Promise<void>
  * `STATE_UNUSABLE` where root would write in another user's folder: who that is decides what is written where.
  */
 export async function lockState(places: Places, { agent }: Layout): Promise<AsyncDisposable> {
-  await makeState(places);
+  await makePlaces(places);
   const { uid } = await lstat(agent.folder).catch(() => ({ uid: undefined }));
   if (ownUid() === 0 && uid !== undefined && uid !== 0) {
     throw new AgentError(

@@ -9,7 +9,7 @@ import type { Reading } from "../spec/folder.ts";
 import type { Layout } from "../store/layout.ts";
 import { lock } from "../store/lock.ts";
 import { newIssuer, openSpecs } from "./both-sides.ts";
-import { makeState } from "./guard.ts";
+import { makePlaces } from "./guard.ts";
 import { askOutsideToo, steadyFacts } from "./host-facts.ts";
 import type { OpenedApplier } from "./mode.ts";
 import type { Places, Surroundings } from "./surroundings.ts";
@@ -79,7 +79,7 @@ export async function holdRootSide(
   layout: Layout,
   options: RootSideOptions & { readonly patience?: Milliseconds } = {},
 ): Promise<OpenedApplier & { readonly applier: RootSide }> {
-  await makeState(places);
+  await makePlaces(places);
   const held = await lock(layout.apply.lock, options.patience ?? PATIENCE);
   try {
     const applier = await openRootSide(places, surroundings, layout, options);

@@ -1,6 +1,6 @@
 /** Commands without a daemon: what is on disk, and what is missing there. */
 import { execFile } from "node:child_process";
-import { chmod, chown, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { bundled, certagent, type Home, makeHome } from "../../servers/program.ts";
@@ -254,4 +254,19 @@ test.each([
   expect(code).toBe(1);
   expect(await readdir(elsewhere)).toEqual(["lock"]);
   expect(await readFile(join(elsewhere, "lock"), "utf8")).toBe("root's");
+});
+
+test("the daemon does not run as root where another user could move its socket's folder", async () => {
+  await using home = await homeWithSpec();
+  const runtime = join(home.folder, "theirs");
+  await mkdir(runtime);
+  await chown(runtime, 65_534, 65_534);
+  await symlink(home.folder, join(runtime, "control"));
+  const { mode } = await stat(home.folder);
+
+  const { code, stderr } = await certagent({ options: [...home.options, "--runtime", runtime] }, "run");
+
+  expect(stderr).toContain(`Cannot use "${runtime}": it belongs to user 65534, not to root`);
+  expect(code).toBe(1);
+  expect((await stat(home.folder)).mode).toBe(mode);
 });
