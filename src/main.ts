@@ -34,8 +34,8 @@ const modes: Readonly<Record<ApplyMode, Mode>> = {
   broker: {
     name: "broker",
     apart: "broker",
-    open: async (_, { clock }, layout) => {
-      const applier = (await import("./agent/broker.ts")).openBroker(layout, clock);
+    open: async (_, { clock, log }, layout) => {
+      const applier = (await import("./agent/broker.ts")).openBroker(layout, clock, log);
       return { applier, recover: () => applier.recover(), [Symbol.asyncDispose]: async () => undefined };
     },
   },

@@ -4,10 +4,12 @@ import { basename, join } from "node:path";
 import type { z } from "zod";
 import { AgentError, errorOf } from "../base/errors.ts";
 import { isMissing } from "../base/file-error.ts";
+import type { Log } from "../base/log.ts";
 import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import { watchFolder } from "../base/watch-folder.ts";
+import { ALIVE, whoIsAlive } from "../store/alive.ts";
 import type { Layout } from "../store/layout.ts";
-import { ALIVE, readReport, reportPath } from "../store/reports.ts";
+import { readReport, reportPath } from "../store/reports.ts";
 import { type Request, requestName, withdrawRequest, writeRequest } from "../store/requests.ts";
 
 /**
@@ -18,20 +20,31 @@ export type Ask = <Result>(request: Request, schema: z.ZodType<Result>, signal: 
 
 /** How soon a root side that was started by a request has taken it, on the busiest of hosts. */
 const TAKEN_WITHIN: Milliseconds = 30 * SECOND;
-/** A root side at work gives a sign of life every five seconds. */
-const SILENCE: Milliseconds = 30 * SECOND;
+/** The same where it did not take the last one: a person who asks for a plan is told sooner, and nothing is lost. */
+const TAKEN_AGAIN_WITHIN: Milliseconds = 5 * SECOND;
+/** One that ends again and again before it answers is asked less and less often, but at once the first time. */
+const LONGEST_WAIT: Milliseconds = 30 * SECOND;
+const ENDED_HINT = "journalctl -u certagent-apply says why";
 /** Watching is not relied on. */
 const LOOK_AGAIN: Milliseconds = SECOND;
 
-export function createAsk(layout: Pick<Layout, "requests" | "reports">, clock: Clock): Ask {
+interface Site extends Pick<Layout, "requests" | "reports"> {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Whether somebody took the last request. */
+  isServed: boolean;
+}
+
+export function createAsk({ requests, reports }: Pick<Layout, "requests" | "reports">, clock: Clock, log: Log): Ask {
+  const site: Site = { requests, reports, clock, log, isServed: true };
   const turns = new Map<string, Promise<unknown>>();
 
   return async (request, schema, signal) => {
     const name = requestName(request);
     const before = turns.get(name) ?? Promise.resolve();
     const asking = before.then(
-      () => askUntilAnswered(layout, clock, name, schema, signal),
-      () => askUntilAnswered(layout, clock, name, schema, signal),
+      () => askUntilAnswered(site, name, schema, signal),
+      () => askUntilAnswered(site, name, schema, signal),
     );
     turns.set(name, asking);
     try {
@@ -43,58 +56,69 @@ export function createAsk(layout: Pick<Layout, "requests" | "reports">, clock: C
 }
 
 async function askUntilAnswered<Result>(
-  layout: Pick<Layout, "requests" | "reports">,
-  clock: Clock,
+  site: Site,
   name: string,
   schema: z.ZodType<Result>,
   signal: AbortSignal,
 ): Promise<Result> {
-  for (;;) {
+  for (let wait: Milliseconds = 0; ; wait = Math.min(Math.max(2 * wait, SECOND), LONGEST_WAIT)) {
     signal.throwIfAborted();
     // What an earlier root side left, of another version maybe, is not looked at.
-    const old = await identityOf(reportPath(layout.reports, name));
-    const token = await writeRequest(layout.requests, name).catch((error: unknown) => {
-      throw isMissing(error) ? noFolder(layout.requests, error) : error;
+    const old = await identityOf(reportPath(site.reports, name));
+    const token = await writeRequest(site.requests, name).catch((error: unknown) => {
+      throw isMissing(error) ? noFolder(site.requests, error) : error;
     });
-    const answer = await answerTo(layout, clock, { name, token, old }, schema, signal);
-    if (answer === "lost") continue;
+    const answer = await answerTo(site, { name, token, old }, schema, signal);
+    site.isServed = true;
+    if (answer === "lost") {
+      site.log.warning("the root side ended before it answered, and is asked again", {
+        request: name,
+        hint: ENDED_HINT,
+      });
+      await pause(wait, signal);
+      continue;
+    }
     if ("failure" in answer) throw errorOf(answer.failure);
     return answer.result;
   }
 }
 
-/** The report with this token; `lost` where the root side took the request and is gone since. */
+/** The report with this token; `lost` where the root side that took the request is gone, or another one is there. */
 async function answerTo<Result>(
-  { requests, reports }: Pick<Layout, "requests" | "reports">,
-  clock: Clock,
+  site: Site,
   { name, token, old }: { readonly name: string; readonly token: string; readonly old: string },
   schema: z.ZodType<Result>,
   signal: AbortSignal,
 ) {
+  const { requests, reports, clock } = site;
   let wake = new AbortController();
   const path = reportPath(reports, name);
   // Not at every report: a hundred may be waited for, each by one of its own.
   using _watching = watchFolder(reports, (changed) => {
-    if (changed === null || changed === basename(path)) wake.abort();
+    if (changed === null || changed === basename(path) || changed === ALIVE) wake.abort();
   });
-  const asked = clock.monotonic();
-  let [seen, sign, signAt] = [old, "", asked];
+  const takenBy = clock.monotonic() + (site.isServed ? TAKEN_WITHIN : TAKEN_AGAIN_WITHIN);
+  let seen = old;
+  let before = "";
   for (;;) {
     wake = new AbortController();
+    // In this order: who took it and is gone then has reported before, or never will.
+    const isTaken = (await identityOf(join(requests, name))) === "";
+    const who = await whoIsAlive(reports);
     const identity = await identityOf(path);
     if (identity !== seen) {
       seen = identity;
       const answer = await readReport(path, schema);
       if (answer?.token === token) return answer;
     }
-    const isTaken = (await identityOf(join(requests, name))) === "";
-    const alive = await identityOf(join(reports, ALIVE));
-    const now = clock.monotonic();
-    if (!isTaken || alive !== sign) [sign, signAt] = [alive, now];
     if (signal.aborted) await withdrawRequest(requests, name);
     signal.throwIfAborted();
-    if (!isTaken && now - asked > TAKEN_WITHIN) throw notTaken(requests);
-    if (isTaken && now - signAt > SILENCE) return "lost";
+    if (!isTaken && clock.monotonic() > takenBy) {
+      site.isServed = false;
+      throw notTaken(requests);
+    }
+    if (isTaken && (who === "" || (before !== "" && who !== before))) return "lost";
+    before = who;
     await pause(LOOK_AGAIN, AbortSignal.any([signal, wake.signal]));
   }
 }

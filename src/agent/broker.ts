@@ -2,6 +2,7 @@ import { readdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { errorOf } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
+import type { Log } from "../base/log.ts";
 import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked } from "../core/applier.ts";
 import type { Layout } from "../store/layout.ts";
@@ -21,8 +22,8 @@ const LONGEST_WAIT: Milliseconds = 16 * SECOND;
  * The applier where the root side is another process, `certagent apply --requests`. What comes back is data: its form is
  * judged here, and what it claims by who uses it.
  */
-export function openBroker(layout: Pick<Layout, "requests" | "reports">, clock: Clock): Broker {
-  const ask = createAsk(layout, clock);
+export function openBroker(layout: Pick<Layout, "requests" | "reports">, clock: Clock, log: Log): Broker {
+  const ask = createAsk(layout, clock, log);
   const beliefs = openBeliefs(clock);
 
   /** The next observation, which all share that ask before it begins; it ends for none of them alone. */

@@ -1,16 +1,17 @@
 /** The root side as a process of its own: takes what the agent asks, does it, and reports. */
 import { unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { type Access, writeAtomically } from "../base/atomic-file.ts";
+import type { Access } from "../base/atomic-file.ts";
 import { failureOf } from "../base/errors.ts";
 import { fileCalls } from "../base/file-calls.ts";
 import { type Folder, makeFolders, openFolder } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
 import { rawNames } from "../base/remove-entry.ts";
-import { type Clock, formatInstant, type Milliseconds, pause, repeat, SECOND } from "../base/time.ts";
+import { type Clock, type Milliseconds, pause, repeat, SECOND } from "../base/time.ts";
 import { watchFolder } from "../base/watch-folder.ts";
+import { ALIVE, showAlive } from "../store/alive.ts";
 import type { Layout } from "../store/layout.ts";
-import { ALIVE, reportPath, writeReport } from "../store/reports.ts";
+import { reportPath, writeReport } from "../store/reports.ts";
 import { createAnswerer } from "./answer.ts";
 import type { RecoveringApplier } from "./applier.ts";
 import { openDesk } from "./desk.ts";
@@ -51,6 +52,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   await sweepReports(layout.reports, await applier.specs().catch(() => []));
   await using _keys = { [Symbol.asyncDispose]: () => sweepKeys(layout.reports) };
   const access = await accessOfAgent(requests);
+  // Where it cannot be told, on a full disk, the agent asks more often than it had to.
+  await using _shown = await showAlive(layout.reports, access).catch(() => undefined);
   let wake = new AbortController();
   const answer = createAnswerer(applier, clock);
   const desk = openDesk({
@@ -62,9 +65,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   });
   using _watching = watchFolder(layout.requests, () => wake.abort());
   using _alive = repeat(SIGN_OF_LIFE, () => {
-    if (!desk.isBusy()) return;
-    options.alive?.();
-    void tellAlive(layout, clock, access);
+    if (desk.isBusy()) options.alive?.();
   });
   let busyUntil = clock.monotonic();
   while (!signal.aborted) {
@@ -78,7 +79,6 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
       return { taken: [], junk: 0 };
     });
     if (junk > 0) log.warning("removed what is no request", { folder: layout.requests, entries: junk });
-    if (taken.length > 0) await tellAlive(layout, clock, access);
     await desk.take(taken);
     if (taken.length + junk > 0 || desk.isBusy()) busyUntil = clock.monotonic();
     const left = busyUntil + linger - clock.monotonic();
@@ -116,11 +116,6 @@ async function report(
     log.warning("cannot report", { request: name, reason: message, hint });
   }
   if (request.kind === "adopt") void pause(KEY_LIES, signal).then(() => unlink(path).catch(() => {}));
-}
-
-async function tellAlive({ reports }: Layout, clock: Clock, access: Access): Promise<void> {
-  const text = Buffer.from(`${formatInstant(clock.now())} ${clock.monotonic()}\n`);
-  await writeAtomically(join(reports, ALIVE), text, access).catch(() => {}); // a full disk is told of by the reports
 }
 
 /**

@@ -14,9 +14,6 @@ import { TOKEN } from "./requests.ts";
 /** More than the facts of thousands of specs. */
 const LARGEST_REPORT = 16 * 1024 * 1024;
 
-/** Touched while work is in hand: tells a root side that works for long from one that is gone. */
-export const ALIVE = "alive";
-
 const codes = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
 const text = z.string().max(1024 * 1024);
 const instant = z.number();

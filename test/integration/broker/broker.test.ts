@@ -5,8 +5,9 @@ import { openBroker } from "../../../src/agent/broker.ts";
 import type { RecoveringApplier } from "../../../src/apply/applier.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { pause, SECOND, systemClock } from "../../../src/base/time.ts";
+import { showAlive } from "../../../src/store/alive.ts";
 import { ASKED, NAME, never, output, pairAt, shellService } from "../apply/harness.ts";
-import { hasty, reportOf, twoSides } from "./harness.ts";
+import { hasty, reportOf, silent, twoSides } from "./harness.ts";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -168,6 +169,35 @@ test("nobody who serves is an error with what to look at, and the request stays 
   expect(await readdir(host.layout.requests)).toEqual([`apply@${NAME}`]);
 });
 
+test("once it is known that nobody serves, who asks next is told sooner; who serves again is given time", async () => {
+  let [looks, now, step] = [0, 0, 10 * SECOND];
+  const look = (): number => {
+    looks += 1;
+    now += step;
+    return now;
+  };
+  const clock = { ...systemClock, monotonic: look };
+  await using sides = await twoSides({}, clock);
+  const { host, remote } = sides;
+  const { number } = await host.issue();
+  const looksOf = async (): Promise<number> => {
+    const before = looks;
+    await expect(remote.apply(NAME, never)).rejects.toMatchObject({ code: "APPLY_UNREACHABLE" });
+    return looks - before;
+  };
+
+  const [first, second] = [await looksOf(), await looksOf()];
+  step = 0;
+  const serving = sides.serving();
+  expect(await remote.apply(NAME, never)).toMatchObject({ deployed: number });
+  await serving.stop();
+  step = 10 * SECOND;
+  const third = await looksOf();
+
+  expect(second).toBeLessThan(first);
+  expect(third).toBe(first);
+});
+
 test("no folder for requests is an error that says so", async () => {
   await using sides = await twoSides();
   await rm(sides.host.layout.requests, { recursive: true });
@@ -178,17 +208,65 @@ test("no folder for requests is an error that says so", async () => {
   });
 });
 
-test("a root side that took a request and is gone is asked again", async () => {
-  await using sides = await twoSides({}, hasty);
+test("a root side that took a request and is gone is asked again at once, and that is told", async () => {
+  await using sides = await twoSides();
   const { host, remote } = sides;
   const { number } = await host.issue();
+  await mkdir(host.layout.reports, { recursive: true });
+  const killed = await showAlive(host.layout.reports, { mode: 0o400 });
   const applying = remote.apply(NAME, never);
   await expect.poll(() => readdir(host.layout.requests)).toEqual([`apply@${NAME}`]);
-  await rm(`${host.layout.requests}/apply@${NAME}`); // as one that was killed then has left it
+  await rm(`${host.layout.requests}/apply@${NAME}`);
+  await killed[Symbol.asyncDispose]();
 
+  await expect.poll(() => readdir(host.layout.requests), { timeout: 10_000 }).toEqual([`apply@${NAME}`]);
   sides.serving();
 
   expect(await applying).toMatchObject({ deployed: number, failure: null });
+  expect(sides.told).toEqual(["the root side ended before it answered, and is asked again"]);
+});
+
+test("a root side that took a request and ends without an answer is known to be gone, another one being there or not", async () => {
+  await using sides = await twoSides();
+  const { host, remote } = sides;
+  const { number } = await host.issue();
+  const real = await host.open();
+  const taken = Promise.withResolvers<void>();
+  const { applier } = counted(real, {
+    apply: async (_, signal) => {
+      taken.resolve();
+      return await new Promise((_resolve, reject) =>
+        signal.addEventListener("abort", () => reject(new Error("stopped"))),
+      );
+    },
+  });
+  const first = sides.serving({ applier });
+  const applying = remote.apply(NAME, never);
+  await taken.promise;
+
+  const second = sides.serving({ applier: real });
+  await first.stop();
+
+  expect(await applying).toMatchObject({ deployed: number, failure: null });
+  expect(sides.told).toHaveLength(1);
+  await second.stop();
+});
+
+test("a root side that works for long is not taken for one that is gone", async () => {
+  await using sides = await twoSides({}, hasty);
+  const { host, remote } = sides;
+  await host.issue();
+  const real = await host.open();
+  const { calls, applier } = counted(real, {
+    apply: async (...args) => {
+      await pause(4 * SECOND); // for the agent's clock more than three minutes
+      return await real.apply(...args);
+    },
+  });
+  sides.serving({ applier });
+
+  expect(await remote.apply(NAME, never)).toMatchObject({ failure: null });
+  expect([calls.apply, sides.told]).toEqual([1, []]);
 });
 
 test("a report that got lost, and one of another asking, are no answers", async () => {
@@ -271,7 +349,7 @@ test("an agent that starts again while its request is served asks again, and get
   void sides.remote.apply(NAME, never).catch(() => {});
   await entered.promise;
 
-  const second = openBroker(host.layout, systemClock);
+  const second = openBroker(host.layout, systemClock, silent);
   await second.recover();
   const applying = second.apply(NAME, never);
   await expect.poll(() => readdir(host.layout.requests)).toEqual([]);

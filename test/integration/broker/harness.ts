@@ -6,9 +6,14 @@ import { serve } from "../../../src/apply/serve.ts";
 import { type Clock, type Milliseconds, SECOND, systemClock } from "../../../src/base/time.ts";
 import { makeHost, type TestHost } from "../apply/harness.ts";
 
+/** A log that nobody reads. */
+export const silent = { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} };
+
 export interface TwoSides extends AsyncDisposable {
   readonly host: TestHost;
   readonly remote: Broker;
+  /** What the agent's side has warned of. */
+  readonly told: readonly string[];
   /** Serves until it is told to stop, or has nothing more to do for `linger`. */
   serving(options?: { linger?: Milliseconds; applier?: RecoveringApplier }): Serving;
 }
@@ -24,17 +29,19 @@ export const hasty: Clock = { ...systemClock, monotonic: () => systemClock.monot
 
 export async function twoSides(change: Parameters<typeof makeHost>[0] = {}, clock = systemClock): Promise<TwoSides> {
   const host = await makeHost(change);
-  const remote = openBroker(host.layout, clock);
+  const told: string[] = [];
+  const log = { ...silent, warning: (line: string) => void told.push(line) };
+  const remote = openBroker(host.layout, clock, log);
   await remote.recover();
   const opened: Serving[] = [];
   return {
     host,
     remote,
+    told,
     serving: ({ linger = 60 * SECOND, applier } = {}) => {
       const stop = new AbortController();
-      const log = { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} };
       const ended = (async () => {
-        const options = { layout: host.layout, clock: systemClock, log, linger };
+        const options = { layout: host.layout, clock: systemClock, log: silent, linger };
         await serve({ ...options, applier: applier ?? (await host.open()) }, stop.signal);
       })();
       const serving = {

@@ -59,6 +59,7 @@ test("a root side that is killed in the middle of a reload is asked again, and c
   await agent.until("the agent answers meanwhile", (all) => all.get("web")?.state === "renewing" || isCurrent(all));
   await agent.until("it is current again", (all) => isCurrent(all) && all.get("web")?.leaf?.generation === 2);
   expect(scene.ca.requests.filter(({ path }) => path.endsWith("/renew"))).toHaveLength(1);
+  expect(agent.journal().join("\n")).toMatch(/^<4>the root side ended before it answered.* request=apply@web hint=/m);
 });
 
 test("a root side that is told to end ends in time; the reload goes on, and is looked at by the next one", async () => {
