@@ -1,8 +1,11 @@
-import { stat } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
+import { fileCalls } from "../base/file-calls.ts";
+import { isOurs } from "../base/trusted-folder.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Position } from "./parse.ts";
 import { fileProblem, type Problem } from "./problem.ts";
+
+const MOST_LINKS = 20;
 
 /** One spec as it is in force now. */
 export interface SpecEntry {
@@ -134,16 +137,34 @@ function conflictOf(
   return { path, output, other: owner ?? rival.spec, isTaken: owner !== undefined };
 }
 
-/** The same for every spelling of a folder: links, bind mounts. What is not there yet counts by its name. */
+/**
+ * The same for every spelling of a folder: root's links, bind mounts. What is not there yet counts by its name, and so does
+ * a link that another user could have put there: nothing is written through it, and it must not lead to the file of
+ * another spec, which would then be refused.
+ */
 async function identityOf(folder: string, known: Map<string, string>): Promise<string> {
   const cached = known.get(folder);
   if (cached !== undefined) return cached;
-  const found = await stat(folder, { bigint: true }).catch(() => undefined);
-  const above = dirname(folder);
+  const place = await placeOf(folder, { links: MOST_LINKS });
+  const found = await fileCalls.lstat(place).catch(() => undefined);
   const identity =
-    found === undefined && above !== folder
-      ? `${await identityOf(above, known)}/${basename(folder)}`
+    found === undefined && place !== "/"
+      ? `${await identityOf(dirname(place), known)}/${basename(place)}`
       : `${found?.dev}:${found?.ino}`;
   known.set(folder, identity);
   return identity;
+}
+
+/** A path without the links that nobody but root, or the user that certagent runs as, can have made. */
+async function placeOf(path: string, left: { links: number }): Promise<string> {
+  if (path === "/") return path;
+  const above = await placeOf(dirname(path), left);
+  const place = join(above, basename(path));
+  try {
+    const [folder, found] = [await fileCalls.lstat(above), await fileCalls.lstat(place)];
+    if (!found.isSymbolicLink() || !isOurs(found.uid) || !isOurs(folder.uid) || left.links-- <= 0) return place;
+    return await placeOf(resolve(above, await fileCalls.readlink(place)), left);
+  } catch {
+    return place; // it is not there
+  }
 }

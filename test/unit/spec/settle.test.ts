@@ -1,4 +1,4 @@
-import { mkdir, symlink } from "node:fs/promises";
+import { chown, mkdir, rename, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { formatProblem } from "../../../src/spec/problem.ts";
@@ -103,6 +103,24 @@ test("two spellings of one folder are one file, whether the folder is there or n
   const { specs } = await world.read();
 
   expect([...specs.values()].map(({ desired }) => desired)).toEqual([undefined, undefined, undefined, undefined]);
+});
+
+test("a service that has its folder lead to another service's takes nobody's spec out of force", async () => {
+  await using world = await worldIn();
+  for (const name of ["one", "two"]) {
+    const folder = join(world.base, name);
+    await mkdir(join(folder, "tls"), { recursive: true });
+    await chown(folder, 65_534, 65_534);
+    await world.write(name, specText(`${name}.internal`, join(folder, "tls", "web")));
+  }
+  const owners = new Map(["one", "two"].map((name) => [join(world.base, name, "tls", "web.crt"), name]));
+  await rename(join(world.base, "one", "tls"), join(world.base, "one", "away"));
+  await symlink(join(world.base, "two", "tls"), join(world.base, "one", "tls"));
+
+  const { specs } = await world.read(owners);
+
+  expect(specs.get("one")).toMatchObject({ problems: [], usingLastGood: false });
+  expect(specs.get("two")).toMatchObject({ problems: [], usingLastGood: false });
 });
 
 test("a spec that leads two outputs to one file is refused", async () => {
