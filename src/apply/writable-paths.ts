@@ -1,21 +1,18 @@
 /**
  * certagent-apply.service may write below the folders of outputs only, and which these are is not known before the specs
- * are read. So the process itself looks whether it may, lists them in a drop-in of this boot where it may not, and is
- * started again.
+ * are read. So the process itself looks whether it may, lists them in a drop-in where it may not, and is started again. The
+ * drop-in is a link of the package's to a file in the root side's own state, so that it is there at the next boot.
  */
 import { access, constants, lstat, readFile, readlink, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { writeAtomically } from "../base/atomic-file.ts";
 import { AgentError, asAgentError } from "../base/errors.ts";
 import { errnoOf } from "../base/file-error.ts";
-import { makeFolders } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
 import { endedWell, type Run } from "../base/run.ts";
 import { SECOND } from "../base/time.ts";
 
 const UNIT = "certagent-apply.service";
-/** For units of this boot (systemd.unit(5)): after the next one the folders may be others. */
-const UNITS = "/run/systemd/system";
 const HEAD = "# Made by certagent: the folders of the outputs, which it writes.\n[Service]\n";
 /** What `ProtectHome=` hides, so that no folder in it can be seen (systemd.exec(5)). */
 const HOMES = ["/home", "/root", "/run/user"];
@@ -24,8 +21,8 @@ const MOST_LINKS = 20;
 export interface WritablePathsOptions {
   readonly ask: Run;
   readonly log: Log;
-  /** systemd's folder of units, unless told. */
-  readonly units?: string;
+  /** The file that the unit's drop-in leads to. */
+  readonly list: string;
 }
 
 export interface WritablePaths {
@@ -38,8 +35,7 @@ export interface WritablePaths {
   open(files: readonly string[]): Promise<"ready" | "start again">;
 }
 
-export function createWritablePaths({ ask, log, units = UNITS }: WritablePathsOptions): WritablePaths {
-  const dropIns = join(units, `${UNIT}.d`);
+export function createWritablePaths({ ask, log, list }: WritablePathsOptions): WritablePaths {
   const told = new Set<string>();
   /** Each output's folder that is closed, and the folder that would have to be opened for it. */
   const findClosed = async (files: readonly string[]): Promise<ReadonlyMap<string, string>> => {
@@ -55,7 +51,7 @@ export function createWritablePaths({ ask, log, units = UNITS }: WritablePathsOp
       const closed = await findClosed(files);
       for (const folder of closed.keys()) told.add(folder);
       try {
-        const folders = await list(dropIns, [...closed.values()], ask);
+        const folders = await extend(list, [...closed.values()], ask);
         if (folders !== undefined) {
           log.info("starting again, to be allowed to write the folders of outputs", { folders });
           return "start again";
@@ -109,8 +105,7 @@ async function isClosed(folder: string): Promise<boolean> {
  * Adds folders to those that the drop-in lists and answers all of them; undefined where that changes nothing. Taken away
  * is only what an operator has moved or given to another user since: there is an end to starting again.
  */
-async function list(dropIns: string, folders: readonly string[], ask: Run): Promise<readonly string[] | undefined> {
-  const path = join(dropIns, "50-outputs.conf");
+async function extend(path: string, folders: readonly string[], ask: Run): Promise<readonly string[] | undefined> {
   const before = await readFile(path, "utf8").catch(() => HEAD);
   const known = [...before.matchAll(/^ReadWritePaths=-"(.+)"$/gm)].map(([, folder = ""]) =>
     folder.replaceAll("%%", "%"),
@@ -118,13 +113,18 @@ async function list(dropIns: string, folders: readonly string[], ask: Run): Prom
   const kept = await filter(known, async (folder) => (await innermostOfRoot(folder)) === folder);
   const listed = outermost([...new Set([...kept, ...folders.filter(canBeListed)])]);
   const text = dropIn(listed);
-  if (text === before) return undefined;
-  await makeFolders(dropIns, { mode: 0o755 });
-  await writeAtomically(path, Buffer.from(text), { mode: 0o644 });
+  if (text !== before) await writeAtomically(path, Buffer.from(text), { mode: 0o644 });
+  else if (folders.length === 0 || !(await isUnread(ask))) return undefined;
   const reload = await ask(["systemctl", "daemon-reload"], { timeout: 60 * SECOND });
   if (endedWell(reload)) return listed;
   await unlink(path); // the next start tries again
   throw new AgentError("RELOAD_FAILED", `Cannot have systemd read "${path}": ${reload.output.trim()}`);
+}
+
+/** Whether systemd has read the unit before the drop-in was there: at a boot that mounts /var later. */
+async function isUnread(ask: Run): Promise<boolean> {
+  const { output } = await ask(["systemctl", "show", "--property=NeedDaemonReload", UNIT], { timeout: 60 * SECOND });
+  return output.includes("=yes");
 }
 
 /** Not the root folder, which would open all; and no name that a unit file could take for something else. */

@@ -1,4 +1,5 @@
 import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import type { RecoveringApplier } from "../apply/applier.ts";
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -101,17 +102,17 @@ async function serveRequests(
   const { applier } = opened;
   const alive = (): void => notifier.extendTimeout(PATIENCE * 2);
   await serve(
-    { applier, layout, clock, log, linger: LINGER, alive, mayServe: await openMayServe(applier, run, log) },
+    { applier, layout, clock, log, linger: LINGER, alive, mayServe: await openMayServe(applier, layout, run, log) },
     signal,
   );
   return 0;
 }
 
 /** Where systemd confines this process, it has to be told first what the specs want written. */
-async function openMayServe(applier: RootSide, ask: Run, log: Log): Promise<() => Promise<boolean>> {
+async function openMayServe(applier: RootSide, { apply }: Layout, ask: Run, log: Log): Promise<() => Promise<boolean>> {
   if (!systemdRuns()) return async () => true;
   const { createWritablePaths } = await import("../apply/writable-paths.ts");
-  const paths = createWritablePaths({ ask, log });
+  const paths = createWritablePaths({ ask, log, list: join(apply.folder, "outputs.conf") });
   // What is wrong with the configuration is told to each who asks.
   return async () => (await paths.open(await applier.files().catch(() => []))) === "ready";
 }

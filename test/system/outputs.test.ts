@@ -6,7 +6,7 @@ import { type MachineCa, startCa } from "./ca.ts";
 import { type Machine, makeMachine } from "./machine.ts";
 import { put } from "./put.ts";
 
-const DROP_IN = "/run/systemd/system/certagent-apply.service.d/50-outputs.conf";
+const DROP_IN = "/var/lib/certagent/apply/outputs.conf";
 
 let machine: Machine;
 let ca: MachineCa;
@@ -138,13 +138,25 @@ test("where root moves a listed folder, or takes it away, the root side starts a
   expect(await machine.sh(`cat ${DROP_IN}`)).not.toContain("/srv/site");
 });
 
-test("after a boot the folders are opened again", async () => {
+const STARTS = "journalctl --boot -u certagent-apply -o cat | grep -c '^Starting '";
+
+test("at a boot the folders are open from the start, and the root side starts once", async () => {
   await machine.powerOff();
   await machine.boot();
-  await machine.sh("rm /etc/ssl/private/etc.pem; systemctl restart certagent");
-
+  await machine.sh("until certagent status --json | grep -q '\"running\": true'; do sleep 0.2; done");
   await untilState("etc", "current");
-  await machine.sh("until test -s /etc/ssl/private/etc.pem; do sleep 0.2; done");
+  await machine.sh("while systemctl show -P ActiveState certagent-apply | grep -qx activating; do sleep 0.2; done");
+  const starts = await machine.sh(STARTS);
+  await mendAnother();
 
-  expect(await machine.sh(`cat ${DROP_IN}`)).toContain('ReadWritePaths=-"/etc/ssl/private"\n');
+  expect(starts).toBe("1");
+  expect(await machine.sh("journalctl --boot -u certagent-apply -o cat")).not.toContain("starting again");
+});
+
+test("where systemd read the unit before its folders were known, it is told once, and all goes on", async () => {
+  await machine.sh(`mv ${DROP_IN} /root/outputs.conf; systemctl daemon-reload; mv /root/outputs.conf ${DROP_IN}`);
+
+  await mendAnother();
+
+  expect(await machine.sh("journalctl --boot -u certagent-apply -o cat | grep -c 'starting again'")).toBe("1");
 });

@@ -43,6 +43,10 @@ const FILES = [
   "usr/share/man/man5/certagent.yaml.5.gz",
 ];
 
+/** What the root side lists for systemd lies in its state, and is read from there at the next boot too. */
+const DROP_IN =
+  "usr/lib/systemd/system/certagent-apply.service.d/50-outputs.conf -> /var/lib/certagent/apply/outputs.conf";
+
 let folder: Awaited<ReturnType<typeof mkdtempDisposable>>;
 let deb: string;
 let rpm: string;
@@ -88,7 +92,9 @@ test("the deb holds everything, and names what it needs", async () => {
   const entries = await debEntries();
   const control = await output("dpkg-deb", "--field", deb, "Version", "Architecture", "Depends");
 
-  expect(files(entries)).toEqual(expect.arrayContaining([...FILES, "usr/share/doc/certagent/changelog.Debian.gz"]));
+  expect(files(entries)).toEqual(
+    expect.arrayContaining([...FILES, DROP_IN, "usr/share/doc/certagent/changelog.Debian.gz"]),
+  );
   expect(control).toContain(`Version: ${manifest.version}-1\nArchitecture: ${HERE}\n`);
   for (const name of ["libatomic1", "acl", "dbus"]) expect(control).toMatch(new RegExp(`\\b${name}\\b`));
   expect(basename(deb)).toBe(`certagent_${manifest.version}-1_${HERE}.deb`);
@@ -98,6 +104,7 @@ test("everything in the deb is root's, nobody else may write it, and only progra
   for (const [path, { mode, owner }] of await debEntries()) {
     expect(owner, path).toMatch(/^(?:root\/root|0\/0)$/);
     const isProgram = ["usr/bin/certagent", "usr/lib/certagent/node"].includes(path);
+    if (path === DROP_IN) continue; // a link
     expect(mode, path).toBe(path.endsWith("/") || path === "" || isProgram ? `${mode[0]}rwxr-xr-x` : "-rw-r--r--");
   }
 });
@@ -127,6 +134,7 @@ test("the rpm holds the same files as the deb, with the same rights, and scripts
   for (const path of FILES) expect(inRpm.get(path), path).toEqual({ ...inDeb.get(path), owner: "root/root" });
   const inRpmAlone = ["usr/share/zsh/site-functions/_certagent", "usr/lib/systemd/system-preset/50-certagent.preset"];
   expect(files(inRpm)).toEqual(expect.arrayContaining(inRpmAlone));
+  expect(await output("rpm", "--query", "--package", rpm, "--list", "--verbose")).toContain(`/${DROP_IN}\n`);
   const scripts = await output("rpm", "--query", "--package", rpm, "--scripts");
   expect(scripts).toContain("systemd-sysusers");
   expect(scripts).not.toMatch(/deb-systemd|dpkg|purge/);

@@ -17,30 +17,35 @@ interface Seen {
 /** What the process sees as /srv: a folder that is root's all the way, as /tmp is not. */
 const SRV = "/srv";
 
-/** A folder with `etc` and `web` in it, which is seen as /srv, and systemd's folder of units. */
+/** A folder with `etc` and `web` in it, which is seen as /srv, and the drop-in. */
 async function scene() {
   const folder = await mkdtempDisposable(join(tmpdir(), "certagent-writable-"));
   await mkdir(join(folder.path, "srv/etc/nginx/tls"), { recursive: true });
   await mkdir(join(folder.path, "srv/web"));
-  await mkdir(join(folder.path, "units"));
-  const dropIn = join(folder.path, "units/certagent-apply.service.d/50-outputs.conf");
+  const dropIn = join(folder.path, "outputs.conf");
   return Object.assign(folder, { outside: (name: string) => join(folder.path, "srv", name), dropIn });
 }
 
 const at = (name: string): string => join(SRV, name);
 
 /** Calls the function in a process of its own, in a mount namespace where `mounts` (of a shell) were done before. */
-async function openIn(root: string, mounts: string, files: readonly string[], exitCode = 0): Promise<Seen> {
+async function openIn(
+  root: string,
+  mounts: string,
+  files: readonly string[],
+  { exitCode = 0, isUnread = false } = {},
+): Promise<Seen> {
   const program = `
     import { createWritablePaths } from ${JSON.stringify(MODULE)};
     const [asked, told] = [[], []];
     const tell = (level) => (message, fields) => void told.push([level, message, fields]);
     const ask = async (argv) => {
       asked.push(argv);
-      return { exitCode: ${exitCode}, signal: null, timedOut: false, output: "no bus" };
+      const output = argv[1] === "show" ? "NeedDaemonReload=" + (${isUnread} ? "yes" : "no") : "no bus";
+      return { exitCode: ${exitCode}, signal: null, timedOut: false, output };
     };
     const log = { debug: tell("debug"), info: tell("info"), warning: tell("warning"), error: tell("error") };
-    const paths = createWritablePaths({ ask, log, units: ${JSON.stringify(join(root, "units"))} });
+    const paths = createWritablePaths({ ask, log, list: ${JSON.stringify(join(root, "outputs.conf"))} });
     const answer = await paths.open(${JSON.stringify(files)});
     if (answer === "ready") await paths.open(${JSON.stringify(files)}); // tells nothing again
     process.stdout.write(JSON.stringify({ answer, asked, told }));`;
@@ -89,7 +94,7 @@ test("a folder that stays closed although it is listed is told with the line to 
 
   const { answer, asked, told } = await openIn(place.path, readOnly(at("etc")), files);
 
-  expect([answer, asked]).toEqual(["ready", []]);
+  expect([answer, asked]).toEqual(["ready", [expect.arrayContaining(["show"])]]);
   expect(told).toEqual([
     [
       "warning",
@@ -100,6 +105,16 @@ test("a folder that stays closed although it is listed is told with the line to 
       },
     ],
   ]);
+});
+
+test("a folder that is listed, where systemd has not read that yet, gets read", async () => {
+  await using place = await scene();
+  const files = [at("etc/nginx/tls/a.pem")];
+  await openIn(place.path, readOnly(at("etc")), files);
+
+  const { answer, asked } = await openIn(place.path, readOnly(at("etc")), files, { isUnread: true });
+
+  expect([answer, asked.at(-1)]).toEqual(["start again", ["systemctl", "daemon-reload"]]);
 });
 
 test("what was listed before stays listed, so that two specs cannot take turns", async () => {
@@ -193,7 +208,7 @@ test("where systemd cannot read it, that is told, and the next start tries again
   await using place = await scene();
   const files = [at("etc/nginx/tls/a.pem")];
 
-  const { answer, told } = await openIn(place.path, readOnly(at("etc")), files, 1);
+  const { answer, told } = await openIn(place.path, readOnly(at("etc")), files, { exitCode: 1 });
 
   expect(answer).toBe("ready");
   expect(told).toEqual([
