@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from "vitest";
-import { type ContractHost, journalOf, makeContractHost } from "./contract-host.ts";
+import { type Certificates, type ContractHost, journalOf, makeContractHost } from "./contract-host.ts";
 import { areCurrent, isCurrent } from "./look.ts";
 import { makeMachine } from "./machine.ts";
 import { put } from "./put.ts";
@@ -41,7 +41,8 @@ const FILL = `
   for folder in requests control; do
     cd /run/certagent/$folder
     dd if=/dev/zero of=.bytes bs=1M count=100 || true
-    i=0; while mkdir -p full-$i/deeper && touch full-$i/file; do i=$((i + 1)); done
+    seq 1000 | xargs printf "full-%s/deeper\\n" | xargs mkdir -p
+    seq 40000 | xargs printf "full-1/file-%s\\n" | xargs touch
     chmod 000 full-*
   done 2> /dev/null
   rm -f /run/certagent/control/agent.sock
@@ -120,4 +121,25 @@ test("a root side that hangs is ended by systemd, and the agent, which answers a
   expect(JSON.parse(asked.stdout)).toMatchObject({ agent: { running: true } });
   expect((await renewing).code).toBe(0);
   expect(await journalOf(host.machine, "-o", "cat")).toContain("certagent-apply.service: start operation timed out");
+});
+
+/** Process 1 starts it and ends it again, from before it can hear a signal until it is at work. */
+const STOP_EARLIER_AND_LATER = `
+  for after in 0 .02 .04 .06 .08 .1 .12 .14 .16 .18 .2 .25 .3 .4 .6; do
+    systemctl start --no-block certagent-apply; sleep $after; systemctl stop certagent-apply
+    systemctl show -P Result -P ActiveState certagent-apply | xargs
+  done`;
+
+test("however early it comes, a stop of the root side is no failure of it, and what was asked is done by the next one", async () => {
+  const generation = (all: Certificates): number => all.get("redis")?.leaf?.generation ?? 0;
+  const before = generation(await host.until("all are current", areCurrent));
+  await host.machine.sh("systemctl stop certagent-apply.timer certagent-apply.path certagent-apply.service");
+  const renewing = host.machine.run(["certagent", "renew", "redis"]);
+
+  const ends = await host.machine.sh(STOP_EARLIER_AND_LATER);
+  await host.machine.sh("systemctl start certagent-apply.path certagent-apply.timer");
+
+  expect(new Set(ends.split("\n"))).toEqual(new Set(["success inactive"]));
+  await host.until("it is renewed", (all) => areCurrent(all) && generation(all) > before);
+  await renewing;
 });
