@@ -5,6 +5,7 @@ import { connect } from "../base/connect.ts";
 import { formatDuration } from "../base/duration.ts";
 import { AgentError } from "../base/errors.ts";
 import { type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
+import { CIPHERS } from "../base/tls-ciphers.ts";
 import { addressText } from "../core/address.ts";
 import type { ProbeTarget } from "../core/ports.ts";
 import { type Certificate, parseCertificate } from "../x509/certificate.ts";
@@ -41,7 +42,7 @@ let context: SecureContext | undefined;
 async function handshake(raw: Socket, target: ProbeTarget, signal: AbortSignal): Promise<Uint8Array> {
   const named = target.serverName !== null && isIP(target.serverName) === 0 ? { servername: target.serverName } : {};
   // No client certificate: a server that demands one refuses only after it has shown its own.
-  context ??= createSecureContext({ ca: [] });
+  context ??= createSecureContext({ ca: [], ciphers: CIPHERS });
   const socket = connectTls({
     socket: raw,
     secureContext: context,

@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { Connect } from "../base/connect.ts";
 import { AgentError } from "../base/errors.ts";
+import { CIPHERS } from "../base/tls-ciphers.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Generation } from "../core/ports.ts";
 import { encodeCommand, type Reply, readReply } from "./resp.ts";
@@ -27,7 +28,13 @@ export async function openRedis(
   const raw = await connect(address, name, signal);
   if (generation === undefined) return talk(raw, name, signal);
   const pem = generation.chain.map((certificate) => certificate.pem).join("");
-  const socket = connectTls({ socket: raw, cert: pem, key: generation.key.toPem(), rejectUnauthorized: false });
+  const socket = connectTls({
+    socket: raw,
+    cert: pem,
+    key: generation.key.toPem(),
+    ciphers: CIPHERS,
+    rejectUnauthorized: false,
+  });
   const client = talk(socket, name, signal);
   try {
     await shaken(socket, name);

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { isIP } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { type Milliseconds, withDeadline } from "../../base/time.ts";
+import { CIPHERS } from "../../base/tls-ciphers.ts";
 import type { Certificate } from "../../x509/certificate.ts";
 import type { PrivateKey } from "../../x509/key.ts";
 import { CONNECT_TIMEOUT } from "./config.ts";
@@ -34,6 +35,7 @@ export async function connect(origin: string, options: ConnectOptions, signal: A
     ...(tunnel === undefined ? { host, port } : { socket: tunnel, host }),
     servername: isIP(host) === 0 ? host : "",
     minVersion: "TLSv1.2",
+    ciphers: CIPHERS,
     ALPNProtocols: ["http/1.1"],
     ...(trust === "unverified" ? { rejectUnauthorized: false } : { ca: trust.map(({ pem }) => pem) }),
     ...(identity === undefined

@@ -50,6 +50,17 @@ test("a server whose certificate has expired is not spoken to, and the clock is 
   expect(said.hint).toContain("this host's clock is ahead");
 });
 
+test("a server that only does Diffie-Hellman with numbers of its own is not spoken to", async () => {
+  const { key, pem } = await pki.issue({ names: ["127.0.0.1"], key: "rsa-2048" });
+  const ciphers = "DHE-RSA-AES128-GCM-SHA256";
+
+  const said = await failureAt(
+    createServer({ key: key.toPem(), cert: pem, maxVersion: "TLSv1.2", ciphers, dhparam: "auto" }),
+  );
+
+  expect(said).toMatchObject({ code: "ISSUER_UNREACHABLE", fact: expect.stringContaining("handshake failure") });
+});
+
 test("a server whose certificate is not valid yet means that this host's clock is behind", async () => {
   const said = await failureAt(await serverWith({ notBefore: now + DAY, notAfter: now + 2 * DAY }));
 

@@ -208,6 +208,16 @@ test("a server whose CAs have all issued each other is seen through in no time",
   expect(process.cpuUsage(before).user).toBeLessThan(2_000_000); // microseconds; 7 s where every order is tried
 });
 
+test("Redis over TLS is spoken to without Diffie-Hellman of numbers that it chose", async () => {
+  const { key, pem } = await pki.issue({ key: "rsa-2048" });
+  const options = { maxVersion: "TLSv1.2", ciphers: "DHE-RSA-AES128-GCM-SHA256", dhparam: "auto" } as const;
+  await using server = await startTls({ key, pem }, options);
+  const service = serviceOf({ type: "redis", connect: `127.0.0.1:${server.port}`, tls: true });
+  const files = { certificate: "/nowhere/redis.crt", key: "/nowhere/redis.key" };
+
+  await expect(reload(service, files)).rejects.toThrow("handshake failure");
+});
+
 test("a Redis whose certificate has expired still takes the new one over TLS", async () => {
   const expired = await pki.issue({ notBefore: systemClock.now() - 3 * DAY, notAfter: systemClock.now() - DAY });
   await using redis = await startRedis(expired, { roots });

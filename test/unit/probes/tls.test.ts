@@ -27,6 +27,21 @@ test.for(["TLSv1.2", "TLSv1.3"] as const)(
   },
 );
 
+test("probe() takes part in no Diffie-Hellman of numbers that the server chose", async () => {
+  const rsa = await pki.issue({ key: "rsa-2048" });
+  const options = { maxVersion: "TLSv1.2", ciphers: "DHE-RSA-AES128-GCM-SHA256:@SECLEVEL=1", dhparam: "auto" } as const;
+  await using server = await startTls(rsa, options);
+
+  await expect(probe(at(server.port), signal)).rejects.toThrow("handshake failure");
+});
+
+test("probe() sees the leaf of a server that knows nothing newer than RSA's key exchange", async () => {
+  const rsa = await pki.issue({ key: "rsa-2048" });
+  await using server = await startTls(rsa, { maxVersion: "TLSv1.2", ciphers: "AES128-GCM-SHA256" });
+
+  expect((await probe(at(server.port), signal)).fingerprint).toBe(rsa.leaf.fingerprint);
+});
+
 test("probe() asks for the server name of its target, and for none where that is none or an address", async () => {
   await using server = await startTls(web);
 
