@@ -6,7 +6,6 @@ import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure }
 import { lifetimeInForce } from "../core/issuing.ts";
 import { type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/observed.ts";
 import type { Desired } from "../core/ports.ts";
-import { lifetimeOf } from "../core/renewal.ts";
 import { retryAt } from "../core/retry.ts";
 import { readFacts, writeFacts } from "../store/facts.ts";
 import { type Generations, openGenerations } from "../store/generations.ts";
@@ -152,7 +151,7 @@ export function fail(memory: Memory, step: Step, thrown: unknown): void {
   const error = asAgentError(thrown);
   const now = world.clock.now();
   // The leaf's own: an intermediate that ends is a deadline, and makes nobody hurry for ever after it.
-  const lifetime = newest === null ? lifetimeInForce(desired, null) : lifetimeOf(newest);
+  const lifetime = lifetimeInForce(desired, newest);
   const remaining = newest === null ? lifetime : validityOf(newest).notAfter - now;
   const limit = error.code === "SERVICE_DOWN" ? now + LONGEST_BLINDNESS : Number.POSITIVE_INFINITY;
   memory.facts = withFailure(memory.facts, step, failureOf(error), now, (attempt) =>

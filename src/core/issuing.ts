@@ -4,7 +4,7 @@ import { changeOfRequest } from "./change.ts";
 import { type Facts, isWithin, tryAt } from "./facts.ts";
 import { type Observed, type ObservedGeneration, validityOf } from "./observed.ts";
 import type { Desired } from "./ports.ts";
-import { lifetimeOf, renewAt } from "./renewal.ts";
+import { lifetimeOf, renewAt, type Validity } from "./renewal.ts";
 import { ASSUMED_LIFETIME } from "./retry.ts";
 
 /** As many automatic issuances within lifetime/6 hold the next one. */
@@ -14,6 +14,8 @@ const STORM_ISSUANCES = 3;
  * since a certificate of minutes would not live to see the end.
  */
 const CLOCK_PATIENCE: Milliseconds = 10 * MINUTE;
+/** Leaves of seconds that nobody asked for must not have services told every second: at most three issuances a minute. */
+const SHORTEST_UNASKED: Milliseconds = 6 * MINUTE;
 
 export interface Reason {
   readonly because: string;
@@ -52,7 +54,7 @@ export function holdOfIssuance(
     return { because: facts.failures.issue?.message ?? "it failed before", until: retry };
   }
   if (wish !== null) return undefined;
-  const patience = Math.min(CLOCK_PATIENCE, lifetimeInForce(desired, generation) / 48);
+  const patience = Math.min(CLOCK_PATIENCE, lifetimeInForce(desired, generation && validityOf(generation)) / 48);
   if (clockSuspectFor !== null && clockSuspectFor < patience) {
     const because = "the clock of this host is older than what certagent has seen already";
     return { because, until: now + Math.min(patience - clockSuspectFor, LONGEST_SLEEP) };
@@ -69,7 +71,7 @@ export function endOfStorm(
   facts: Facts,
   now: Instant,
 ): Instant | undefined {
-  const span = lifetimeInForce(desired, generation) / 6;
+  const span = lifetimeInForce(desired, generation && validityOf(generation)) / 6;
   const recent = facts.issuances.filter((at) => isWithin(at, now, span));
   if (recent.length < STORM_ISSUANCES) return undefined;
   const third = recent.at(-STORM_ISSUANCES) ?? now;
@@ -77,8 +79,11 @@ export function endOfStorm(
   return Math.min(third, now) + span;
 }
 
-/** The lifetime that the storm breaker goes by: the one in force, else the one asked for, else 24 h. */
-export function lifetimeInForce(desired: Desired, generation: ObservedGeneration | null): Milliseconds {
-  if (generation !== null) return lifetimeOf(validityOf(generation));
-  return desired.request.lifetime ?? ASSUMED_LIFETIME;
+/**
+ * The lifetime that pauses go by: the one in force, else the one asked for, else 24 h. A CA that gives less than six
+ * minutes where more was asked for hurries nobody.
+ */
+export function lifetimeInForce(desired: Desired, validity: Validity | null): Milliseconds {
+  const asked = desired.request.lifetime ?? ASSUMED_LIFETIME;
+  return validity === null ? asked : Math.max(lifetimeOf(validity), Math.min(asked, SHORTEST_UNASKED));
 }

@@ -159,6 +159,32 @@ const rows: readonly Row[] = [
     because: /nothing was issued/,
   },
   {
+    title: "issues at most three times a minute where a CA gives leaves of seconds that nobody asked for",
+    observed: settled({
+      generation: generation({ notAfter: NOT_BEFORE + 2 * SECOND, chainNotAfter: NOT_BEFORE + 2 * SECOND }),
+      facts: facts({ issuances: [NOT_BEFORE - 50 * SECOND, NOT_BEFORE - 2 * SECOND, NOT_BEFORE] }),
+    }),
+    now: NOT_BEFORE + 2 * SECOND,
+    kind: "wait",
+    because: /storm breaker/,
+    until: NOT_BEFORE + 10 * SECOND,
+  },
+  {
+    title: "issues as often as a spec with a lifetime of seconds needs",
+    desired: { request: { ...request, lifetime: 2 * SECOND } },
+    observed: settled({
+      generation: generation({
+        request: { ...request, lifetime: 2 * SECOND },
+        notAfter: NOT_BEFORE + 2 * SECOND,
+        chainNotAfter: NOT_BEFORE + 2 * SECOND,
+      }),
+      facts: facts({ issuances: [NOT_BEFORE - 3 * SECOND, NOT_BEFORE - 2 * SECOND, NOT_BEFORE] }),
+    }),
+    now: NOT_BEFORE + 2 * SECOND,
+    kind: "issue",
+    because: /expired/,
+  },
+  {
     title: "lets an operator pass the storm breaker",
     observed: {
       ...nothing,
