@@ -88,6 +88,8 @@ const OTHER_KINDS: Readonly<Record<number, string>> = {
 /** A GeneralName (RFC 5280, 4.2.1.6): the name, or what kind it is where specs know none like it. */
 function readGeneralName({ tag, content }: DerElement): Name | string {
   if (tag === GENERAL_NAME.ip) {
+    // Verifiers compare bytes: an IPv4 address in IPv6 clothes is not the IPv4 address to them.
+    if (isMapped(content)) return "IPv4 address in 16 bytes";
     const address = formatAddress(content);
     return address === undefined ? "iPAddress of a wrong length" : nameOf("ip", address);
   }
@@ -101,6 +103,10 @@ function readGeneralName({ tag, content }: DerElement): Name | string {
 /** The bytes of an IA5String; a byte beyond ASCII shows as itself and makes no valid name. */
 export function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+}
+
+function isMapped(bytes: Uint8Array): boolean {
+  return bytes.length === 16 && bytes.toHex().startsWith("00000000000000000000ffff");
 }
 
 function formatAddress(bytes: Uint8Array): string | undefined {

@@ -55,6 +55,19 @@ function issueWithOpenssl(
   };
 }
 
+test("an IPv4 address that stands in a certificate as one of sixteen bytes is not the IPv4 address", () => {
+  const names = [
+    { type: "dns", value: "web.internal" },
+    { type: "ip", value: "10.0.0.1" },
+  ] as const;
+  const mapped = issueWithOpenssl({ key: P256, names: "DNS:web.internal,IP:::ffff:10.0.0.1" }, pki.root);
+  const plain = issueWithOpenssl({ key: P256, names: "DNS:web.internal,IP:10.0.0.1" }, pki.root);
+  const fits = (found: Fitting): string | null => fitsForAdoption({ ...found, request: { ...found.request, names } });
+
+  expect(fits(mapped)).toBe("it lacks 10.0.0.1 and also names IPv4 address in 16 bytes");
+  expect(fits(plain)).toBeNull();
+});
+
 describe("a strange certificate is refused as an answer and for adoption", () => {
   test.each<[string, Order, string]>([
     ["RSA-1024", { key: rsa(1024) }, '"web.internal" has a weak key (RSA 1024)'],

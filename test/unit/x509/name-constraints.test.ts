@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { arrangeChain } from "../../../src/x509/chain.ts";
 import { parseName } from "../../../src/x509/name.ts";
+import { violatedConstraint } from "../../../src/x509/name-constraints.ts";
 import { openssl } from "../../servers/openssl.ts";
 import { der, type IssuedLeaf, makeAuthority, makePki, nameConstraints } from "../../servers/pki.ts";
 
@@ -130,4 +131,20 @@ test("constraints of the root bind as well", async () => {
   expect(arrangeChain(chain, [root.certificate], Date.now())).toEqual({
     fact: '"Narrow Root" may not issue for example.org (name constraints)',
   });
+});
+
+test("a certificate of thousands of names is not held against thousands of constraints", () => {
+  const names = Array.from({ length: 2000 }, (_, at) => ({ type: "dns" as const, value: `n${at}.example.com` }));
+  const constraints = der(0x30, der(0xa1, ...Array.from({ length: 2000 }, (_, at) => der(0x30, dns(`x${at}`)))));
+
+  const violated = violatedConstraint(constraints, { names, otherNames: [], subjectDer: der(0x30) });
+
+  expect(violated).toBe("2000 names under 2000 constraints");
+});
+
+test("a hundred names under three hundred constraints are judged", () => {
+  const names = Array.from({ length: 100 }, (_, at) => ({ type: "dns" as const, value: `n${at}.example.com` }));
+  const constraints = der(0x30, der(0xa1, ...Array.from({ length: 300 }, (_, at) => der(0x30, dns(`x${at}`)))));
+
+  expect(violatedConstraint(constraints, { names, otherNames: [], subjectDer: der(0x30) })).toBeNull();
 });
