@@ -1,8 +1,10 @@
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
+import type { Files } from "../base/atomic-file.ts";
 import { type Failure, failureOf } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
 import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
+import { NOBODY } from "../base/trusted-folder.ts";
 import type { OutputFacts } from "../core/applier.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
@@ -13,6 +15,7 @@ import { digestOf } from "./intent.ts";
 import { pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
 import { isAs, linksOf, lookAt } from "./target.ts";
+import { createLookInto, type LookInto } from "./way.ts";
 
 /** What was seen of a spec's outputs. */
 export interface OutputsSeen {
@@ -43,10 +46,14 @@ export interface OutputsObserver {
   applied(desired: Desired, record: ApplyRecord): void;
 }
 
-/** Looks at outputs; a file that has not changed since it was looked at, and of which the same is wanted, costs an lstat. */
+/**
+ * Looks at outputs. A file that has not changed since it was looked at, and of which the same is wanted, costs an lstat;
+ * where the way to its folder is not root's alone, that way too.
+ */
 export function createOutputsObserver(host: Host): OutputsObserver {
   const looks = new Map<string, { readonly key: string; readonly look: Look }>();
-  const obstacleOfFolders = createFolderCheck(host);
+  const lookInto = createLookInto(host);
+  const obstacleOfFolders = createFolderCheck(host, lookInto);
   const digests = new Map<string, { readonly key: string; readonly byPath: ReadonlyMap<string, string> }>();
 
   /** What a generation looks like in each output; kept, so that an idle look neither reads keys nor renders them. */
@@ -67,7 +74,7 @@ export function createOutputsObserver(host: Host): OutputsObserver {
 
   const lookOnce = async (desired: Desired, output: Output, sha256: string | undefined, record: ApplyRecord) => {
     const link = linksOf(host, desired).get(output.path) ?? null;
-    const before = await signatureOf(host, output.path, link);
+    const before = await signatureOf(host, lookInto, output, link);
     const written = record.files[output.path];
     if (link === null && sha256 !== undefined && sha256 === written?.sha256 && before.text === written.identity) {
       const untouched = await untouchedLook(host, output, before);
@@ -76,7 +83,7 @@ export function createOutputsObserver(host: Host): OutputsObserver {
     const key = `${before.text} ${desired.digest} ${sha256 ?? ""} ${written?.identity ?? ""}`;
     const known = looks.get(output.path);
     if (known?.key === key) return known.look;
-    const look = await lookClosely(host, output, sha256, record, link);
+    const look = await lookClosely(host, lookInto, output, sha256, record, link);
     const settled = before.changedAt !== undefined && host.system.clock.now() - before.changedAt > RACY;
     // A remembered look holds no key: bytes are needed only where a pair may be adopted, and those are looked at again.
     if (settled && look.obstacle === null) looks.set(output.path, { key, look: { ...look, bytes: null } });
@@ -138,16 +145,27 @@ interface Signature {
   readonly stat: FileStat | undefined;
 }
 
-async function signatureOf({ files }: Host, path: string, link: string | null): Promise<Signature> {
-  const stat = await files.lstat(path).catch(() => undefined);
-  const target = link === null || stat === undefined ? stat : await files.lstat(link).catch(() => undefined);
+async function signatureOf(host: Host, lookInto: LookInto, output: Output, link: string | null): Promise<Signature> {
+  const stat = await statOf(host, lookInto, output);
+  const target = link === null || stat === undefined ? stat : await host.files.lstat(link).catch(() => undefined);
   if (stat === undefined || target === undefined) return { text: "missing", changedAt: undefined, stat };
   const text = link === null ? identityOf(stat) : `${identityOf(stat)} ${identityOf(target)}`;
   return { text, changedAt: Number(target.ctimeMs), stat };
 }
 
+/** Of what has an output's name itself; undefined where nothing has, or where the way there is not safe. */
+async function statOf({ accessOf, files }: Host, lookInto: LookInto, output: Output): Promise<FileStat | undefined> {
+  const owner = await accessOf(output).then(
+    ({ uid }) => uid,
+    () => NOBODY,
+  );
+  const name = basename(output.path);
+  return await lookInto(dirname(output.path), owner, (at) => files.lstat(at(name))).catch(() => undefined);
+}
+
 async function lookClosely(
   host: Host,
+  lookInto: LookInto,
   output: Output,
   sha256: string | undefined,
   record: ApplyRecord,
@@ -161,10 +179,7 @@ async function lookClosely(
     return { facts: { ...facts, ...judged }, obstacle: null, bytes: found.kind === "file" ? found.bytes : null };
   } catch (error) {
     const failure = failureOf(error);
-    const isThere = await host.files.lstat(output.path).then(
-      () => true,
-      () => false,
-    );
+    const isThere = (await statOf(host, lookInto, output)) !== undefined;
     const state = isThere ? "foreign" : "missing";
     return { facts: { ...facts, state, because: failure.message }, obstacle: failure, bytes: null };
   }
@@ -216,23 +231,29 @@ const LEAST_BYTES = 64 * 1024;
 const ROOM_BELIEVED: Milliseconds = 5 * SECOND;
 
 /** Folders that are full or cannot be written show before an issuance is spent on them. */
-function createFolderCheck({ files, system: { clock } }: Host) {
+function createFolderCheck({ accessOf, files, system: { clock } }: Host, lookInto: LookInto) {
   const roomy = new Map<string, Milliseconds>();
   return async ({ outputs }: Desired): Promise<Failure | null> => {
-    const byFolder = new Map(outputs.map(({ path }) => [dirname(path), path]));
-    for (const [folder, path] of byFolder) {
+    const byFolder = new Map(outputs.map((output) => [dirname(output.path), output]));
+    for (const [folder, output] of byFolder) {
       if ((roomy.get(folder) ?? 0) > clock.monotonic()) continue;
       try {
-        await files.mayWrite(folder);
-        const { bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
-        const isFull = bfree * bsize < LEAST_BYTES || (ffree === 0 && inodes !== 0);
-        if (isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
+        const { uid } = await accessOf(output);
+        await lookInto(folder, uid, (at) => checkRoom(files, at(".")));
         roomy.set(folder, clock.monotonic() + ROOM_BELIEVED);
       } catch (error) {
         roomy.delete(folder);
-        if (!isMissing(error)) return failureOf(fileError("write", path, error));
+        if (!isMissing(error)) return failureOf(fileError("write", output.path, error));
       }
     }
     return null;
   };
+}
+
+/** Throws as a write would. */
+async function checkRoom(files: Files, folder: string): Promise<void> {
+  await files.mayWrite(folder);
+  const { bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
+  const isFull = bfree * bsize < LEAST_BYTES || (ffree === 0 && inodes !== 0);
+  if (isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
 }

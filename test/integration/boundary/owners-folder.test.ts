@@ -7,6 +7,7 @@ import {
   mkdir,
   readdir,
   readFile,
+  realpath,
   rename,
   rmdir,
   symlink,
@@ -20,7 +21,7 @@ import { openFolder } from "../../../src/base/folder.ts";
 import { sweepTemporaries } from "../../../src/base/sweep.ts";
 import { readFacts } from "../../../src/store/facts.ts";
 import { lock } from "../../../src/store/lock.ts";
-import { makeHost, NAME, never, output, reopenHost, type TestHost } from "../apply/harness.ts";
+import { ASKED, makeHost, NAME, never, output, reopenHost, type TestHost } from "../apply/harness.ts";
 import { takeOver } from "./hostile-agent.ts";
 
 const SERVICE = 33;
@@ -120,6 +121,43 @@ test.each([
     expect(labelled).toHaveLength(early ? 0 : 1);
   },
 );
+
+/** File calls of which those are told that look at or below a folder, however they are led there. */
+function tellingOf(folder: string, told: (path: string) => void): Files {
+  const looking =
+    <Rest extends readonly unknown[], Result>(call: (path: string, ...rest: Rest) => Promise<Result>) =>
+    async (path: string, ...rest: Rest): Promise<Result> => {
+      const last = basename(path) === "." ? path : dirname(path); // where the last name is itself a link, that is not followed
+      if ((await realpath(last).catch(() => "")).startsWith(folder)) told(path);
+      return await call(path, ...rest);
+    };
+  const { open, lstat: look, mayWrite, statfs } = nodeFiles;
+  const within = (path: string): string => join(path, ".");
+  return {
+    ...nodeFiles,
+    open: looking(open),
+    lstat: looking(look),
+    mayWrite: (path) => looking(mayWrite)(within(path)),
+    statfs: (path) => looking(statfs)(within(path)),
+  };
+}
+
+test("no look at outputs follows a link that their owner has put where their folder was", async () => {
+  await using host = await hostOfService("sub");
+  const elsewhere = join(host.folder, "elsewhere");
+  const told: string[] = [];
+  const applier = await host.open(tellingOf(elsewhere, (path) => told.push(path)));
+  await applier.apply(NAME, never);
+  const before = (await applier.observe([ASKED], never)).get(NAME);
+  await rename(host.path("sub"), elsewhere);
+  await symlink(elsewhere, host.path("sub"));
+
+  const after = (await applier.observe([ASKED], never)).get(NAME);
+
+  expect(told).toEqual([]);
+  expect(before?.outputs[0]?.state).toBe("current");
+  expect(after?.obstacle?.message).toContain("it is a link that another user made or could move");
+});
 
 test("what a killed process had staged is removed after its spec was removed, though it was never deployed", async () => {
   await using host = await makeHost();
