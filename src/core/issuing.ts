@@ -14,8 +14,8 @@ const STORM_ISSUANCES = 3;
  * since a certificate of minutes would not live to see the end.
  */
 const CLOCK_PATIENCE: Milliseconds = 10 * MINUTE;
-/** Leaves of seconds that nobody asked for must not have services told every second: at most three issuances a minute. */
-const SHORTEST_UNASKED: Milliseconds = 6 * MINUTE;
+/** Leaves of seconds where more was asked for must not have services told every second: three issuances a minute at most. */
+const SHORTEST_ANSWER: Milliseconds = 6 * MINUTE;
 
 export interface Reason {
   readonly because: string;
@@ -81,9 +81,11 @@ export function endOfStorm(
 
 /**
  * The lifetime that pauses go by: the one in force, else the one asked for, else 24 h. A CA that gives less than six
- * minutes where more was asked for hurries nobody.
+ * minutes where the spec asks for more hurries nobody.
  */
 export function lifetimeInForce(desired: Desired, validity: Validity | null): Milliseconds {
-  const asked = desired.request.lifetime ?? ASSUMED_LIFETIME;
-  return validity === null ? asked : Math.max(lifetimeOf(validity), Math.min(asked, SHORTEST_UNASKED));
+  const { lifetime } = desired.request;
+  return validity === null
+    ? (lifetime ?? ASSUMED_LIFETIME)
+    : Math.max(lifetimeOf(validity), Math.min(lifetime ?? 0, SHORTEST_ANSWER));
 }

@@ -159,9 +159,14 @@ const rows: readonly Row[] = [
     because: /nothing was issued/,
   },
   {
-    title: "issues at most three times a minute where a CA gives leaves of seconds that nobody asked for",
+    title: "issues at most three times a minute where a CA gives leaves of seconds and a day was asked for",
+    desired: { request: { ...request, lifetime: DAY } },
     observed: settled({
-      generation: generation({ notAfter: NOT_BEFORE + 2 * SECOND, chainNotAfter: NOT_BEFORE + 2 * SECOND }),
+      generation: generation({
+        request: { ...request, lifetime: DAY },
+        notAfter: NOT_BEFORE + 2 * SECOND,
+        chainNotAfter: NOT_BEFORE + 2 * SECOND,
+      }),
       facts: facts({ issuances: [NOT_BEFORE - 50 * SECOND, NOT_BEFORE - 2 * SECOND, NOT_BEFORE] }),
     }),
     now: NOT_BEFORE + 2 * SECOND,
