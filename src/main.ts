@@ -15,14 +15,16 @@ process.umask(0o022);
 // Node's own warnings are no output of certagent. The daemon writes them into its log.
 process.removeAllListeners("warning");
 
-const [{ isatty }, { certagent }, { createPrint }, { endAtOnce }, { run }, { systemClock }] = await Promise.all([
-  import("node:tty"),
-  import("./cli/certagent.ts"),
-  import("./cli/print.ts"),
-  import("./base/libc.ts"),
-  import("./base/run.ts"),
-  import("./base/time.ts"),
-]);
+const [{ isatty }, { certagent }, { TERMINALS }, { createPrint }, { endAtOnce }, { run }, { systemClock }] =
+  await Promise.all([
+    import("node:tty"),
+    import("./cli/certagent.ts"),
+    import("./cli/command.ts"),
+    import("./cli/print.ts"),
+    import("./base/libc.ts"),
+    import("./base/run.ts"),
+    import("./base/time.ts"),
+  ]);
 
 // The only place that knows the ways to outputs and services apart.
 const modes: Readonly<Record<ApplyMode, Mode>> = {
@@ -43,8 +45,10 @@ const modes: Readonly<Record<ApplyMode, Mode>> = {
 
 const argv = process.argv.slice(2);
 const unread = new AbortController();
+const isTerminal = (descriptor: number): boolean =>
+  isatty(descriptor) || (process.env[TERMINALS] ?? "").includes(`${descriptor}`);
 const isColoured = (descriptor: number): boolean =>
-  isatty(descriptor) && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb";
+  isTerminal(descriptor) && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb";
 let stdout: NodeJS.WriteStream | undefined;
 let outputFailure: Error | undefined;
 
@@ -58,7 +62,7 @@ const code = await certagent(argv, {
   print,
   signals,
   uid: process.geteuid?.() ?? 0,
-  log: { isTerminal: isatty(2), isColoured: isColoured(2) },
+  log: { isTerminal: isTerminal(2), isColoured: isColoured(2) },
   modes,
   program: [process.execPath, ...process.execArgv, process.argv[1] ?? ""],
   unread: unread.signal,
@@ -98,7 +102,7 @@ function channel(descriptor: 1 | 2) {
     write: (text: string): void => {
       if (descriptor === 2 || !unread.signal.aborted) open().write(text);
     },
-    isTerminal: isatty(descriptor),
+    isTerminal: isTerminal(descriptor),
     isColoured: isColoured(descriptor),
     size: () => {
       const { columns, rows } = open();

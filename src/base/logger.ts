@@ -2,6 +2,7 @@ import { pino } from "pino";
 import type { Fields, Log } from "./log.ts";
 import { formatJsonLine, formatLine, type LineStyle, type LogRecord } from "./log-line.ts";
 import { openLineWriter } from "./log-writer.ts";
+import { printable, printableStyled } from "./printable.ts";
 import { type Clock, formatInstant, type Milliseconds, SECOND } from "./time.ts";
 
 export type LogLevel = "debug" | "info" | "warning" | "error";
@@ -21,6 +22,8 @@ export interface LoggerOptions {
 /** A log that never blocks: with a reader that does not read, lines are dropped, and one line says how many. */
 export interface Logger extends AsyncDisposable {
   readonly log: Log;
+  /** Takes a line that another process of certagent's has logged: its styles stay, where there is colour. */
+  passOn(line: string): void;
 }
 
 /** How long the end of the process waits for a slow reader. */
@@ -50,6 +53,7 @@ export function openLogger({ format, level, descriptor, isTerminal, colour, cloc
   const at = (name: LogLevel) => (message: string, fields: Fields) => logger[name](fields, "%s", message);
   return {
     log: { debug: at("debug"), info: at("info"), warning: at("warning"), error: at("error") },
+    passOn: (line) => writer.write(style === "colour" ? printableStyled(line) : printable(line)),
     [Symbol.asyncDispose]: () => writer.close(FLUSH_LIMIT),
   };
 }

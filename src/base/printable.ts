@@ -24,6 +24,17 @@ export function printableJson(json: string): string {
   );
 }
 
+/** Bold, dim, three colours, and the end of them: what certagent itself writes, and nothing that moves or hides. */
+const STYLE = /(\x1b\[(?:0|1|2|31|32|33)m)/;
+const STYLE_END = "\x1b[0m";
+
+/** {@link printable} for a line of another process of certagent's: its styles stay, and end with it. */
+export function printableStyled(line: string): string {
+  const pieces = line.split(STYLE);
+  const text = pieces.map((piece, index) => (index % 2 === 1 ? piece : printable(piece))).join("");
+  return (pieces.at(-2) ?? STYLE_END) === STYLE_END ? text : `${text}${STYLE_END}`;
+}
+
 /** At most so many characters of a text, with its end shown as cut. */
 export function shortened(text: string, most: number): string {
   return text.length <= most ? text : `${text.slice(0, most - 1)}…`;

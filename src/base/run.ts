@@ -1,6 +1,6 @@
 /** Runs programs: the only place that starts a process. */
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
-import { createInterface } from "node:readline";
+import { once } from "node:events";
 import type { Readable } from "node:stream";
 import { AgentError } from "./errors.ts";
 import { errnoOf } from "./file-error.ts";
@@ -113,8 +113,8 @@ export async function startProgram(
   const { pid, stdin } = child;
   if (pid === undefined || stdin === null) throw new TypeError("a program that was started has a process and an input");
   stdin.on("error", () => undefined); // it has ended, which `ended` tells
-  eachLine(child.stdout, (line) => onLine(line, "output"));
-  eachLine(child.stderr, (line) => onLine(line, "error"));
+  void eachLine(child.stdout, (line) => onLine(line, "output"));
+  void eachLine(child.stderr, (line) => onLine(line, "error"));
   return {
     pid,
     ended,
@@ -123,8 +123,23 @@ export async function startProgram(
   };
 }
 
-function eachLine(stream: Readable | null, onLine: (line: string) => void): void {
-  if (stream !== null) createInterface({ input: stream }).on("line", onLine);
+/** Who writes decides how long a line is, and not how much of it is held: what is longer comes in pieces. */
+const LONGEST_LINE = 32 * 1024;
+
+/** Resolves when nobody can write any more, or nothing can be read. */
+async function eachLine(stream: Readable | null, onLine: (line: string) => void): Promise<void> {
+  if (stream === null) return;
+  let rest = "";
+  stream.setEncoding("utf8").on("data", (text: string) => {
+    const lines = `${rest}${text}`.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) onLine(line);
+    if (rest.length <= LONGEST_LINE) return;
+    onLine(rest);
+    rest = "";
+  });
+  await once(stream, "close").catch(() => undefined);
+  if (rest !== "") onLine(rest);
 }
 
 /** A user to be, with no group but this one. */
@@ -133,14 +148,30 @@ export interface User {
   readonly gid: number;
 }
 
-/** Starts a program as another user, on the standard streams of this process, and does not wait for it. */
+/**
+ * Starts a program as another user and does not wait for it. It gets none of the standard streams of this process: with
+ * root's terminal it could read what root types, for ever. `onLine` hears what it writes, until it has `ended`; that is a
+ * stranger's, and in pieces where a line is very long.
+ */
 export async function startAs(
   user: User,
   argv: readonly string[],
   env: Readonly<Record<string, string>>,
+  onLine: (line: string, from: "output" | "error") => void,
 ): Promise<Pick<Program, "ended" | "signal">> {
-  const { child, ended } = await start(argv, env, "inherit", user);
-  return { ended, signal: (name) => void child.kill(name) };
+  const { child, ended } = await start(argv, env, ["ignore", "pipe", "pipe"], user);
+  const heard = Promise.all([
+    eachLine(child.stdout, (line) => onLine(line, "output")),
+    eachLine(child.stderr, (line) => onLine(line, "error")),
+  ]);
+  const endedAndHeard = async (): Promise<Ending> => {
+    const ending = await ended;
+    await Promise.race([heard, pause(GRACE)]); // what it has left behind may hold them open
+    for (const stream of [child.stdout, child.stderr]) stream?.destroy();
+    await heard;
+    return ending;
+  };
+  return { ended: endedAndHeard(), signal: (name) => void child.kill(name) };
 }
 
 /** Starts a program as the leader of a new process group, with nothing of ours but what it is given. */

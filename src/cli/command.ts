@@ -29,6 +29,12 @@ export interface World {
   readonly unread: AbortSignal;
 }
 
+/**
+ * The variable that names the descriptors whose reader shows them on a terminal: the two halves of `once` are one process
+ * to whoever looks.
+ */
+export const TERMINALS = "CERTAGENT_TERMINALS";
+
 export interface Option {
   /** Without the dashes. */
   readonly name: string;

@@ -1,6 +1,6 @@
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import type { LogFormat, LogLevel } from "../base/logger.ts";
+import type { LogFormat, Logger, LogLevel } from "../base/logger.ts";
 import type { ExitCode, Invocation, Option, World } from "./command.ts";
 
 /** What the commands take whose standard error is a log. */
@@ -22,7 +22,7 @@ const STANDARD_ERROR = 2;
 export async function withLog(
   invocation: Invocation,
   world: World,
-  work: (log: Log) => Promise<ExitCode>,
+  work: (log: Log, logger: Logger) => Promise<ExitCode>,
 ): Promise<ExitCode> {
   // Heavy, and the help of these commands does without.
   const { openLogger } = await import("../base/logger.ts");
@@ -43,7 +43,7 @@ export async function withLog(
     else log.warning("Node warns", { reason: message });
   });
   try {
-    return await Promise.race([work(log), crash.promise]);
+    return await Promise.race([work(log, logger), crash.promise]);
   } catch (thrown) {
     const { code, message, hint } = asAgentError(thrown);
     if (code === "USAGE") throw thrown; // told to who typed it, as with every other command

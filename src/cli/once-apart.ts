@@ -2,10 +2,10 @@
 import { dirname } from "node:path";
 import { serve } from "../apply/serve.ts";
 import { makeFolder, makeFolders } from "../base/folder.ts";
-import type { Log } from "../base/log.ts";
+import type { Logger } from "../base/logger.ts";
 import { startAs, type User } from "../base/run.ts";
 import type { Layout } from "../store/layout.ts";
-import { COMMON_OPTIONS, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
+import { COMMON_OPTIONS, type ExitCode, type Invocation, placesOf, TERMINALS, type World } from "./command.ts";
 import { APPLY_OPTION, modeOf } from "./guard.ts";
 import { LOG_OPTION } from "./logging.ts";
 import { holdRootSide } from "./root-side.ts";
@@ -13,7 +13,7 @@ import { stopSignal } from "./signals.ts";
 import { surroundingsOf } from "./surroundings.ts";
 
 /** What of the environment means something to the agent's half. */
-const KNOWN_VARIABLES = ["CREDENTIALS_DIRECTORY", "NO_COLOR", "TERM"];
+const KNOWN_VARIABLES = ["CREDENTIALS_DIRECTORY", "NO_COLOR", "TERM", TERMINALS];
 
 /** Starts this program once more as the owner of the state folder, and serves what that one asks until it ends. */
 export async function onceApart(
@@ -21,14 +21,17 @@ export async function onceApart(
   invocation: Invocation,
   world: World,
   layout: Layout,
-  log: Log,
+  { log, passOn }: Logger,
 ): Promise<ExitCode> {
   await using opened = await holdRootSide(placesOf(invocation), surroundingsOf(world, log), layout);
   await opened.recover();
   await makeFolders(dirname(layout.requests), { mode: 0o755 });
   await makeFolder(layout.requests, { mode: 0o700, ...owner });
   const { applier } = opened;
-  const half = await startAs(owner, sameCall(invocation, world), environmentOf(world));
+  // Whoever has taken over the agent's half writes words here, and does nothing else to a terminal.
+  const half = await startAs(owner, sameCall(invocation, world), environmentOf(world), (line, from) =>
+    from === "output" ? world.print.passOn(line) : passOn(line),
+  );
   const stop = (): void => half.signal("SIGTERM");
   stopSignal(world.signals).addEventListener("abort", stop);
   const over = new AbortController();
@@ -48,6 +51,8 @@ function sameCall(invocation: Invocation, world: World): readonly string[] {
   return [...world.program, "once", apart, ...options, "--", ...invocation.operands];
 }
 
-function environmentOf({ env }: World): Readonly<Record<string, string>> {
-  return Object.fromEntries(KNOWN_VARIABLES.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
+/** Its streams are pipes: whether they are shown on a terminal, and so in colour, it cannot see. */
+function environmentOf({ env, print, log }: World): Readonly<Record<string, string>> {
+  const all = { ...env, [TERMINALS]: `${print.isTerminal ? 1 : ""}${log.isTerminal ? 2 : ""}` };
+  return Object.fromEntries(KNOWN_VARIABLES.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])));
 }

@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { checkNames } from "../agent/controlled.ts";
-import type { Log } from "../base/log.ts";
+import type { Logger } from "../base/logger.ts";
 import type { CertificateStatus } from "../core/status-document.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
 import { APPLY_OPTION, checkStart, lockState, modeOf } from "./guard.ts";
@@ -27,20 +27,20 @@ does the agent's half as that user.`,
     [1, "something failed, or another agent holds the state folder"],
     [2, "used wrongly, or there is no spec of that name"],
   ],
-  run: (invocation, world) => withLog(invocation, world, (log) => bringUpToDate(invocation, world, log)),
+  run: (invocation, world) => withLog(invocation, world, (_, logger) => bringUpToDate(invocation, world, logger)),
 };
 
-async function bringUpToDate(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
+async function bringUpToDate(invocation: Invocation, world: World, logger: Logger): Promise<ExitCode> {
   checkStart(world);
   const places = placesOf(invocation);
   const [{ assemble }, { requirePlaces }] = await Promise.all([import("./assemble.ts"), import("./offline.ts")]);
   await requirePlaces(places);
-  const surroundings = surroundingsOf(world, log);
+  const surroundings = surroundingsOf(world, logger.log);
   const layout = await layoutIn(places);
   const owner = await stat(layout.agent.folder).catch(() => undefined);
   if (world.uid === 0 && owner !== undefined && owner.uid !== 0) {
     const { onceApart } = await import("./once-apart.ts");
-    return await onceApart({ uid: owner.uid, gid: owner.gid }, invocation, world, layout, log);
+    return await onceApart({ uid: owner.uid, gid: owner.gid }, invocation, world, layout, logger);
   }
   const signal = stopSignal(world.signals);
   await using _lock = await lockState(places, layout);

@@ -10,7 +10,7 @@
  * - A reader that goes away (`| head`) ends the output, quietly.
  */
 import { asAgentError } from "../base/errors.ts";
-import { printable, printableJson } from "../base/printable.ts";
+import { printable, printableJson, printableStyled } from "../base/printable.ts";
 
 /** Where output goes. */
 export interface Channel {
@@ -35,6 +35,8 @@ export interface Print {
   table(rows: readonly (readonly Text[])[]): void;
   /** The result for scripts: one document, in several lines. */
   json(document: unknown): void;
+  /** A line of the result that another process of certagent's has made: its styles stay, where there is colour. */
+  passOn(line: string): void;
   /** A document in one line, for output that is a stream of them. */
   jsonLine(document: unknown): void;
   /** What goes to standard output while `draw` runs replaces what the screen shows. Terminals only. */
@@ -105,13 +107,14 @@ export function createPrint(out: Channel, err: Channel, { showCauses = false } =
 function printTo(
   channel: Channel,
   columns = Number.POSITIVE_INFINITY,
-): Pick<Print, "isTerminal" | "line" | "table" | "json" | "jsonLine"> {
+): Pick<Print, "isTerminal" | "line" | "passOn" | "table" | "json" | "jsonLine"> {
   const line = (...pieces: readonly Text[]): void => {
     channel.write(`${render(pieces, channel, columns).trimEnd()}\n`);
   };
   return {
     isTerminal: channel.isTerminal,
     line,
+    passOn: (text) => channel.write(`${channel.isColoured ? printableStyled(text) : printable(text)}\n`),
     table: (rows) => {
       const widths = widthsOf(rows);
       for (const row of rows) line(...row.flatMap((cell, index) => [cell, gap(cell, widths[index] ?? 0)]));

@@ -1,11 +1,14 @@
 /** Two sides as two processes and two users: what happens to one of them is no harm to the other. */
-import { chown, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { chown, readdir, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { beforeEach, expect, test, vi } from "vitest";
+import { nodeFlags } from "../../../scripts/pinned-node.mjs";
 import { SECOND, systemClock } from "../../../src/base/time.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import type { PathUnit } from "../../servers/path-unit.ts";
-import { type Agent, certagent, startAgent, startCertagent } from "../../servers/program.ts";
+import { type Agent, bundled, certagent, startAgent, startCertagent } from "../../servers/program.ts";
 import { WAYS } from "../../servers/ways.ts";
 import { givePassword, makeScene, type Scene, specOf } from "./scene.ts";
 
@@ -174,6 +177,40 @@ test("a root that is pinned by its fingerprint is found where the agent keeps it
   const { agent } = layoutOf(scene.home.state, scene.home.runtime);
   expect(await readdir(agent.roots)).toEqual([`root-${fingerprint}.pem`]);
   expect(await notOf(agent.folder, user)).toEqual([]);
+});
+
+/** The open streams of the processes that belong to the agent's user and have to do with this home. */
+async function streamsOfAgent({ folder }: Scene["home"]): Promise<readonly string[]> {
+  const streams: string[] = [];
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    const owner = await stat(`/proc/${pid}`).catch(() => undefined);
+    const words = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (owner?.uid !== user || !words.includes(folder)) continue;
+    for (const descriptor of [0, 1, 2]) streams.push(await readlink(`/proc/${pid}/fd/${descriptor}`));
+  }
+  return streams;
+}
+
+test("once at root's terminal shows what the agent's half tells, in colour, and that half has no hold of the terminal", async () => {
+  await prepared();
+  await writeFile(scene.hold, "");
+  const argv = [process.execPath, ...nodeFlags("once"), await bundled(), "once", ...scene.home.options];
+  const terminal = spawn("script", ["-qec", argv.join(" "), "/dev/null"], {
+    stdio: ["pipe", "pipe", "inherit"],
+    env: { PATH: "/usr/bin:/bin", TERM: "xterm" },
+  });
+  const screen = text(terminal.stdout);
+  await expect.poll(() => stat(scene.reloading).catch(() => undefined), { timeout: 60_000 }).toBeDefined();
+
+  const streams = await streamsOfAgent(scene.home);
+  await rm(scene.hold);
+
+  expect(streams).toEqual(["/dev/null", expect.stringMatching(/^socket:/), expect.stringMatching(/^socket:/)]);
+  const lines = (await screen).split("\r\n");
+  expect(lines).toContainEqual(expect.stringMatching(/^web +\x1b\[32mcurrent\x1b\[0m /));
+  expect(lines).toContainEqual(
+    expect.stringMatching(/^\x1b\[2m\S+Z\x1b\[0m \x1b\[32minfo +\x1b\[0m issued \x1b\[2mcert/),
+  );
 });
 
 test("once ends with an error where root's half cannot serve, and does not leave the agent's half waiting", async () => {

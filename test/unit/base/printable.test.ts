@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { printable, printableJson } from "../../../src/base/printable.ts";
+import { printable, printableJson, printableStyled } from "../../../src/base/printable.ts";
 
 test.each([
   ["a plain line, with ümläuts and 中文", "a plain line, with ümläuts and 中文"],
@@ -12,6 +12,15 @@ test.each([
   ["lone \ud800 surrogate", "lone \\u{d800} surrogate"],
 ])("printable() makes %j one harmless line", (text, line) => {
   expect(printable(text)).toBe(line);
+});
+
+test.each([
+  ["\x1b[2mnow\x1b[0m \x1b[33mwarning\x1b[0m words", "\x1b[2mnow\x1b[0m \x1b[33mwarning\x1b[0m words"],
+  ["\x1b[31mred for ever", "\x1b[31mred for ever\x1b[0m"],
+  ["\x1b[8mhidden \x1b[30;40mtoo\x1b[2J\x1b]0;title\x07", "\\x1b[8mhidden \\x1b[30;40mtoo\\x1b[2J\\x1b]0;title\\x07"],
+  ["a\rb\x1b\x1b[0m[2J", "a\\rb\\x1b\x1b[0m[2J"],
+])("printableStyled() leaves of %j the styles that certagent writes", (text, line) => {
+  expect(printableStyled(text)).toBe(line);
 });
 
 test("printableJson() leaves the same JSON, in printable characters only", () => {

@@ -3,7 +3,7 @@ import { mkdtempDisposable, open, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { run, startProgram } from "../../../src/base/run.ts";
+import { run, startAs, startProgram } from "../../../src/base/run.ts";
 import { MINUTE, pause, SECOND } from "../../../src/base/time.ts";
 
 const timeout = MINUTE;
@@ -206,6 +206,33 @@ test("startProgram() hands lines to the program, and signals", async () => {
   expect(await program.ended).toEqual({ exitCode: null, signal: "SIGKILL" });
   program.tell("to nobody");
   program.signal("SIGTERM");
+});
+
+/** No user of the tests' own. */
+const STRANGER = { uid: 47_110, gid: 47_110 };
+
+test("startAs() gives a program no stream of ours, and hears all that it wrote before its end is told", async () => {
+  const lines: string[] = [];
+  const script = "id -u; readlink /proc/self/fd/0; cat; echo words >&2; printf 'no line feed'; exit 3";
+  const program = await startAs(STRANGER, shell(script), {}, (line, from) => lines.push(`${from}: ${line}`));
+
+  expect(await program.ended).toEqual({ exitCode: 3, signal: null });
+  const [uid, input, ...rest] = lines.filter((line) => line.startsWith("output"));
+  expect([uid, input, rest]).toEqual(["output: 47110", "output: /dev/null", ["output: no line feed"]]);
+  expect(lines).toContain("error: words");
+});
+
+test("startAs() holds no more of a line than a bounded piece, and does not wait for what holds the streams", async () => {
+  const lines: string[] = [];
+  const script = "head -c 1000000 /dev/zero | tr '\\0' x; sleep 60 & echo $! >&2";
+  const program = await startAs(STRANGER, shell(script), {}, (line) => lines.push(line));
+
+  await program.ended;
+
+  process.kill(Number(lines.find((line) => /^\d+$/.test(line))));
+  const pieces = lines.filter((line) => line.startsWith("x"));
+  expect(pieces.join("")).toBe("x".repeat(1_000_000));
+  expect(Math.max(...pieces.map(({ length }) => length))).toBeLessThan(128 * 1024);
 });
 
 test("startProgram() says which program is not there", async () => {
