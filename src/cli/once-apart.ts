@@ -53,6 +53,6 @@ function sameCall(invocation: Invocation, world: World): readonly string[] {
 
 /** Its streams are pipes: whether they are shown on a terminal, and so in colour, it cannot see. */
 function environmentOf({ env, print, log }: World): Readonly<Record<string, string>> {
-  const all = { ...env, [TERMINALS]: `${print.isTerminal ? 1 : ""}${log.isTerminal ? 2 : ""}` };
+  const all: World["env"] = { ...env, [TERMINALS]: `${print.isTerminal ? 1 : ""}${log.isTerminal ? 2 : ""}` };
   return Object.fromEntries(KNOWN_VARIABLES.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])));
 }
