@@ -11,7 +11,12 @@ import { unitLiveness } from "./unit.ts";
 const fields = z
   .strictObject({
     type: z.literal("redis"),
-    socket: absolutePath.optional().meta({ description: "Redis's unix socket. Either this or `connect`." }),
+    socket: absolutePath
+      .optional()
+      .meta({
+        description:
+          "Redis's unix socket, which nobody else can listen on where its folder is Redis's own. Either this or `connect`.",
+      }),
     connect: address.optional().meta({ description: "Redis's address, `host:port`. Either this or `socket`." }),
     tls: z.boolean().optional().meta({
       description: "Speak TLS to `connect`: shows this spec's own pair, and trusts its issuer's roots alone.",
@@ -22,9 +27,13 @@ const fields = z
         file: absolutePath.meta({ description: "A file with the password; its last newline is not part of it." }),
       })
       .optional()
-      .meta({ description: "The password, read at each need. With `connect` it takes `tls: true`." }),
+      .meta({
+        description:
+          "The password, read at each need. With `connect` it takes `tls: true`; while Redis is down, whoever holds a certificate of the same CA for one of this spec's names can listen there and is told it. Prefer `socket`.",
+      }),
     unit: unit.optional().meta({
-      description: "The systemd unit that tells whether Redis runs; default: whether something listens there.",
+      description:
+        "The systemd unit that tells whether Redis runs; default: whether something listens there, whoever that is.",
     }),
     ...recipe,
   })
