@@ -1,3 +1,4 @@
+import { fstatSync, ftruncateSync, readSync } from "node:fs";
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { rethrow } from "./file-error.ts";
@@ -5,6 +6,8 @@ import { printable } from "./printable.ts";
 import { type Milliseconds, pause } from "./time.ts";
 
 const STEP: Milliseconds = 50;
+/** A flood may outrun the looks, and then it is no end that is missed. */
+const MOST_TRIES = 10;
 /** As <fcntl.h> has it: a file without a name in a folder (open(2)). Node knows no word for it, but hands it on. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 const LEFT_OUT = "\n[… left out …]\n";
@@ -27,14 +30,18 @@ export async function openOutput(limit: number): Promise<ProgramOutput> {
   let kept: Buffer = Buffer.alloc(0);
   let cut = false;
 
-  /** Moves what the file holds to what is kept. Appending writers go on at its new, shorter end. */
-  const fold = async (): Promise<void> => {
-    const { size } = await file.stat();
-    const fresh =
-      size <= limit
-        ? [await readAt(file, 0, size)]
-        : [await readAt(file, 0, half), await readAt(file, size - half, half)];
-    await file.truncate(0);
+  /**
+   * Moves what the file holds to what is kept. Appending writers go on at its new, shorter end. What is written between
+   * the last look and the cut is lost, and may be a program's last words: so nothing is waited for in between.
+   */
+  const fold = (): void => {
+    let size = sizeOf(file);
+    let fresh = endsOf(file, size, limit);
+    for (let tries = 0; tries < MOST_TRIES && sizeOf(file) !== size; tries += 1) {
+      size = sizeOf(file);
+      fresh = endsOf(file, size, limit);
+    }
+    ftruncateSync(file.fd, 0);
     const all = Buffer.concat([kept, ...fresh]);
     cut ||= size > limit || all.length > limit;
     kept = all.length <= limit ? all : Buffer.concat([all.subarray(0, half), all.subarray(-half)]);
@@ -45,7 +52,7 @@ export async function openOutput(limit: number): Promise<ProgramOutput> {
     for (;;) {
       await pause(STEP, stop.signal);
       if (stop.signal.aborted) return;
-      if ((await file.stat()).size > 2 * limit) await fold();
+      if (sizeOf(file) > 2 * limit) fold();
     }
   };
   // A disk that fails here costs the words of a program, which is no reason to give up the program.
@@ -59,7 +66,7 @@ export async function openOutput(limit: number): Promise<ProgramOutput> {
     descriptor: file.fd,
     text: async () => {
       await stopWatching();
-      await fold();
+      fold();
       return cut ? `${readable(kept.subarray(0, half))}${LEFT_OUT}${readable(kept.subarray(half))}` : readable(kept);
     },
     [Symbol.asyncDispose]: async () => {
@@ -83,10 +90,19 @@ async function openIn(folder: string): Promise<FileHandle> {
   );
 }
 
-async function readAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
+function sizeOf({ fd }: FileHandle): number {
+  return fstatSync(fd).size;
+}
+
+/** All of it, or its head and its tail. */
+function endsOf(file: FileHandle, size: number, limit: number): readonly Buffer[] {
+  const half = limit / 2;
+  return size <= limit ? [readAt(file, 0, size)] : [readAt(file, 0, half), readAt(file, size - half, half)];
+}
+
+function readAt({ fd }: FileHandle, position: number, length: number): Buffer {
   const buffer = Buffer.alloc(length);
-  const { bytesRead } = await file.read(buffer, 0, length, position);
-  return buffer.subarray(0, bytesRead);
+  return buffer.subarray(0, readSync(fd, buffer, 0, length, position));
 }
 
 /** Line breaks and tabs stay. */

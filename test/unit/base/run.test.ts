@@ -89,6 +89,17 @@ test("run() keeps head and tail of a flood", async () => {
   expect(output).toMatch(/^first\nx+\n\[… left out …\]\nx+\nlast\n$/);
 });
 
+test("run() keeps the last words of a flood whenever they come", async () => {
+  const flood = 'head -c 20000000 /dev/zero | tr "\\0" x; echo; echo last';
+  const ends: string[] = [];
+  for (let round = 0; round < 30; round += 1) {
+    const results = await Promise.all([1, 2, 3].map(() => run(shell(flood), { timeout })));
+    ends.push(...results.map(({ output }) => output.slice(-6)));
+  }
+
+  expect(new Set(ends)).toEqual(new Set(["\nlast\n"]));
+});
+
 test("run() collects what a program says in a file without a name, of which nothing can stay behind", async () => {
   expect((await run(shell("stat --dereference --format=%h /proc/self/fd/1"), { timeout })).output).toBe("0\n");
 });
