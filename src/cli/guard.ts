@@ -37,14 +37,17 @@ export function checkStart({ env }: World): void {
 
 /**
  * Makes the folders where state and sockets lie where they are missing. Throws `STATE_UNUSABLE` where root would work in
- * a folder of somebody else's, or in one that others could put something in the place of: that one would decide what is
- * written where.
+ * folders, `own` ones in them, that are somebody else's or that others could put something in the place of: that one
+ * would decide what is written where. The two may be open to all if they are sticky, as a file system in memory is.
  */
-export async function makePlaces({ state, runtime }: Pick<Places, "state" | "runtime">): Promise<void> {
+export async function makePlaces(
+  { state, runtime }: Pick<Places, "state" | "runtime">,
+  own: readonly string[],
+): Promise<void> {
   await makeFolders(state, { mode: 0o755 });
   if (ownUid() !== 0) return;
   await makeFolders(runtime, { mode: 0o755 });
-  for (const folder of [state, runtime]) {
+  for (const folder of own) {
     const reached = await reach(folder, NOBODY, nodeFiles).catch((cause: unknown) => {
       const hint = "as root, use folders of root's for --state and --runtime, in folders of root's";
       throw new AgentError("STATE_UNUSABLE", asAgentError(cause).message, { cause, hint });
@@ -57,8 +60,7 @@ export async function makePlaces({ state, runtime }: Pick<Places, "state" | "run
  * Keeps every other agent from the state folder, and clears away what one left that was killed. Throws `LOCKED`, and
  * `STATE_UNUSABLE` where root would write in another user's folder: who that is decides what is written where.
  */
-export async function lockState(places: Places, { agent }: Layout): Promise<AsyncDisposable> {
-  await makePlaces(places);
+export async function lockState(places: Places, { agent, control }: Layout): Promise<AsyncDisposable> {
   const { uid } = await lstat(agent.folder).catch(() => ({ uid: undefined }));
   if (ownUid() === 0 && uid !== undefined && uid !== 0) {
     throw new AgentError(
@@ -69,6 +71,7 @@ export async function lockState(places: Places, { agent }: Layout): Promise<Asyn
       },
     );
   }
+  await makePlaces(places, [agent.folder, control]);
   const held = await lock(agent.lock);
   await sweepTemporaries(agent.folder);
   return held;

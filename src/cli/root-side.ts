@@ -79,7 +79,7 @@ export async function holdRootSide(
   layout: Layout,
   options: RootSideOptions & { readonly patience?: Milliseconds } = {},
 ): Promise<OpenedApplier & { readonly applier: RootSide }> {
-  await makePlaces(places);
+  await makePlaces(places, [layout.apply.folder, layout.live, layout.reports]);
   const held = await lock(layout.apply.lock, options.patience ?? PATIENCE);
   try {
     const applier = await openRootSide(places, surroundings, layout, options);

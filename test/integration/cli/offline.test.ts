@@ -256,6 +256,27 @@ test.each([
   expect(await readFile(join(elsewhere, "lock"), "utf8")).toBe("root's");
 });
 
+test.each([
+  { command: "run", side: "agent" },
+  { command: "apply", side: "apply" },
+])(
+  "$command uses a state folder that is open to all and sticky, and in it nothing that another user made",
+  async ({ command, side }) => {
+    await using home = await homeWithSpec();
+    await mkdir(join(home.state, side), { recursive: true });
+    await chmod(home.state, 0o1777);
+    const once = await certagent(home, "once");
+    await chown(join(home.state, side), 65_534, 65_534);
+
+    const { code, stderr } = await certagent(home, command, ...(command === "apply" ? ["--requests"] : []));
+
+    expect(once.stderr).not.toContain("STATE_UNUSABLE");
+    expect(stderr).toContain(`"${join(home.state, side)}"`);
+    expect(stderr).toMatch(/user 65534/);
+    expect(code).toBe(1);
+  },
+);
+
 test("the daemon does not run as root where another user could move its socket's folder", async () => {
   await using home = await homeWithSpec();
   const runtime = join(home.folder, "theirs");
