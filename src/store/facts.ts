@@ -1,7 +1,8 @@
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
+import { openFolder } from "../base/folder.ts";
+import { rawNames } from "../base/remove-entry.ts";
 import { type Facts, NO_FACTS } from "../core/facts.ts";
 import { readState, writeState } from "./state-file.ts";
 
@@ -51,13 +52,26 @@ export async function readFacts(path: string): Promise<Facts> {
   return facts;
 }
 
+/** More specs than a host ever had. Root looks at the agent's folder too, where somebody else may have put millions. */
+const MOST_FILES = 4096;
+/** Files that are read at one time: each may be as large as a file of state can be. */
+const AT_ONE_TIME = 16;
+
 /** The facts in a folder of them, by the names of the specs; of all specs that there ever were. */
 export async function readAllFacts(folder: string): Promise<ReadonlyMap<string, Facts>> {
-  const files = await readdir(folder).catch(() => []);
-  const names = files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -".json".length));
-  return new Map(
-    await Promise.all(names.map(async (name) => [name, await readFacts(join(folder, `${name}.json`))] as const)),
-  );
+  const names = (await filesIn(folder).catch(() => [])).map((file) => file.slice(0, -".json".length));
+  const facts = new Map<string, Facts>();
+  for (let at = 0; at < names.length; at += AT_ONE_TIME) {
+    const read = async (name: string): Promise<unknown> =>
+      facts.set(name, await readFacts(join(folder, `${name}.json`)));
+    await Promise.all(names.slice(at, at + AT_ONE_TIME).map(read));
+  }
+  return facts;
+}
+
+async function filesIn(folder: string): Promise<readonly string[]> {
+  await using held = await openFolder(folder);
+  return (await rawNames(held, MOST_FILES, (name) => name.endsWith(".json"))).toSorted();
 }
 
 /** Which spec has deployed which path: the one that was last at work, where several have. */

@@ -1,4 +1,4 @@
-import { mkdir, mkdtempDisposable, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtempDisposable, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
@@ -91,4 +91,20 @@ test("who has deployed which path is known from all facts, damaged ones left out
     ]),
   );
   expect(await readAllFacts(join(folder, "missing"))).toEqual(new Map());
+});
+
+test("a folder of large files takes no more memory than a few of them", async () => {
+  await using state = await open();
+  const folder = dirname(state.path);
+  await mkdir(folder);
+  for (let number = 0; number < 600; number++) {
+    const file = join(folder, `made-up-${number}.json`);
+    await writeFile(file, "");
+    await truncate(file, 1024 * 1024);
+  }
+  const before = process.resourceUsage().maxRSS;
+
+  await readAllFacts(folder);
+
+  expect(process.resourceUsage().maxRSS - before).toBeLessThan(300 * 1024); // KiB; 600 MiB where all are read at one time
 });
