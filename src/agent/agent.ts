@@ -82,11 +82,16 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     layout,
     specs,
     issuers,
-    manage: (...known) => manage(world, ...known),
+    manage: async (desired, broken, facts) => {
+      // Of two memories of one spec the older would write over what the newer knows.
+      const atWork = busy.get(desired.name)?.one;
+      atWork?.update(desired, broken);
+      return atWork ?? (await manage(world, desired, broken, facts));
+    },
   });
   const all = (): readonly ManagedCertificate[] => [...roster.managed.values()];
 
-  const busy = new Map<string, Promise<void>>();
+  const busy = new Map<string, { readonly one: ManagedCertificate; readonly done: Promise<void> }>();
   const waiters = new Map<string, Set<(run: number) => void>>();
   /** Counts the runs of all certificates, to tell which began after a wish. */
   let runs = 0;
@@ -108,16 +113,16 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
 
   const start = (one: ManagedCertificate, signal: AbortSignal): Promise<void> => {
     const running = busy.get(one.name);
-    if (running !== undefined) return running;
+    if (running !== undefined) return running.done;
     runs += 1;
     const run = runs;
-    const work = one.work(signal).finally(() => {
+    const done = one.work(signal).finally(() => {
       busy.delete(one.name);
       for (const waiter of waiters.get(one.name) ?? []) waiter(run);
       wake();
     });
-    busy.set(one.name, work);
-    return work;
+    busy.set(one.name, { one, done });
+    return done;
   };
 
   /** Starts all that is due, and answers when to look again. Never waits: what hangs hangs for itself. */
@@ -138,7 +143,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
 
   const settled = async (): Promise<void> => {
     await roster.settled();
-    while (busy.size > 0) await Promise.all(busy.values());
+    while (busy.size > 0) await Promise.all([...busy.values()].map(({ done }) => done));
   };
 
   const drain = async (): Promise<void> => {

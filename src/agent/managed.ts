@@ -21,6 +21,8 @@ export interface ManagedCertificate {
   isRenewing(): boolean;
   /** Something outside changed that may have mended what failed: forgets all back-off. */
   forgive(): void;
+  /** The spec was not there and is now: forgets back-off and repairs, and looks afresh. Its files may have gone with it. */
+  startOver(): void;
   /** Observes only. */
   look(signal: AbortSignal): Promise<void>;
   /** Observes, plans and acts until there is nothing to do now. Never rejects. */
@@ -49,6 +51,11 @@ export async function manage(
 ): Promise<ManagedCertificate> {
   const memory = await recall(world, desired, broken, known);
   let dueAt: Instant = 0;
+  const forgive = (): void => {
+    memory.facts = { ...memory.facts, failures: NO_FACTS.failures };
+    memory.lookAfresh = true;
+    dueAt = 0;
+  };
 
   return {
     name: desired.name,
@@ -76,10 +83,10 @@ export async function manage(
       dueAt = 0;
     },
     isRenewing: () => memory.joinable || (memory.wish !== null && (memory.issuing || !memory.wish.attempted)),
-    forgive: () => {
-      memory.facts = { ...memory.facts, failures: NO_FACTS.failures };
-      memory.lookAfresh = true;
-      dueAt = 0;
+    forgive,
+    startOver: () => {
+      memory.facts = { ...memory.facts, repairs: [] };
+      forgive();
     },
     view: () => viewOf(memory),
     dueAt: () => dueAt,

@@ -34,6 +34,7 @@ export interface RosterOptions {
   readonly layout: Layout;
   readonly specs: SpecFolder;
   readonly issuers: IssuerCache;
+  /** Whoever is still at work for a spec of this name, that was removed meanwhile, may be who manages it again. */
   readonly manage: (desired: Desired, broken: Streak | null, facts: Facts | undefined) => Promise<ManagedCertificate>;
 }
 
@@ -42,6 +43,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   const invalid = new Map<string, InvalidSpec>();
   let told: ReadonlySet<string> = new Set();
   let toMend: readonly string[] = [];
+  let isFirst = true;
   let last: Promise<void> = Promise.resolve();
   let waiting: Promise<void> | undefined;
 
@@ -96,9 +98,13 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
         continue;
       }
       invalid.delete(name);
-      if (known === undefined) managed.set(name, await manage(desired, broken, facts?.get(name)));
+      const one = known ?? (await manage(desired, broken, facts?.get(name)));
+      if (known === undefined) managed.set(name, one);
       else known.update(desired, broken);
+      // One that comes now may have been there before, and what is known of then says nothing about now.
+      if (known === undefined && !isFirst) one.startOver();
     }
+    isFirst = false;
   };
 
   return {
