@@ -29,6 +29,9 @@ export interface GenerationCache {
   keep(generation: Generation): void;
 }
 
+/** Three are kept, and a few may be damaged. Root looks into the agent's folder too, where there may be a million. */
+const MOST_TRIED = 64;
+
 export function generationCache(generations: Generations): GenerationCache {
   const known = new Map<number, ObservedGeneration>();
 
@@ -44,7 +47,7 @@ export function generationCache(generations: Generations): GenerationCache {
     newest: async () => {
       const numbers = await generations.list();
       for (const number of known.keys()) if (!numbers.includes(number)) known.delete(number);
-      for (const number of numbers.toReversed()) {
+      for (const number of numbers.slice(-MOST_TRIED).toReversed()) {
         const generation = await load(number);
         if (generation !== null) return generation;
       }

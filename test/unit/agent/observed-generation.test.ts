@@ -61,3 +61,13 @@ test("what is kept in memory of a generation has no key and no certificate in it
 
   expect(text).not.toMatch(/BEGIN|private|chain":\[/);
 });
+
+test.for([
+  [5, 1],
+  [500, null],
+] as const)("behind %i damaged generations the newest that can be read is %o", async ([damaged, newest]) => {
+  await using state = await open(1);
+  for (let number = 2; number < damaged + 2; number++) await writeFile(join(state.home.path, `${number}.json`), "{");
+
+  expect((await state.cache.newest())?.number ?? null).toBe(newest);
+});
