@@ -128,6 +128,17 @@ test.each([
   await machine.sh(`rm /etc/certagent.d/${name}.yaml`);
 });
 
+test("a spec that goes with its folder and comes back is current soon, though the root side lives on", async () => {
+  const gone = '! certagent status --json | grep -q \'"name": "again"\'';
+  for (let round = 0; round < 5; round++) {
+    await machine.sh("mkdir /srv/again");
+    await putSpec("again", "/srv/again/a.pem");
+    await untilState("again", "current");
+    await machine.sh("test -s /srv/again/a.pem");
+    await machine.sh(`rm -r /etc/certagent.d/again.yaml /srv/again; until ${gone}; do sleep 0.1; done`);
+  }
+});
+
 test("where root moves a listed folder, or takes it away, the root side starts all the same", async () => {
   await machine.sh("mv /srv/site /srv/moved; ln -s moved /srv/site");
   await mendAnother();
