@@ -162,7 +162,7 @@ describe("a state folder", () => {
       "--mount",
       "/bin/sh",
       "-c",
-      'mkdir -p "$0" && mount -t tmpfs -o size=256k,mode=0700 tmpfs "$0" && exec "$@"',
+      'mkdir -p "$0" && mount -t tmpfs -o size=256k tmpfs "$0" && exec "$@"',
       home.state,
     ],
   });
