@@ -37,18 +37,27 @@ export interface WritablePaths {
 
 export function createWritablePaths({ ask, log, list }: WritablePathsOptions): WritablePaths {
   const told = new Set<string>();
+  /** What this process could write: where it no longer can, another folder has that name, which systemd opens at a start. */
+  const seenOpen = new Set<string>();
   /** Each output's folder that is closed, and the folder that would have to be opened for it. */
   const findClosed = async (files: readonly string[]): Promise<ReadonlyMap<string, string>> => {
     const closed = new Map<string, string>();
     for (const folder of new Set(files.map((file) => dirname(file)))) {
       const opened = await innermostOfRoot(folder);
-      if (!told.has(folder) && (await isClosed(opened))) closed.set(folder, opened);
+      if (told.has(folder)) continue;
+      if (await isClosed(opened)) closed.set(folder, opened);
+      else seenOpen.add(opened);
     }
     return closed;
   };
   return {
     open: async (files) => {
       const closed = await findClosed(files);
+      const replaced = [...closed.values()].filter((opened) => seenOpen.has(opened));
+      if (replaced.length > 0) {
+        log.info("starting again, as folders of outputs were made anew", { folders: replaced });
+        return "start again";
+      }
       for (const folder of closed.keys()) told.add(folder);
       try {
         const folders = await extend(list, [...closed.values()], ask);

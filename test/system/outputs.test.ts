@@ -134,9 +134,11 @@ test("a spec that goes with its folder and comes back is current soon, though th
     await machine.sh("mkdir /srv/again");
     await putSpec("again", "/srv/again/a.pem");
     await untilState("again", "current");
-    await machine.sh("test -s /srv/again/a.pem");
+    await machine.sh("until test -s /srv/again/a.pem; do sleep 0.1; done");
     await machine.sh(`rm -r /etc/certagent.d/again.yaml /srv/again; until ${gone}; do sleep 0.1; done`);
   }
+  const journal = await machine.sh("journalctl -u certagent -u certagent-apply -o cat");
+  expect(journal).not.toMatch(/folder=\/srv\/again |again\/a.pem\\": read-only/);
 });
 
 test("where root moves a listed folder, or takes it away, the root side starts all the same", async () => {
