@@ -33,9 +33,10 @@ async function openIn(
   root: string,
   mounts: string,
   files: readonly string[],
-  { exitCode = 0, isUnread = false } = {},
+  { exitCode = 0, isUnread = false, meanwhile = "true" } = {},
 ): Promise<Seen> {
   const program = `
+    import { execSync } from "node:child_process";
     import { createWritablePaths } from ${JSON.stringify(MODULE)};
     const [asked, told] = [[], []];
     const tell = (level) => (message, fields) => void told.push([level, message, fields]);
@@ -46,8 +47,9 @@ async function openIn(
     };
     const log = { debug: tell("debug"), info: tell("info"), warning: tell("warning"), error: tell("error") };
     const paths = createWritablePaths({ ask, log, list: ${JSON.stringify(join(root, "outputs.conf"))} });
-    const answer = await paths.open(${JSON.stringify(files)});
-    if (answer === "ready") await paths.open(${JSON.stringify(files)}); // tells nothing again
+    let answer = await paths.open(${JSON.stringify(files)});
+    execSync(${JSON.stringify(meanwhile)});
+    if (answer === "ready") answer = await paths.open(${JSON.stringify(files)}); // tells nothing again
     process.stdout.write(JSON.stringify({ answer, asked, told }));`;
   const shell = `set -e; mount --bind "$2" ${SRV}; ${mounts}; exec "$0" --input-type=module --eval "$1"`;
   const argv = ["--mount", "sh", "-c", shell, process.execPath, program, join(root, "srv")];
@@ -64,6 +66,17 @@ test("where all folders can be written, nothing is done", async () => {
 
   expect([answer, asked]).toEqual(["ready", []]);
   await expect(readFile(place.dropIn)).rejects.toThrow("ENOENT");
+});
+
+test("a folder that could be written and no longer can, as one made anew, has it started again with nothing else done", async () => {
+  await using place = await scene();
+
+  const { answer, asked, told } = await openIn(place.path, "true", [at("web/b.pem")], {
+    meanwhile: readOnly(at("web")),
+  });
+
+  expect([answer, asked]).toEqual(["start again", []]);
+  expect(told).toEqual([["info", expect.stringContaining("made anew"), { folders: [at("web")] }]]);
 });
 
 test("a folder on a read-only mount gets into the drop-in, and systemd reads it", async () => {
