@@ -7,7 +7,7 @@ import { fileCalls } from "../base/file-calls.ts";
 import { type Folder, makeFolders, openFolder } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
 import { rawNames } from "../base/remove-entry.ts";
-import { type Clock, type Milliseconds, pause, repeat, SECOND } from "../base/time.ts";
+import { type Clock, type Milliseconds, pause, repeat, SECOND, withDeadline } from "../base/time.ts";
 import { watchFolder } from "../base/watch-folder.ts";
 import { ALIVE, showAlive } from "../store/alive.ts";
 import type { Layout } from "../store/layout.ts";
@@ -34,6 +34,8 @@ export interface ServeOptions {
 export const LINGER: Milliseconds = 2 * SECOND;
 /** Watching is not relied on. */
 const LOOK_AGAIN: Milliseconds = SECOND;
+/** Who keeps adding what is no request would have it removed for ever, and nobody served. */
+const LONGEST_TAKE: Milliseconds = SECOND;
 const SIGN_OF_LIFE: Milliseconds = 5 * SECOND;
 /** A key that was handed over lies there no longer than this. */
 const KEY_LIES: Milliseconds = 10 * SECOND;
@@ -73,7 +75,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     // What is under way, a hook that hangs perhaps, holds nobody up: then it goes on as it is.
     const isAsked = !desk.isBusy() && (await rawNames(requests, 1).catch(() => [])).length > 0;
     if (isAsked && (await options.mayServe?.()) === false) return;
-    const { taken, junk } = await takeRequests(requests, clock.now()).catch((error: unknown): Catch => {
+    using late = withDeadline(LONGEST_TAKE);
+    const { taken, junk } = await takeRequests(requests, clock.now(), late).catch((error: unknown): Catch => {
       // What is under way is finished all the same.
       log.warning("cannot take requests", { folder: layout.requests, reason: failureOf(error).message });
       return { taken: [], junk: 0 };

@@ -1,5 +1,5 @@
 /** What the agent asks lies in its own folder, where it may put anything: all of it is taken away, and little is read. */
-import { lstat } from "node:fs/promises";
+import { lstat, unlink } from "node:fs/promises";
 import { moveEntry, temporaryName } from "../base/atomic-file.ts";
 import { type FileStat, fileCalls } from "../base/file-calls.ts";
 import { isMissing } from "../base/file-error.ts";
@@ -20,7 +20,7 @@ export interface Taken {
 
 export interface Catch {
   readonly taken: readonly Taken[];
-  /** How much else was removed. */
+  /** How much else was removed, with what there was no time left for. */
   readonly junk: number;
 }
 
@@ -33,22 +33,38 @@ const LARGEST_JUNK = 100_000;
 
 /**
  * Takes and removes what is in the folder of requests, whatever it is. Only what is just being written, under a name
- * that begins with a dot, is left for a minute, unless there is too much of it.
+ * that begins with a dot, is left for a minute, unless there is too much of it. Requests come first, however much junk
+ * there is; when `signal` aborts, the rest of that is left for the next time.
  */
-export async function takeRequests(folder: Folder, now: Instant): Promise<Catch> {
+export async function takeRequests(folder: Folder, now: Instant, signal: AbortSignal): Promise<Catch> {
   const owner = await fileCalls.stat(folder.handle);
   const taken: Taken[] = [];
-  let [junk, unfinished] = [0, 0];
-  for (const name of await rawNames(folder, AT_ONE_TIME)) {
-    if (name.startsWith(".") && (await isYoung(folder, name, now)) && (unfinished += 1) <= MOST_UNFINISHED) continue;
-    const request = requestNamed(name);
-    const found = request === undefined ? "junk" : await takeOne(folder, name, owner);
-    if (typeof found === "object" && request !== undefined) taken.push({ name, request, ...found });
-    if (found !== "junk") continue;
-    // What cannot be removed is not counted: it would be met again and again.
-    if (await removeEntry(folder, name, LARGEST_JUNK)) junk += 1;
+  const rest: RawName[] = [];
+  for (const name of await rawNames(folder, AT_ONE_TIME, isRequest)) {
+    const found = await takeOne(folder, name, owner);
+    if (typeof found === "object") taken.push(found);
+    else if (found !== undefined) rest.push(found);
   }
-  return { taken, junk };
+  let unfinished = 0;
+  for (const name of await rawNames(folder, AT_ONE_TIME, (other) => !isRequest(other) && !rest.includes(other))) {
+    if (signal.aborted) break;
+    if (name.startsWith(".") && (await isYoung(folder, name, now)) && (unfinished += 1) <= MOST_UNFINISHED) continue;
+    rest.push(name);
+  }
+  return { taken, junk: await removeJunk(folder, rest, signal) };
+}
+
+const isRequest = (name: RawName): boolean => requestNamed(name) !== undefined;
+
+async function removeJunk(folder: Folder, names: readonly RawName[], signal: AbortSignal): Promise<number> {
+  let removed = 0;
+  for (const name of names) {
+    // What cannot be removed is not counted: it would be met again and again.
+    if (await removeEntry(folder, name, LARGEST_JUNK, signal)) removed += 1;
+    // What was not even tried is: there is more to do at once.
+    if (signal.aborted) return removed + 1;
+  }
+  return removed;
 }
 
 /** Also one that is gone: it has its name now, and is met under that. */
@@ -57,25 +73,26 @@ async function isYoung(folder: Folder, name: RawName, now: Instant): Promise<boo
   return stat === undefined || Math.abs(now - stat.ctimeMs) < MINUTE;
 }
 
-/** Takes a request away before it is read: one that comes meanwhile is another one. Gone where it was taken back. */
-async function takeOne(
-  folder: Folder,
-  name: string,
-  owner: FileStat,
-): Promise<Pick<Taken, "token" | "askedAt"> | "junk" | "gone"> {
+/**
+ * Takes a request away before it is read: one that comes meanwhile is another one. Where it is none, answers the name
+ * that it has now; undefined where it was taken back.
+ */
+async function takeOne(folder: Folder, name: string, owner: FileStat): Promise<Taken | RawName | undefined> {
+  const request = requestNamed(name);
+  if (request === undefined) return name;
   const as = temporaryName();
   try {
     await moveEntry(folder.at(name), folder, as);
   } catch (error) {
-    return isMissing(error) ? "gone" : "junk";
+    return isMissing(error) ? undefined : name;
   }
   try {
     const { bytes, stat } = await readRegular(folder.at(as), LARGEST_REQUEST);
     const token = bytes.toString("latin1");
-    return stat.uid === owner.uid && TOKEN.test(token) ? { token, askedAt: Number(stat.mtimeMs) } : "junk";
+    if (stat.uid !== owner.uid || !TOKEN.test(token)) return as;
+    await unlink(folder.at(as)).catch(() => {});
+    return { name, request, token, askedAt: Number(stat.mtimeMs) };
   } catch {
-    return "junk";
-  } finally {
-    await removeEntry(folder, as, LARGEST_JUNK);
+    return as;
   }
 }

@@ -38,25 +38,36 @@ export async function rawNames(
 /**
  * Removes an entry of a held folder, whatever it is and whoever changes it meanwhile: folders with all that is in them,
  * however deep, by bringing what they hold up into the held one. At most `limit` entries are removed; the rest stays
- * under temporary names. Answers whether nothing has the name any more.
+ * under temporary names, as it does when `signal` aborts. Answers whether nothing has the name any more.
  */
-export async function removeEntry(folder: Folder, name: RawName, limit: number): Promise<boolean> {
+export async function removeEntry(
+  folder: Folder,
+  name: RawName,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const names = [name];
-  for (let left = limit; left > 0; left -= 1) {
+  for (let left = limit; left > 0 && signal?.aborted !== true; left -= 1) {
     const next = names.pop();
     if (next === undefined) break;
     const isGone = await unlink(rawPath(folder, next)).then(() => true, isMissing);
-    if (!isGone) names.push(...(await emptied(folder, next, left)));
+    if (!isGone) names.push(...(await emptied(folder, next, left, signal)));
   }
   return await lstat(rawPath(folder, name)).then(() => false, isMissing);
 }
 
 /** Removes a folder; answers under which names of the outer one its own folders now are. */
-async function emptied(folder: Folder, name: RawName, limit: number): Promise<readonly RawName[]> {
+async function emptied(
+  folder: Folder,
+  name: RawName,
+  limit: number,
+  signal: AbortSignal | undefined,
+): Promise<readonly RawName[]> {
   const moved: RawName[] = [];
   try {
     await using inner = holdFolder(join(folder.path, name), await openFile(rawPath(folder, name), FOLDER));
     for (const entry of await rawNames(inner, limit)) {
+      if (signal?.aborted === true) return moved;
       await unlink(rawPath(inner, entry)).catch(async () => {
         const as = temporaryName();
         await moveEntry(rawPath(inner, entry), folder, as);

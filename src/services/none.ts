@@ -7,12 +7,10 @@ import { unitLiveness } from "./unit.ts";
 export const none = z
   .strictObject({
     type: z.literal("none"),
-    unit: unit
-      .optional()
-      .meta({
-        description:
-          "The systemd unit that tells whether the service runs. Without one, whoever listens at `probe` counts as the service.",
-      }),
+    unit: unit.optional().meta({
+      description:
+        "The systemd unit that tells whether the service runs. Without one, whoever listens at `probe` counts as the service.",
+    }),
     timeout: recipe.timeout,
     probe: recipe.probe,
   })

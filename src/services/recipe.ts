@@ -91,12 +91,10 @@ export const recipe = {
   timeout: duration.prefault("30s").meta({
     description: "How long a command may take, and how long the new certificate may take to be served.",
   }),
-  probe: probe
-    .optional()
-    .meta({
-      description:
-        "Where to see which certificate the service serves. Where no unit tells, whoever listens there counts as the service.",
-    }),
+  probe: probe.optional().meta({
+    description:
+      "Where to see which certificate the service serves. Where no unit tells, whoever listens there counts as the service.",
+  }),
 };
 
 /** The target of a spec's probe, with the service's own way to TLS as default. */

@@ -11,12 +11,10 @@ import { unitLiveness } from "./unit.ts";
 const fields = z
   .strictObject({
     type: z.literal("redis"),
-    socket: absolutePath
-      .optional()
-      .meta({
-        description:
-          "Redis's unix socket, which nobody else can listen on where its folder is Redis's own. Either this or `connect`.",
-      }),
+    socket: absolutePath.optional().meta({
+      description:
+        "Redis's unix socket, which nobody else can listen on where its folder is Redis's own. Either this or `connect`.",
+    }),
     connect: address.optional().meta({ description: "Redis's address, `host:port`. Either this or `socket`." }),
     tls: z.boolean().optional().meta({
       description: "Speak TLS to `connect`: shows this spec's own pair, and trusts its issuer's roots alone.",
