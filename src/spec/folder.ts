@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { failureOf } from "../base/errors.ts";
 import { type FileStat, fileCalls } from "../base/file-calls.ts";
 import { fileError } from "../base/file-error.ts";
+import { sideBySide } from "../base/side-by-side.ts";
 import type { Facts } from "./facts.ts";
 import { type Host, type HostResult, parseHost } from "./host.ts";
 import { type LastGood, openLastGood } from "./last-good.ts";
@@ -54,6 +55,7 @@ export interface Reading extends Specs {
   isCurrent(name: string): Promise<boolean>;
 }
 
+/** Files that are read or written at one time. */
 const AT_ONE_TIME = 8;
 
 /** The last good host configuration has this name, beside the folder of the last good specs. */
@@ -189,25 +191,10 @@ export function isMisnamed(file: string): boolean {
 }
 
 async function readSpecs(state: State, names: readonly string[]): Promise<ReadonlyMap<string, ReadSpec>> {
-  const read = await sideBySide(names, async (name) => ({ name, spec: await readSpec(state, name) }));
+  const read = await sideBySide(AT_ONE_TIME, names, async (name) => ({ name, spec: await readSpec(state, name) }));
   return new Map(read.flatMap(({ name, spec }) => (spec === undefined ? [] : [[name, spec]])));
 }
 
-/** A few files at one time, so that the disk and the parser work side by side. The results are in the items' order. */
-async function sideBySide<Item, Result>(
-  items: readonly Item[],
-  work: (item: Item) => Promise<Result>,
-): Promise<readonly Result[]> {
-  const results: Result[] = [];
-  const queue = items.entries();
-  const worker = async (): Promise<void> => {
-    for (const [at, item] of queue) results[at] = await work(item);
-  };
-  await Promise.all(Array.from({ length: AT_ONE_TIME }, worker));
-  return results;
-}
-
-/** Undefined where the file is gone meanwhile. */
 async function readSpec({ options, host: { host }, specs }: State, name: string): Promise<ReadSpec | undefined> {
   const { folder, facts, trust } = options;
   const file = join(folder, `${name}.yaml`);
@@ -265,7 +252,7 @@ async function lastGoodOf({ options, lastGood, host: { host } }: State, name: st
 
 /** Keeps the texts of what is in force, so that they survive a broken edit and a restart. */
 async function keepTexts({ lastGood, specs }: State, entries: ReadonlyMap<string, SpecEntry>): Promise<Problem[]> {
-  const kept = await sideBySide([...specs], async ([name, read]) => {
+  const kept = await sideBySide(AT_ONE_TIME, [...specs], async ([name, read]) => {
     const entry = entries.get(name);
     if (read.bytes === undefined || entry?.desired === undefined || entry.usingLastGood) return [];
     const problems = await keep(lastGood, name, read.bytes);

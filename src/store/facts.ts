@@ -3,6 +3,7 @@ import * as z from "zod";
 import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
 import { openFolder } from "../base/folder.ts";
 import { rawNames } from "../base/remove-entry.ts";
+import { sideBySide } from "../base/side-by-side.ts";
 import { type Facts, NO_FACTS } from "../core/facts.ts";
 import { readState, writeState } from "./state-file.ts";
 
@@ -60,13 +61,13 @@ const AT_ONE_TIME = 16;
 /** The facts in a folder of them, by the names of the specs; of all specs that there ever were. */
 export async function readAllFacts(folder: string): Promise<ReadonlyMap<string, Facts>> {
   const names = (await filesIn(folder).catch(() => [])).map((file) => file.slice(0, -".json".length));
-  const facts = new Map<string, Facts>();
-  for (let at = 0; at < names.length; at += AT_ONE_TIME) {
-    const read = async (name: string): Promise<unknown> =>
-      facts.set(name, await readFacts(join(folder, `${name}.json`)));
-    await Promise.all(names.slice(at, at + AT_ONE_TIME).map(read));
-  }
-  return facts;
+  return new Map(
+    await sideBySide(
+      AT_ONE_TIME,
+      names,
+      async (name) => [name, await readFacts(join(folder, `${name}.json`))] as const,
+    ),
+  );
 }
 
 async function filesIn(folder: string): Promise<readonly string[]> {
