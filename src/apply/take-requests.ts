@@ -20,7 +20,7 @@ export interface Taken {
 
 export interface Catch {
   readonly taken: readonly Taken[];
-  /** How much else was removed, with what there was no time left for. */
+  /** How much else was removed, with the one that there was no time left for. */
   readonly junk: number;
 }
 
@@ -38,33 +38,33 @@ const LARGEST_JUNK = 100_000;
  */
 export async function takeRequests(folder: Folder, now: Instant, signal: AbortSignal): Promise<Catch> {
   const owner = await fileCalls.stat(folder.handle);
+  const others = await rawNames(folder, AT_ONE_TIME, (name) => !isRequest(name));
   const taken: Taken[] = [];
-  const rest: RawName[] = [];
+  const junk: RawName[] = [];
   for (const name of await rawNames(folder, AT_ONE_TIME, isRequest)) {
     const found = await takeOne(folder, name, owner);
     if (typeof found === "object") taken.push(found);
-    else if (found !== undefined) rest.push(found);
+    else if (found !== undefined) junk.push(found);
   }
   let unfinished = 0;
-  for (const name of await rawNames(folder, AT_ONE_TIME, (other) => !isRequest(other) && !rest.includes(other))) {
-    if (signal.aborted) break;
+  for (const name of others) {
     if (name.startsWith(".") && (await isYoung(folder, name, now)) && (unfinished += 1) <= MOST_UNFINISHED) continue;
-    rest.push(name);
+    junk.push(name);
   }
-  return { taken, junk: await removeJunk(folder, rest, signal) };
+  return { taken, junk: await removeJunk(folder, junk, signal) };
 }
 
 const isRequest = (name: RawName): boolean => requestNamed(name) !== undefined;
 
 async function removeJunk(folder: Folder, names: readonly RawName[], signal: AbortSignal): Promise<number> {
-  let removed = 0;
+  let count = 0;
   for (const name of names) {
+    const isGone = await removeEntry(folder, name, LARGEST_JUNK, signal);
     // What cannot be removed is not counted: it would be met again and again.
-    if (await removeEntry(folder, name, LARGEST_JUNK, signal)) removed += 1;
-    // What was not even tried is: there is more to do at once.
-    if (signal.aborted) return removed + 1;
+    if (isGone || signal.aborted) count += 1;
+    if (signal.aborted) break;
   }
-  return removed;
+  return count;
 }
 
 /** Also one that is gone: it has its name now, and is met under that. */

@@ -1,10 +1,13 @@
-import { readdir, unlink, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { unlink, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import * as z from "zod";
 import { AgentError } from "../base/errors.ts";
+import { openFile } from "../base/file-calls.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
-import { removeDurably } from "../base/folder.ts";
+import { holdFolder, removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
+import { rawNames } from "../base/remove-entry.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
@@ -12,6 +15,9 @@ import { parseJson, readState, unreadable, withFolders, writeBytes, writeState }
 
 /** Generations that are kept: the one in force and those that can be gone back to. */
 const GENERATIONS_KEPT = 3;
+/** Damaged ones stay too. Root looks into the agent's folder as well, where somebody else may have put millions. */
+const MOST_FILES = 4096;
+const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const KEY_LIMIT = 64 * 1024;
 /** More than a generation takes. */
 const ROOM = Buffer.alloc(128 * 1024);
@@ -150,12 +156,16 @@ export function openGenerations(folder: string): Generations {
   };
 }
 
+/** No more than so many, whichever they are. */
 async function namesIn(folder: string): Promise<readonly string[]> {
-  return await readdir(folder).catch((error: unknown) => {
+  try {
+    await using held = holdFolder(folder, await openFile(folder, FOLDER));
+    return await rawNames(held, MOST_FILES);
+  } catch (error) {
     // Only a folder that is not there holds no generation: anything else must not cost an issuance.
     if (isMissing(error)) return [];
     throw fileError("read", folder, error, "STATE_UNUSABLE");
-  });
+  }
 }
 
 function numbersOf(names: readonly string[]): readonly number[] {

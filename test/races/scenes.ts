@@ -6,7 +6,7 @@ import { takeRequests } from "../../src/apply/take-requests.ts";
 import { type Files, nodeFiles } from "../../src/base/atomic-file.ts";
 import { AgentError } from "../../src/base/errors.ts";
 import { openFolder } from "../../src/base/folder.ts";
-import { SECOND, systemClock } from "../../src/base/time.ts";
+import { MINUTE, SECOND, systemClock, withDeadline } from "../../src/base/time.ts";
 import type { Generation } from "../../src/core/ports.ts";
 import { fetchedRoots, openStaged } from "../../src/store/staged.ts";
 import { makeHost, NAME, never, output, shellService, type TestHost } from "../integration/apply/harness.ts";
@@ -125,7 +125,8 @@ export async function outputsScene(files: Files = nodeFiles): Promise<Scene> {
 
 const take: Take = async (folder) => {
   await using held = await openFolder(folder);
-  return await takeRequests(held, systemClock.now());
+  using late = withDeadline(MINUTE);
+  return await takeRequests(held, systemClock.now(), late);
 };
 
 /** The agent's user in the folder of its requests. The bait holds what would be a token. */

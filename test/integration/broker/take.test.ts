@@ -1,5 +1,6 @@
 /** The folder of requests is the agent's own: whatever lies in it is taken away, and nothing but a request is taken for one. */
 import { execFile } from "node:child_process";
+import { watch } from "node:fs";
 import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,9 +24,9 @@ async function ask(folder: string, name: string, token = "ab12"): Promise<void> 
   await chown(join(folder, name), AGENT, AGENT);
 }
 
-async function take(path: string, now = systemClock.now()): Promise<Catch> {
+async function take(path: string, now = systemClock.now(), signal = new AbortController().signal): Promise<Catch> {
   await using folder = await openFolder(path);
-  return await takeRequests(folder, now);
+  return await takeRequests(folder, now, signal);
 }
 
 /** Until nothing is found any more, as the server does. */
@@ -176,4 +177,37 @@ test("a request behind thousands that seem to be just being written is found all
   await ask(folder.path, "observe");
 
   expect(await takeAll(folder.path)).toEqual({ names: ["observe"], junk: 2900 });
+});
+
+test("when its time is over a take leaves the junk for the next one, and requests are taken all the same", async () => {
+  await using folder = await agentsFolder();
+  for (let number = 0; number < 1500; number += 1) {
+    await mkdir(join(folder.path, `junk ${number}`));
+    await writeFile(join(folder.path, `junk ${number}`, "file"), "");
+  }
+  await mkdir(join(folder.path, "apply@folder", "deeper"), { recursive: true });
+  await ask(folder.path, "observe");
+
+  const { taken, junk } = await take(folder.path, systemClock.now(), AbortSignal.abort());
+
+  expect(taken.map(({ name }) => name)).toEqual(["observe"]);
+  expect(junk, "there is more to be taken at once").toBeGreaterThan(0);
+  expect(await readdir(folder.path)).toHaveLength(1501);
+  expect(await takeAll(folder.path)).toMatchObject({ names: [] });
+});
+
+test("time that is over while a full folder is emptied ends that", async () => {
+  await using folder = await agentsFolder();
+  const full = join(folder.path, "full");
+  await mkdir(full);
+  for (let number = 0; number < 5000; number += 1) await writeFile(join(full, `${number}`), "");
+  const over = new AbortController();
+  const watched = watch(full, () => over.abort());
+
+  const { junk } = await take(folder.path, systemClock.now(), over.signal);
+  watched.close();
+
+  expect(junk).toBe(1);
+  expect((await readdir(full)).length).toBeGreaterThan(0);
+  expect(await takeAll(folder.path)).toEqual({ names: [], junk: 1 });
 });

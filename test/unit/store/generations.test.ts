@@ -76,6 +76,14 @@ test("numbers are listed by value, and other files in the folder are none", asyn
   expect(await state.generations.newest()).toBe(11);
 });
 
+test("of a folder of more names than any agent makes only so many are read", async () => {
+  await using state = await open();
+  await mkdir(state.folder, { recursive: true });
+  for (let number = 1; number <= 5000; number += 1) await writeFile(join(state.folder, `${number}.json`), "");
+
+  expect((await state.generations.list()).length).toBe(4096);
+});
+
 test("a damaged generation is not the newest, and its number is not given again", async () => {
   await using state = await open();
   await stageMany(state.generations, 3);
