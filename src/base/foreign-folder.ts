@@ -46,14 +46,23 @@ function held(folder: Folder, owner: FileStat["uid"], stack: AsyncDisposableStac
       throw new AgentError("STATE_UNUSABLE", `Cannot read "${folder.path}": it holds more than ${limit} files`);
     },
     read: async (name, limit) => {
-      const { bytes } = await readRegular(folder.at(name), limit, fileCalls, async (_, stat) => {
-        const refuse = (fact: string) =>
-          new AgentError("DEPLOY_FAILED", `Cannot read "${folder.path}/${name}": ${fact}`);
+      const way = folder.at(name);
+      const reading = readRegular(way, limit, fileCalls, async (_, stat) => {
+        const refuse = (fact: string) => new AgentError("DEPLOY_FAILED", `Cannot read "${way}": ${fact}`);
         if (stat.nlink !== 1n) throw refuse(`it has ${stat.nlink} names (hard links)`);
         if (stat.uid !== owner && stat.uid !== 0n) throw refuse(`it belongs to user ${stat.uid}`);
       });
-      return bytes;
+      return (await reading.catch(retold(way, `${folder.path}/${name}`))).bytes;
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** The way by a descriptor means nothing to people. */
+function retold(way: string, path: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof AgentError)) throw error;
+    const { code, message, hint, cause } = error;
+    throw new AgentError(code, message.replaceAll(way, path), { hint: hint?.replaceAll(way, path), cause });
   };
 }

@@ -41,7 +41,7 @@ const nothing = undefined;
 const attacks: readonly Attack[] = [
   {
     title: "a link to it in place of a generation",
-    told: /1\.json": it is a symbolic link/,
+    told: /agent\/generations\/web\/1\.json": it is a symbolic link/,
     naively: "reads it",
     plant: async ({ folder }, bait) => (await symlink(bait, join(folder, "1.json")), nothing),
   },
