@@ -16,8 +16,8 @@ const STANDARD_ERROR = 2;
 
 /**
  * Works with a log on standard error, which is flushed at the end. What is thrown is the log's last line, and exit code
- * 1; only `USAGE` is thrown on. A promise that nobody waited for is a defect that is told, and ends nothing; an exception out of nowhere is the end,
- * since nobody knows what it left undone.
+ * 1; only `USAGE` is thrown on. A promise that nobody waited for is a defect that is told, and ends nothing; an exception
+ * out of nowhere is the end, since nobody knows what it left undone.
  */
 export async function withLog(
   invocation: Invocation,

@@ -1,6 +1,7 @@
 import { hash, X509Certificate } from "node:crypto";
 import { AgentError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
+import { remember } from "../base/remember.ts";
 import type { Instant } from "../base/time.ts";
 import {
   DER_INTEGER,
@@ -122,12 +123,6 @@ function readCertificate(der: Uint8Array<ArrayBuffer>): Certificate {
   if (certificate.isAuthority) remember(authorities, MOST_AUTHORITIES, fingerprint, certificate);
   else remember(leaves, MOST_LEAVES, fingerprint, new WeakRef(certificate));
   return certificate;
-}
-
-function remember<Value>(known: Map<string, Value>, most: number, fingerprint: string, value: Value): void {
-  const [oldest] = known.keys();
-  if (oldest !== undefined && known.size === most) known.delete(oldest);
-  known.set(fingerprint, value);
 }
 
 function readFacts(der: Uint8Array<ArrayBuffer>, fingerprint: string): Certificate {

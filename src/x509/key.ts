@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPair, hash, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { AgentError } from "../base/errors.ts";
+import { remember } from "../base/remember.ts";
 import { DER_INTEGER, DER_OCTET_STRING, DerError, readDer, readObjectIdentifier, readSequence } from "./der.ts";
 import { decodePem, type PemBlock } from "./pem.ts";
 
@@ -92,9 +93,7 @@ export function parseKey(pem: string | Uint8Array): PrivateKey {
   const key = known ?? keyIn(block);
   block.bytes.fill(0); // also where it was not read again
   if (known !== undefined) return known;
-  const [oldest] = keys.keys();
-  if (oldest !== undefined && keys.size === MOST_KEYS) keys.delete(oldest);
-  keys.set(digest, new WeakRef(key));
+  remember(keys, MOST_KEYS, digest, new WeakRef(key));
   return key;
 }
 
