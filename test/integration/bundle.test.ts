@@ -48,9 +48,7 @@ test("a heavy package that would be loaded at start fails the build, with the wa
 
   const building = bundle("test/integration/bundled/jose-at-start.ts", folder.path);
 
-  await expect(building).rejects.toThrow(
-    /^jose is loaded at start: \S+jose-at-start\.ts → \S+bundled\/jose\.ts → node_modules\/jose\/\S+$/,
-  );
+  await expect(building).rejects.toThrow(/^jose is loaded at start: \S+jose-at-start\.ts → \S+bundled\/jose\.ts$/);
   expect(await readdir(folder.path)).toEqual([]);
 });
 
