@@ -54,8 +54,10 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
     const earlier = await readGeneration(applying, progress.record, progress.record.before);
     if (earlier !== undefined) previous = previousFromStore(targets, earlier);
   } else {
-    const deployed = await readGeneration(applying, progress.record, progress.record.deployed);
-    previous = previousOf(targets, progress.record, deployed, generation);
+    if (desired.services.length > 0) {
+      const deployed = await readGeneration(applying, progress.record, progress.record.deployed);
+      previous = previousOf(targets, progress.record, deployed, generation);
+    }
     if (await runHook(host, desired, "before", signal)) did("ran the before hook");
     before = await lookBefore(task, previous !== undefined);
     await changeOutputs(applying, progress, generation, targets, previous);

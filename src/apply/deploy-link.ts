@@ -160,8 +160,10 @@ async function namesIn(host: Host, folder: string): Promise<readonly string[]> {
 }
 
 /** Removes what a spec's links led to, once no output is a link any more. */
-export async function removeSets(host: Host, name: string): Promise<void> {
-  await removeFolder(join(host.layout.live, name), host.files);
+export async function removeSets({ layout, files }: Host, name: string): Promise<void> {
+  const home = join(layout.live, name);
+  const isGone = await files.lstat(home).then(() => false, isMissing);
+  if (!isGone) await removeFolder(home, files);
 }
 
 /** Removes sets of this spec that were never finished. */

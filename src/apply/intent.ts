@@ -33,7 +33,7 @@ export async function openIntents({ apply }: Layout): Promise<readonly string[]>
 /** Durable when it resolves. */
 export async function writeIntent(host: Host, name: string, intent: Intent): Promise<void> {
   const bytes = Buffer.from(`${JSON.stringify({ schema: 1, ...intent })}\n`);
-  await writeAtomically(pathOf(host, name), bytes, { mode: 0o600, files: host.files });
+  await writeAtomically(pathOf(host, name), bytes, { mode: 0o600, files: host.files, alone: true });
 }
 
 export async function removeIntent(host: Host, name: string): Promise<void> {

@@ -85,7 +85,7 @@ export function openRecords({ layout, files }: Host): Records {
     const { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing } = record;
     const ordered = { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing };
     const text = JSON.stringify({ schema: 1, ...ordered });
-    await writeAtomically(path, Buffer.from(`${text}\n`), { mode: 0o600, files });
+    await writeAtomically(path, Buffer.from(`${text}\n`), { mode: 0o600, files, alone: true });
     known.set(name, record);
   };
   const all = async (): Promise<ReadonlyMap<string, ApplyRecord>> => {

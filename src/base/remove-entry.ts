@@ -1,5 +1,5 @@
-import { constants, type PathLike } from "node:fs";
-import { lstat, opendir, rmdir, unlink } from "node:fs/promises";
+import { constants, opendirSync, type PathLike } from "node:fs";
+import { lstat, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { moveEntry, temporaryName } from "./atomic-file.ts";
 import { openFile } from "./file-calls.ts";
@@ -19,14 +19,17 @@ export function rawPath(folder: Folder, name: RawName): PathLike {
 /** Of a folder of millions no more is looked at. */
 const MOST_LOOKED_AT = 100_000;
 
-/** At most `limit` names in a folder that is held, in no order: any, or those that are meant. */
+/**
+ * At most `limit` names in a folder that is held, in no order: any, or those that are meant. To open what is open already,
+ * and to close it, waits for no disk, and is done at once; to read it may.
+ */
 export async function rawNames(
   folder: Folder,
   limit: number,
   isMeant: (name: RawName) => boolean = () => true,
 ): Promise<readonly RawName[]> {
   const names: RawName[] = [];
-  await using entries = await opendir(folder.at("."), { encoding: "latin1" as BufferEncoding, bufferSize: 256 });
+  using entries = opendirSync(folder.at("."), { encoding: "latin1" as BufferEncoding, bufferSize: 256 });
   for (let left = MOST_LOOKED_AT; left > 0 && names.length < limit; left -= 1) {
     const entry = await entries.read();
     if (entry === null) break;

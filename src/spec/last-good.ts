@@ -46,7 +46,7 @@ export async function openLastGood(folder: string, { readOnly = false } = {}): P
       if (digests.has(name) && digests.get(name) === undefined) await load(name);
       const digest = sha256(bytes);
       if (digests.get(name) === digest) return;
-      await writeAtomically(fileOf(name), bytes, { mode: 0o600 });
+      await writeAtomically(fileOf(name), bytes, { mode: 0o600, alone: true });
       digests.set(name, digest);
     },
     forget: async (name) => {

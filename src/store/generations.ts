@@ -1,17 +1,18 @@
 import { constants } from "node:fs";
 import { unlink, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import * as z from "zod";
+import { writeAtomicallyIn } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
-import { openFile } from "../base/file-calls.ts";
+import { type FileStat, fileCalls, openFile } from "../base/file-calls.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
-import { holdFolder, removeDurably } from "../base/folder.ts";
+import { type Folder, holdFolder, openFolder, removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import { rawNames } from "../base/remove-entry.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
-import { parseJson, readState, unreadable, withFolders, writeBytes, writeState } from "./state-file.ts";
+import { parseJson, readState, stateBytes, unreadable, withFolders, writeBytes } from "./state-file.ts";
 
 /** Generations that are kept: the one in force and those that can be gone back to. */
 const GENERATIONS_KEPT = 3;
@@ -69,9 +70,11 @@ export interface Generations {
 export function openGenerations(folder: string): Generations {
   const pathOf = (number: number): string => join(folder, `${number}.json`);
   const pendingPath = join(folder, "pending.key");
-  const reservedPath = join(folder, "reserved");
+  // Beside the folder, so that its names stay as they are; no spec has a name like this.
+  const reservedPath = join(dirname(folder), `.${basename(folder)}.reserved`);
 
-  const list = async (): Promise<readonly number[]> => numbersOf(await namesIn(folder));
+  const names = openNames(folder);
+  const list = async (): Promise<readonly number[]> => numbersOf(await names.all());
 
   /** What was read once stays readable: generations never change. */
   const sound = new Set<number>();
@@ -114,28 +117,37 @@ export function openGenerations(folder: string): Generations {
     },
     stage: async (draft, after = null) => {
       await release();
-      const number = Math.max((await list()).at(-1) ?? 0, after ?? 0) + 1; // damaged ones keep their numbers
-      await writeState(pathOf(number), {
-        schema: 1,
-        request: draft.request,
-        issuedAt: draft.issuedAt,
-        via: draft.via,
-        key: draft.key.toPem(),
-        chain: draft.chain.map((certificate) => certificate.pem).join(""),
-        roots: draft.roots.map((certificate) => certificate.pem).join(""),
+      const number = await names.change(async (held, there) => {
+        const next = Math.max(numbersOf(there).at(-1) ?? 0, after ?? 0) + 1; // damaged ones keep their numbers
+        const bytes = stateBytes({
+          schema: 1,
+          request: draft.request,
+          issuedAt: draft.issuedAt,
+          via: draft.via,
+          key: draft.key.toPem(),
+          chain: draft.chain.map((certificate) => certificate.pem).join(""),
+          roots: draft.roots.map((certificate) => certificate.pem).join(""),
+        });
+        await writeAtomicallyIn(held, `${next}.json`, bytes, { mode: 0o600, alone: true });
+        return { result: next, now: [...there, `${next}.json`] };
       });
       if (mayHavePending) await removeDurably(pendingPath);
       mayHavePending = false;
       return { ...draft, number };
     },
     prune: async (protect) => {
-      const names = await namesIn(folder);
-      const old = numbersOf(names)
-        .slice(0, -GENERATIONS_KEPT)
-        .filter((number) => !protect.includes(number));
-      for (const path of old.flatMap((number) => [pathOf(number), unreadable(pathOf(number))])) {
-        if (names.includes(basename(path))) await remove(path);
-      }
+      const oldOf = (there: readonly string[]): readonly string[] =>
+        numbersOf(there)
+          .slice(0, -GENERATIONS_KEPT)
+          .filter((number) => !protect.includes(number))
+          .flatMap((number) => [`${number}.json`, unreadable(`${number}.json`)])
+          .filter((name) => there.includes(name));
+      if (oldOf(await names.all()).length === 0) return;
+      await names.change(async (held, there) => {
+        const old = oldOf(there);
+        for (const name of old) await remove(held.at(name));
+        return { result: undefined, now: there.filter((name) => !old.includes(name)) };
+      });
     },
     pendingKey: async () => {
       // One that is there and cannot be read now is not replaced: a certificate may have been issued for it.
@@ -156,16 +168,53 @@ export function openGenerations(folder: string): Generations {
   };
 }
 
-/** No more than so many, whichever they are. */
-async function namesIn(folder: string): Promise<readonly string[]> {
-  try {
-    await using held = holdFolder(folder, await openFile(folder, FOLDER));
-    return await rawNames(held, MOST_FILES);
-  } catch (error) {
-    // Only a folder that is not there holds no generation: anything else must not cost an issuance.
-    if (isMissing(error)) return [];
-    throw fileError("read", folder, error, "STATE_UNUSABLE");
-  }
+/** The names in a folder that nobody else changes: they are read again only where it is not as it was left. */
+interface Names {
+  /** None where the folder is missing. Throws `STATE_UNUSABLE` where it is there and cannot be read. */
+  all(): Promise<readonly string[]>;
+  /** Changes the folder, which is made where it is missing: `act` is told what is in it, and tells what is then. */
+  change<Result>(
+    act: (folder: Folder, there: readonly string[]) => Promise<{ result: Result; now: readonly string[] }>,
+  ): Promise<Result>;
+}
+
+function openNames(path: string): Names {
+  let known: { readonly identity: string; readonly names: readonly string[] } | undefined;
+  /** Of the folder as it is now, before anything else is done with it. */
+  const namesIn = async (folder: Folder, stat: FileStat): Promise<readonly string[]> => {
+    const identity = identityOf(stat);
+    // Of more than so many, whichever they are.
+    if (known?.identity !== identity) known = { identity, names: await rawNames(folder, MOST_FILES) };
+    return known.names;
+  };
+  return {
+    all: async () => {
+      try {
+        const stat = await fileCalls.lstat(path);
+        if (known?.identity === identityOf(stat)) return known.names;
+        await using folder = holdFolder(path, await openFile(path, FOLDER));
+        return await namesIn(folder, await fileCalls.stat(folder.handle));
+      } catch (error) {
+        known = undefined;
+        // Only a folder that is not there holds no generation: anything else must not cost an issuance.
+        if (isMissing(error)) return [];
+        throw fileError("read", path, error, "STATE_UNUSABLE");
+      }
+    },
+    change: async (act) => {
+      await using folder = await withFolders(join(path, "x"), () => openFolder(path));
+      const there = await namesIn(folder, await fileCalls.stat(folder.handle));
+      known = undefined; // until all of it is done
+      const { result, now } = await act(folder, there);
+      known = { identity: identityOf(await fileCalls.stat(folder.handle)), names: now };
+      return result;
+    },
+  };
+}
+
+/** Differs where anything in a folder was added, removed or renamed, as far as the clock of its file system tells. */
+function identityOf({ dev, ino, mtimeNs, ctimeNs }: FileStat): string {
+  return `${dev}:${ino}:${mtimeNs}:${ctimeNs}`;
 }
 
 function numbersOf(names: readonly string[]): readonly number[] {

@@ -40,20 +40,25 @@ export function unreadable(path: string): string {
 
 /** Writes a file of state as JSON, 0600, durable when it resolves. Throws DEPLOY_FAILED. */
 export function writeState(path: string, value: unknown): Promise<void> {
-  return writeBytes(path, Buffer.from(`${JSON.stringify(value)}\n`));
+  return writeBytes(path, stateBytes(value));
+}
+
+/** A file of state. */
+export function stateBytes(value: unknown): Buffer {
+  return Buffer.from(`${JSON.stringify(value)}\n`);
 }
 
 /** Writes a file of state, 0600, with the folders that it needs, durable when it resolves. Throws DEPLOY_FAILED. */
 export async function writeBytes(path: string, bytes: Uint8Array): Promise<void> {
-  await withFolders(path, () => writeAtomically(path, bytes, { mode: 0o600 }));
+  await withFolders(path, () => writeAtomically(path, bytes, { mode: 0o600, alone: true }));
 }
 
 /** Writes a file; where its folders are missing, again after they were made. */
-export async function withFolders(path: string, write: () => Promise<void>): Promise<void> {
-  await write().catch(async (error: unknown) => {
+export async function withFolders<Result>(path: string, write: () => Promise<Result>): Promise<Result> {
+  return await write().catch(async (error: unknown) => {
     if (!isMissing(error)) throw error;
     await makeFolders(dirname(path), { mode: 0o700 });
-    await write();
+    return await write();
   });
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, mkdtempDisposable, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtempDisposable, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
@@ -144,11 +144,35 @@ test("the room that is reserved is free again once the generation is staged", as
   await using state = await open();
 
   await state.generations.reserve();
-  const reserved = await readdir(state.folder);
+  const reserved = await readdir(join(state.folder, ".."));
   await state.generations.stage(draft());
 
-  expect(reserved).toEqual(["reserved"]);
+  expect(reserved).toEqual([".web.reserved"]);
+  expect(await readdir(join(state.folder, ".."))).toEqual(["web"]);
   expect(await readdir(state.folder)).toEqual(["1.json"]);
+});
+
+test("what somebody else adds, removes or renames in the folder is noticed, whatever was known of it", async () => {
+  await using state = await open();
+  const { generations, folder } = state;
+  await stageMany(generations, 4);
+  const before = await generations.list();
+
+  await rename(join(folder, "4.json"), join(folder, "5.json"));
+  const renamed = await generations.list();
+  const { number } = await generations.stage(draft());
+  await rm(join(folder, "6.json"));
+  const removed = await generations.list();
+  await rm(folder, { recursive: true });
+
+  expect([before, renamed, number, removed, await generations.list()]).toEqual([
+    [1, 2, 3, 4],
+    [1, 2, 3, 5],
+    6,
+    [1, 2, 3, 5],
+    [],
+  ]);
+  expect((await generations.stage(draft(), 6)).number).toBe(7);
 });
 
 const damages: readonly { readonly title: string; readonly damage: (text: string) => string; readonly code: string }[] =
