@@ -58,17 +58,26 @@ export function repeat(every: Milliseconds, act: () => void): Disposable {
 
 /**
  * A signal that aborts when `signal` does, or after `limit` milliseconds of real time, whichever comes first. Disposed
- * of when nobody waits any more, its timer does not wake the process up.
+ * of when nobody waits any more, its timer does not wake the process up. A timer that was cleared does so all the same,
+ * once, so there is none until the loop has turned twice: what is answered on this host itself is over by then.
  */
 export function withDeadline(limit: Milliseconds, signal?: AbortSignal): AbortSignal & Disposable {
   const late = new AbortController();
   const reason = (): DOMException => new DOMException("The operation was aborted due to timeout", "TimeoutError");
-  const timer = setTimeout(() => late.abort(reason()), limit).unref();
+  let timer: NodeJS.Timeout | undefined;
+  const arm = (): void => {
+    timer = setTimeout(() => late.abort(reason()), limit).unref();
+  };
+  // These keep the loop turning: it would not come to one that is not counted while nothing else happens.
+  let turn = setImmediate(() => {
+    turn = setImmediate(arm);
+  });
   // AbortSignal.any() takes longer than all the rest of a file call.
   const follow = (): void => late.abort(signal?.reason);
   if (signal?.aborted === true) follow();
   else signal?.addEventListener("abort", follow, { once: true });
   const dispose = (): void => {
+    clearImmediate(turn);
     clearTimeout(timer);
     signal?.removeEventListener("abort", follow);
   };

@@ -1,4 +1,7 @@
+import { execFile } from "node:child_process";
 import { getEventListeners } from "node:events";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { HOUR, withDeadline } from "../../../src/base/time.ts";
 
@@ -22,4 +25,23 @@ test("a deadline that was disposed of leaves nothing with the signal that it fol
   expect(getEventListeners(stop.signal, "abort")).toEqual([]);
   stop.abort();
   expect(deadline.aborted).toBe(false);
+});
+
+/** A process in which nothing else happens but one timer, long after the deadline. */
+const QUIET = (limit: number, ends: boolean): string => `
+  import { withDeadline } from ${JSON.stringify(join(import.meta.dirname, "../../../src/base/time.ts"))};
+  const began = performance.now();
+  const end = setTimeout(() => console.log("too late"), 30_000);
+  const deadline = withDeadline(${limit});
+  deadline.addEventListener("abort", () => { console.log(deadline.reason.name, performance.now() - began > ${limit} - 2); clearTimeout(end); });
+  if (${ends}) { deadline[Symbol.dispose](); clearTimeout(end); }
+`;
+
+test.each([
+  ["ends by itself, and not too early", QUIET(50, false), "TimeoutError true\n"],
+  ["does not end once it was disposed of", QUIET(50, true), ""],
+])("a deadline while nothing else happens %s", async (_, script, told) => {
+  const argv = ["--input-type=module-typescript", "--eval", script];
+
+  expect((await promisify(execFile)(process.execPath, argv)).stdout).toBe(told);
 });
