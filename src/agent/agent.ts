@@ -128,7 +128,9 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   /** Starts all that is due, and answers when to look again. Never waits: what hangs hangs for itself. */
   const tick = (signal: AbortSignal): Instant => {
     const now = clock.now();
-    const stepped = clockWatch.notice(now, Math.max(0, ...all().map((one) => one.newestRecord())));
+    const ones = all();
+    const newest = ones.reduce((latest, one) => Math.max(latest, one.newestRecord()), 0);
+    const stepped = clockWatch.notice(now, newest);
     const isRound = stepped || now >= roundAt || roundAt > now + LONGEST_SLEEP;
     if (isRound) roundAt = now + LONGEST_SLEEP;
     if (now >= rereadAt || rereadAt > now + REREAD_EVERY) {
@@ -136,9 +138,9 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
         log.error("cannot read configuration and specs", { reason: asAgentError(error).message });
       });
     }
-    for (const one of all()) if (isRound || one.dueAt() <= now) void start(one, signal);
-    const idle = all().filter((one) => !busy.has(one.name));
-    return Math.min(roundAt, rereadAt, ...idle.map((one) => one.dueAt()));
+    for (const one of ones) if (isRound || one.dueAt() <= now) void start(one, signal);
+    const idle = ones.filter((one) => !busy.has(one.name));
+    return idle.reduce((next, one) => Math.min(next, one.dueAt()), Math.min(roundAt, rereadAt));
   };
 
   const settled = async (): Promise<void> => {

@@ -85,16 +85,16 @@ function logStatus(agent: Agent, log: Log): void {
   }
 }
 
-/**
- * Tells the service manager how things stand, where that has changed: when all are at rest, and in between at most once
- * a second. A summary looks at every certificate, and each that comes to rest makes a tick.
- */
+/** While many certificates are at work, each that comes to rest makes a tick, and a summary looks at every one. */
+const BETWEEN_SUMMARIES = 10 * SECOND;
+
+/** Tells the service manager how things stand, where that has changed: when all are at rest, and now and then in between. */
 function summaries({ agent, clock, notifier }: DaemonOptions): (atWork: number) => void {
   let told = "";
   let lookedAt = Number.NEGATIVE_INFINITY;
   return (atWork) => {
     const now = clock.monotonic();
-    if (atWork > 0 && now - lookedAt < SECOND) return;
+    if (atWork > 0 && now - lookedAt < BETWEEN_SUMMARIES) return;
     lookedAt = now;
     const summary = summaryOf(agent);
     if (summary !== told) notifier.status(summary);

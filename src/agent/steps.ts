@@ -69,7 +69,8 @@ export async function renewOrMint(
     memory.wish = null;
   } finally {
     memory.issuing = false;
-    if (!world.isAwaited(desired.request.issuer)) issuer.noneWaits();
+    // Who waits is asked of every spec.
+    if (issuer.holdsSecret() && !world.isAwaited(desired.request.issuer)) issuer.noneWaits();
   }
 }
 

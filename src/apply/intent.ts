@@ -2,7 +2,7 @@
  * The roll-forward record of `layout: files`: written before the first of several renames, removed after the last. What
  * a killed process leaves behind is finished from it, at the next start and before anything else.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
@@ -91,7 +91,7 @@ async function digestAt(host: Host, folder: Folder, name: string): Promise<strin
 
 /** SHA-256, lower-case hex. */
 export function digestOf(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+  return hash("sha256", bytes, "hex");
 }
 
 function pathOf({ layout }: Host, name: string): string {

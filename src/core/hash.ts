@@ -1,8 +1,8 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 /** SHA-256 of text or bytes, 64 lower-case hex digits. */
 export function sha256(data: string | Uint8Array): string {
-  return createHash("sha256").update(data).digest("hex");
+  return hash("sha256", data, "hex");
 }
 
 /**
@@ -10,5 +10,5 @@ export function sha256(data: string | Uint8Array): string {
  * dice: decisions are the same after a restart, and a fleet is spread all the same.
  */
 export function fraction(text: string): number {
-  return createHash("sha256").update(text).digest().readUInt32BE(0) / 2 ** 32;
+  return Number.parseInt(sha256(text).slice(0, 8), 16) / 2 ** 32;
 }

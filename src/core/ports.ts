@@ -139,6 +139,8 @@ export interface Issuer {
    * that failed, the hint gives the command for the operator.
    */
   issue(order: Order, signal: AbortSignal): Promise<Issued>;
+  /** Whether a secret is held in memory, which `noneWaits` would have it forget. */
+  holdsSecret(): boolean;
   /** Told after an attempt, where no spec waits to be minted: a secret that is held in memory is forgotten. */
   noneWaits(): void;
   /**

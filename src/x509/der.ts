@@ -6,6 +6,8 @@
  * names; @peculiar/x509 does, and costs more memory than the rest of a renewal.
  */
 
+import { remember } from "../base/remember.ts";
+
 export interface DerElement {
   /** The identifier octet. Tags above 30 do not occur in certificates and are refused. */
   readonly tag: number;
@@ -78,10 +80,23 @@ function byteAt(bytes: Uint8Array, at: number): number {
   return byte;
 }
 
+/** The same dozen stands in every certificate. */
+const identifiers = new Map<string, string>();
+const MOST_IDENTIFIERS = 64;
+
 /** An OBJECT IDENTIFIER in dotted form. Throws `DerError`. */
 export function readObjectIdentifier(element: DerElement | undefined): string {
   const { content } = expectTag(element, 0x06);
   if (content.length === 0 || content.length > 64) throw new DerError("an object identifier is beyond reason");
+  const bytes = content.toHex();
+  const known = identifiers.get(bytes);
+  if (known !== undefined) return known;
+  const identifier = decodeIdentifier(content);
+  remember(identifiers, MOST_IDENTIFIERS, bytes, identifier);
+  return identifier;
+}
+
+function decodeIdentifier(content: Uint8Array): string {
   const arcs: bigint[] = [];
   let arc = 0n;
   for (const byte of content) {

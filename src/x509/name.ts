@@ -105,6 +105,7 @@ export function sortNames(names: readonly Name[]): readonly Name[] {
 
 /** Whether both hold the same names, in whatever order and however often. */
 export function sameNames(a: readonly Name[], b: readonly Name[]): boolean {
+  if (a.length === b.length && a.every((name, index) => compareNames(name, b[index] ?? name) === 0)) return true;
   const left = sortNames(a);
   const right = sortNames(b);
   return left.length === right.length && left.every((name, index) => compareNames(name, right[index] ?? name) === 0);

@@ -82,6 +82,7 @@ export function modelCa(name: string, scenario: Scenario, time: SimulatedTime, a
       roots: () => Promise.resolve([root.certificate]),
       anchors: () => Promise.resolve([root.certificate]),
       issue,
+      holdsSecret: () => false,
       noneWaits: () => {},
       removeUsed: () => Promise.resolve(),
     },

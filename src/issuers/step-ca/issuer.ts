@@ -26,6 +26,7 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
       const { chain, via, failures } = await climb(session, rungsFor(order, minter));
       return { chain, roots: await session.roots(), via, failedRungs: failures.map(failureOf) };
     },
+    holdsSecret: () => minter.isHolding(),
     noneWaits: () => minter.clear(),
     removeUsed: (used) => removeUsed(config.provisioner.secret.source, used, context.clock.now()),
     removable: removableFile(config.provisioner.secret.source),

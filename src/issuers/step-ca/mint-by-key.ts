@@ -40,6 +40,7 @@ export function createKeyMinter(config: StepCaConfig, context: IssuerContext): M
         throw await explain(session.errorOf(call, reply), session, name, signer);
       });
     },
+    isHolding: () => vault.isHolding() || keyring.isHolding(),
     clear: () => {
       vault.clear();
       keyring.clear();
@@ -49,6 +50,7 @@ export function createKeyMinter(config: StepCaConfig, context: IssuerContext): M
 
 interface Keyring {
   readonly signer: (session: Session, secret: Secret, vault: Vault, fresh: boolean) => Promise<SigningKey>;
+  readonly isHolding: () => boolean;
   readonly clear: () => void;
 }
 
@@ -79,6 +81,7 @@ function createKeyring(config: StepCaConfig, { clock }: IssuerContext): Keyring 
   };
   return {
     signer,
+    isHolding: () => opened !== undefined,
     clear: () => {
       opened = undefined;
     },

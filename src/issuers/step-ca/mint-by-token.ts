@@ -52,6 +52,7 @@ export function createTokenMinter(config: StepCaConfig, context: IssuerContext):
         throw explain(session.errorOf(call, reply), claims, session, commandFor(config, request));
       });
     },
+    isHolding: vault.isHolding,
     clear: vault.clear,
   };
 }

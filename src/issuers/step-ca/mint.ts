@@ -17,6 +17,8 @@ export interface Wish {
 export interface Minter {
   /** Throws `CREDENTIAL_MISSING`, with the command that puts one in place, and `ISSUER_*`. */
   readonly mint: (session: Session, wish: Wish) => Promise<Chain>;
+  /** Whether there is anything that `clear` would forget. */
+  readonly isHolding: () => boolean;
   /** Forgets every secret, and what was made of one. */
   readonly clear: () => void;
 }

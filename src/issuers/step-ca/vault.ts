@@ -45,6 +45,8 @@ export interface Vault {
     complain: (error: AgentError) => void,
     attempt: (spoil: () => void) => Promise<T>,
   ) => Promise<T>;
+  /** Whether anything is kept. */
+  readonly isHolding: () => boolean;
   /** Forgets what is kept. */
   readonly clear: () => void;
 }
@@ -108,6 +110,7 @@ export function createVault(
         if (failure !== undefined) complain(failure);
       }
     },
+    isHolding: () => kept.size > 0,
     clear: () => {
       for (const id of kept.keys()) forget(id);
     },

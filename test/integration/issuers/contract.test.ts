@@ -272,10 +272,11 @@ describe.each(CAS)("first certificates from $name", ({ start }) => {
       () => true,
     );
     const second = await issuer.issue(await orderFor("two.internal"), never);
+    const held = issuer.holdsSecret();
     issuer.noneWaits();
     const third = await failure(issuer.issue(await orderFor("three.internal"), never));
 
-    expect(gone).toBe(true);
+    expect([gone, held, issuer.holdsSecret()]).toEqual([true, true, false]);
     expect(second.chain[0].subject).toBe("two.internal");
     expect(third.code).toBe("CREDENTIAL_MISSING");
     expect(third.hint).toBe(`install -m 0600 PASSWORD_FILE ${secret.file}`);

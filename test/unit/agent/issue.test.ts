@@ -28,6 +28,7 @@ function issuerOf(answer: (order: Order) => Promise<Issued>): Issuer & { readonl
     orders,
     roots: () => Promise.resolve(pki.roots),
     anchors: () => Promise.resolve(pki.roots),
+    holdsSecret: () => false,
     noneWaits: () => {},
     removeUsed: async () => {},
     issue: (order) => {

@@ -20,6 +20,7 @@ function cache() {
       roots: unused,
       anchors: unused,
       issue: unused,
+      holdsSecret: () => false,
       noneWaits: () => {},
       removeUsed: unused,
     };

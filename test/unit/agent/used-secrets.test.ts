@@ -40,6 +40,7 @@ async function start() {
       if (!ca.isAway) return model.issue(order, signal);
       return Promise.reject(new AgentError("ISSUER_UNREACHABLE", "Cannot reach the CA: connection refused"));
     },
+    holdsSecret: () => true,
     noneWaits: () => {
       told.noneWaits += 1;
     },
