@@ -43,8 +43,8 @@ export function createAsk({ requests, reports }: Pick<Layout, "requests" | "repo
     const name = requestName(request);
     const before = turns.get(name) ?? Promise.resolve();
     const asking = before.then(
-      () => askUntilAnswered(site, name, schema, signal),
-      () => askUntilAnswered(site, name, schema, signal),
+      () => askUntilAnswered(site, request, schema, signal),
+      () => askUntilAnswered(site, request, schema, signal),
     );
     turns.set(name, asking);
     try {
@@ -57,15 +57,16 @@ export function createAsk({ requests, reports }: Pick<Layout, "requests" | "repo
 
 async function askUntilAnswered<Result>(
   site: Site,
-  name: string,
+  request: Request,
   schema: z.ZodType<Result>,
   signal: AbortSignal,
 ): Promise<Result> {
+  const name = requestName(request);
   for (let wait: Milliseconds = 0; ; wait = Math.min(Math.max(2 * wait, SECOND), LONGEST_WAIT)) {
     signal.throwIfAborted();
     // What an earlier root side left, of another version maybe, is not looked at.
     const old = await identityOf(reportPath(site.reports, name));
-    const token = await writeRequest(site.requests, name).catch((error: unknown) => {
+    const token = await writeRequest(site.requests, request).catch((error: unknown) => {
       throw isMissing(error) ? noFolder(site.requests, error) : error;
     });
     const answer = await answerTo(site, { name, token, old }, schema, signal);

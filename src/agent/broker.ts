@@ -61,9 +61,9 @@ export function openBroker(layout: Pick<Layout, "requests" | "reports">, clock: 
       return new Map((await Promise.all(facts)).flatMap(([name, found]) => (found ? [[name, found] as const] : [])));
     },
     adopt: async (spec, signal) => adoptedFrom(await ask({ kind: "adopt", spec }, adoption, signal)),
-    apply: async (spec, signal) => {
+    apply: async (spec, signal, again = []) => {
       beliefs.forget(spec);
-      const { report, observed } = await ask({ kind: "apply", spec }, application, signal);
+      const { report, observed } = await ask({ kind: "apply", spec, again }, application, signal);
       if (observed?.name === spec) beliefs.learn(observed);
       return report;
     },

@@ -143,7 +143,7 @@ async function act(memory: Memory, next: Exclude<Plan, { kind: "wait" }>, signal
   try {
     if (next.kind === "adopt") await adopt(memory, signal);
     else if (next.kind === "issue") await issuing(memory, next, signal);
-    else if (next.kind === "apply") await deploy(memory, signal);
+    else if (next.kind === "apply") await deploy(memory, next.again, signal);
     else await prove(memory, next.services, signal);
   } catch (error) {
     // An end that was asked for is no failure: the next start goes on from the facts.

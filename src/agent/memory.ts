@@ -1,12 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 import { asAgentError, failureOf } from "../base/errors.ts";
-import { type Instant, MINUTE } from "../base/time.ts";
+import type { Instant } from "../base/time.ts";
 import type { ApplyFacts } from "../core/applier.ts";
 import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
 import { lifetimeInForce } from "../core/issuing.ts";
 import { type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/observed.ts";
 import type { Desired } from "../core/ports.ts";
 import { retryAt } from "../core/retry.ts";
+import { LONGEST_BLINDNESS } from "../core/service-needs.ts";
 import { readFacts, writeFacts } from "../store/facts.ts";
 import { type Generations, openGenerations } from "../store/generations.ts";
 import { logFailure } from "./journal.ts";
@@ -45,9 +46,6 @@ export interface Memory {
   deployed: ObservedGeneration | null;
   servedUntil: Instant | null;
 }
-
-/** A service that is down is looked at at least this often: it costs nothing, and it may be up again. */
-const LONGEST_BLINDNESS = MINUTE;
 
 /** What is remembered of a spec, its facts read from the state folder where they were not read before. */
 export async function recall(world: World, desired: Desired, broken: Streak | null, known?: Facts): Promise<Memory> {

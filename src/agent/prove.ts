@@ -27,24 +27,25 @@ export async function proveService(
   { prove, now, fresh }: { prove: Prove; now: () => Instant; fresh: boolean },
   signal: AbortSignal,
 ): Promise<Verdict> {
-  const proofOf = (proven: boolean, fingerprint: string | null, address: string | null): Proof => ({
+  const proofOf = (failure: AgentError | undefined, fingerprint: string | null, address: string | null): Proof => ({
     type: service.type,
     fingerprint,
     generation: generation.number,
     at: now(),
     address,
-    proven,
+    proven: failure === undefined,
+    code: failure?.code ?? null,
   });
   if (facts.probe === null) {
     const failure = unprobed(service, facts, generation);
-    return { proof: proofOf(failure === undefined, null, null), failure };
+    return { proof: proofOf(failure, null, null), failure };
   }
 
   const address = addressText(facts.probe.address);
   const timeout = fresh && !isGone(facts) ? service.timeout : SHORT_LOOK;
   const sighting = await prove(facts.probe, generation.fingerprint, { timeout }, signal);
-  if (sighting.served) return { proof: proofOf(true, generation.fingerprint, address), failure: undefined };
-  const proof = proofOf(false, sighting.other?.fingerprint ?? null, address);
+  if (sighting.served) return { proof: proofOf(undefined, generation.fingerprint, address), failure: undefined };
+  const proof = proofOf(sighting.failure, sighting.other?.fingerprint ?? null, address);
   return { proof, failure: withHint(sighting.failure, service.type) };
 }
 

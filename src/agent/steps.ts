@@ -74,10 +74,10 @@ export async function renewOrMint(
   }
 }
 
-/** Makes outputs and services true for the newest generation. */
-export async function deploy(memory: Memory, signal: AbortSignal): Promise<void> {
+/** Makes outputs and services true for the newest generation; `again`: services that took it and do not serve it. */
+export async function deploy(memory: Memory, again: readonly number[], signal: AbortSignal): Promise<void> {
   const { world, name, desired, newest } = memory;
-  const report = await world.applier.apply(name, signal);
+  const report = await world.applier.apply(name, signal, again);
   logDeployed(world.log, name, report);
   memory.justReloaded = true;
   memory.facts = withRepairs(memory.facts, report.repaired, world.clock.now());
@@ -111,8 +111,14 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
     memory.lookAfresh ||= wasDown && verdict.failure !== undefined && verdict.proof.fingerprint !== null;
   }
   memory.facts = { ...memory.facts, proofs };
-  const failure = verdicts.find((each) => each?.verdict.failure !== undefined)?.verdict.failure;
-  if (failure !== undefined) throw failure;
+  const failures = verdicts.flatMap((each) => each?.verdict.failure ?? []);
+  const failure = failures.find(({ code }) => code !== "SERVICE_DOWN") ?? failures[0];
+  const streak = memory.facts.failures.prove;
+  const others = proofs.filter((proof, index) => !indices.includes(index) && !isProof(proof, newest));
+  // That one service is still down, or that it serves, ends or hurries no streak of the others.
+  const isOfOthers = streak !== null && streak.code !== "SERVICE_DOWN" && others.length > 0;
+  if (failure !== undefined && !(isOfOthers && failure.code === "SERVICE_DOWN")) throw failure;
+  if (failure !== undefined || others.length > 0) return;
   memory.facts = withoutFailure(memory.facts, "prove");
   memory.joinable = false; // its status says so from now on: who asks again wants another one
 }

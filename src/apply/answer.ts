@@ -28,7 +28,7 @@ export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answer
       case "adopt":
         return adoptionOf(await applier.adopt(request.spec, signal)) satisfies Adoption;
       case "apply": {
-        const report = await applier.apply(request.spec, signal);
+        const report = await applier.apply(request.spec, signal, request.again);
         return { report, observed: (await look(request.spec, signal)) ?? null } satisfies Application;
       }
       case "failed":

@@ -168,13 +168,13 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
         async () => await adoptPair(host, desired, await records.read(name), await fetchedRoots(layout)),
       );
     },
-    apply: async (name, signal) => {
+    apply: async (name, signal, again = []) => {
       await ready();
       return await withLock(name, async () => {
         const desired = await specOf(name);
         await using generations = generationsOf(name).held();
         await finish(host, name, desired, records, generations);
-        const report = await applyNewest({ host, records, generations, desired, signal });
+        const report = await applyNewest({ host, records, generations, desired, again, signal });
         if (report.failure === null) outputsObserver.applied(desired, await records.read(name));
         return report;
       });

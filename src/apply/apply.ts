@@ -38,11 +38,11 @@ export async function applyNewest(applying: Applying): Promise<ApplyReport> {
 
 /** Answers why the newest generation could not stand, or could not be taken; null where it could. */
 async function applySteps(applying: Applying, progress: Progress): Promise<Failure | null> {
-  const { host, desired, signal } = applying;
+  const { host, desired, again, signal } = applying;
   const generation = await accept(host, desired, progress.record, await newestGeneration(applying));
   const targets = await targetsOf(host, desired, generation, progress.record);
   const did = (action: string): void => void progress.actions.push(action);
-  const task: ServiceTask = { host, desired, generation, did, signal };
+  const task: ServiceTask = { host, desired, generation, again, did, signal };
 
   let before: ReadonlyMap<string, Before> = new Map();
   let previous: Previous | undefined;
@@ -123,7 +123,7 @@ async function tellStreak(applying: Applying, progress: Progress, failure: Failu
 }
 
 /** A streak of failures began before there was anything to apply. Ends, as every streak, with an apply that went well. */
-export async function streakOfIssuing(applying: Omit<Applying, "generations">): Promise<void> {
+export async function streakOfIssuing(applying: Omit<Applying, "generations" | "again">): Promise<void> {
   const { host, records, desired, signal } = applying;
   const record = await records.read(desired.name);
   if (record.failing) return;

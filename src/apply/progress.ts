@@ -11,6 +11,8 @@ export interface Applying {
   readonly records: Records;
   readonly generations: StagedGenerations;
   readonly desired: Desired;
+  /** Services, by their index in the spec, that took the newest generation and were not seen to serve it. */
+  readonly again: readonly number[];
   readonly signal: AbortSignal;
 }
 

@@ -42,7 +42,7 @@ export async function rollBack(
   });
 
   const did = (action: string): void => void progress.actions.push(action);
-  const task: ServiceTask = { host, desired, generation: previous.generation, did, signal };
+  const task: ServiceTask = { host, desired, generation: previous.generation, again: [], did, signal };
   const notes = new Map<string, string>();
   for (const { service, before } of told) {
     const known = services[service.key] ?? NO_SERVICE_RECORD;

@@ -19,6 +19,8 @@ export interface ServiceTask {
   readonly host: ServiceHost;
   readonly desired: Desired;
   readonly generation: Generation;
+  /** Services, by their index in the spec, that took the generation already and do not serve it. */
+  readonly again: readonly number[];
   /** Told each thing that was done, for the report. */
   readonly did: (action: string) => void;
   readonly signal: AbortSignal;

@@ -53,9 +53,12 @@ export async function settleServices(
   };
 }
 
-/** With new files all of them; else those that have not taken the generation; and when all have, all once more. */
+/**
+ * With new files all of them; else those that have not taken the generation, and those that are to take it again; and
+ * where there is none of either, all once more.
+ */
 function servicesDue(
-  { desired, generation, host }: ServiceTask,
+  { desired, generation, again, host }: ServiceTask,
   before: ReadonlyMap<string, Before>,
   record: ApplyRecord,
 ): ReadonlySet<Service> {
@@ -65,6 +68,7 @@ function servicesDue(
     const { reloaded, servedUntil } = record.services[service.key] ?? NO_SERVICE_RECORD;
     const hasTaken = reloaded?.generation === generation.number && reloaded.failure === null;
     const now = host.system.clock.now();
+    if (again.includes(desired.services.indexOf(service))) return true;
     return !hasTaken && windowOpensAt(service, servedUntil, now) <= now;
   });
   return new Set(waiting.length > 0 ? waiting : active);

@@ -7,7 +7,7 @@ import type { Folder } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
 import { type RawName, rawNames, rawPath, removeEntry } from "../base/remove-entry.ts";
 import { type Instant, MINUTE } from "../base/time.ts";
-import { LARGEST_REQUEST, type Request, requestNamed, TOKEN } from "../store/requests.ts";
+import { LARGEST_REQUEST, type Request, requestIn, requestNamed } from "../store/requests.ts";
 
 /** A request that nobody else will take. */
 export interface Taken {
@@ -78,8 +78,8 @@ async function isYoung(folder: Folder, name: RawName, now: Instant): Promise<boo
  * that it has now; undefined where it was taken back.
  */
 async function takeOne(folder: Folder, name: string, owner: FileStat): Promise<Taken | RawName | undefined> {
-  const request = requestNamed(name);
-  if (request === undefined) return name;
+  const named = requestNamed(name);
+  if (named === undefined) return name;
   const as = temporaryName();
   try {
     await moveEntry(folder.at(name), folder, as);
@@ -88,10 +88,10 @@ async function takeOne(folder: Folder, name: string, owner: FileStat): Promise<T
   }
   try {
     const { bytes, stat } = await readRegular(folder.at(as), LARGEST_REQUEST);
-    const token = bytes.toString("latin1");
-    if (stat.uid !== owner.uid || !TOKEN.test(token)) return as;
+    const asked = requestIn(named, bytes.toString("latin1"));
+    if (stat.uid !== owner.uid || asked === undefined) return as;
     await unlink(folder.at(as)).catch(() => {});
-    return { name, request, token, askedAt: Number(stat.mtimeMs) };
+    return { name, ...asked, askedAt: Number(stat.mtimeMs) };
   } catch {
     return as;
   }

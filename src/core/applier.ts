@@ -82,8 +82,11 @@ export interface Applier {
   observe(asked: readonly Asked[], signal: AbortSignal): Promise<ReadonlyMap<string, ApplyFacts>>;
   /** The pair at the output paths, where it fits the spec by names, dates and chain. */
   adopt(name: string, signal: AbortSignal): Promise<Adopted | undefined>;
-  /** Makes outputs and services true for the newest staged generation. Safe to repeat. */
-  apply(name: string, signal: AbortSignal): Promise<ApplyReport>;
+  /**
+   * Makes outputs and services true for the newest staged generation. Safe to repeat. `again`: services, by their index
+   * in the spec, that took it and were not seen to serve it; where none is named and none waits, all are told once more.
+   */
+  apply(name: string, signal: AbortSignal, again?: readonly number[]): Promise<ApplyReport>;
   /** Told when no certificate could be had: runs `hooks.failed`, once a streak of failures, whosever they are. */
   failed(name: string, signal: AbortSignal): Promise<void>;
   /** Removes the secret of an issuer that is to be deleted after use, but not one that was put there after `used`. */

@@ -1,4 +1,4 @@
-import type { Failure } from "../base/errors.ts";
+import type { ErrorCode, Failure } from "../base/errors.ts";
 import { HOUR, type Instant, type Milliseconds } from "../base/time.ts";
 import { LONGEST_DELAY } from "./retry.ts";
 
@@ -24,6 +24,8 @@ export interface Proof {
   readonly at: Instant;
   readonly address: string | null;
   readonly proven: boolean;
+  /** Why it is not proven: it is down, or it is not served there. Null where it is. */
+  readonly code: ErrorCode | null;
 }
 
 /**

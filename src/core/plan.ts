@@ -27,7 +27,8 @@ export interface Wait {
 export type Plan =
   | { readonly kind: "adopt"; readonly because: string }
   | { readonly kind: "issue"; readonly because: string; readonly renewal: boolean; readonly forced: boolean }
-  | { readonly kind: "apply"; readonly because: string }
+  /** `again`: which of the spec's services, by index, took the files and do not serve them. */
+  | { readonly kind: "apply"; readonly because: string; readonly again: readonly number[] }
   /** `services`: which of the spec's services, by index, are looked at. */
   | { readonly kind: "prove"; readonly because: string; readonly services: readonly number[] }
   | Wait;
@@ -162,7 +163,7 @@ function outputsDiffer(_: Desired, { generation, apply, facts }: Observed, now: 
   const fightEnds = wrong === undefined || isNew ? 0 : fightEndOf(wrong);
   const until = Math.max(fightEnds, tryAt(facts, "apply", now) ?? 0);
   return until <= now
-    ? { kind: "apply", because }
+    ? { kind: "apply", because, again: [] }
     : { kind: "wait", because, next: { action: "apply", at: until }, until };
 }
 
@@ -172,8 +173,11 @@ function servicesUnsettled(desired: Desired, observed: Observed, now: Instant): 
   if (generation === null || apply.deployed !== generation.number) return undefined;
   const needs = needsOf(desired, generation, observed, now);
   const due = needs.filter((need) => need.at <= now);
-  const apply1 = due.find((need) => need.action === "apply");
-  if (apply1 !== undefined) return { kind: "apply", because: apply1.because };
+  const [apply1, ...more] = due.filter((need) => need.action === "apply");
+  if (apply1 !== undefined) {
+    const again = [apply1, ...more].filter((need) => need.again === true).map((need) => need.index);
+    return { kind: "apply", because: apply1.because, again };
+  }
   const [prove] = due;
   if (prove !== undefined) {
     return { kind: "prove", because: prove.because, services: due.map((need) => need.index) };

@@ -7,12 +7,16 @@ import type { Desired, Service } from "./ports.ts";
 
 /** How long a proof is good for before the service is looked at again. */
 const PROOF_LIFE: Milliseconds = 15 * MINUTE;
+/** A service that is down is looked at at least this often: it costs nothing, and it may be up again. */
+export const LONGEST_BLINDNESS: Milliseconds = MINUTE;
 
 export interface Need {
   readonly action: "apply" | "prove";
   readonly at: Instant;
   readonly because: string;
   readonly routine?: boolean;
+  /** It has taken the files and does not serve them. */
+  readonly again?: boolean;
 }
 
 /** What each service needs, as far as it was observed. */
@@ -32,28 +36,39 @@ function needOf(
   observed: Observed,
   now: Instant,
 ): Need {
-  const proof = observed.facts.proofs[index];
+  const proof = observed.facts.proofs[index] ?? null;
+  const lookedAt = proof?.generation === generation.number ? Math.min(proof.at, now) : null;
+  const code = proof?.code ?? null;
   const isGone = facts.liveness === "down" || facts.liveness === "absent";
   if (isProof(proof, generation)) {
-    const at = Math.min(proof.at, now) + (isGone ? MINUTE : PROOF_LIFE);
+    const at = Math.min(proof.at, now) + (isGone ? LONGEST_BLINDNESS : PROOF_LIFE);
     return { action: "prove", at, because: `time to look at ${service.type} again`, routine: true };
   }
+  const streak = observed.facts.failures.prove;
   const retry = tryAt(observed.facts, "prove", now) ?? now;
   const reload = Math.max(retry, tryAt(observed.facts, "apply", now) ?? now);
+  // The back-off may be another service's: what is down is looked at all the same.
+  const isDown = isGone || code === "SERVICE_DOWN";
+  const look = lookedAt === null ? now : isDown ? Math.min(retry, lookedAt + LONGEST_BLINDNESS) : retry;
   const { reloaded } = facts;
   if (service.passive || (reloaded?.generation === generation.number && reloaded.failure === null)) {
-    const streak = observed.facts.failures.prove;
-    const because = streak?.message ?? `${service.type} has not been seen to serve generation ${generation.number}`;
+    const isOfThis = streak !== null && (code === null || code === streak.code);
+    const because = isOfThis
+      ? streak.message
+      : `${service.type} has not been seen to serve generation ${generation.number}`;
     // A reload of the future was made by a clock that was ahead: it was long ago.
-    const wasBefore = streak !== null && reloaded !== null && (reloaded.at <= streak.at || reloaded.at > now);
-    if (!service.passive && streak?.code === "SERVICE_STALE" && wasBefore)
-      return { action: "apply", at: reload, because };
-    return { action: "prove", at: retry, because };
+    const isNews = reloaded !== null && reloaded.at <= now && reloaded.at > (lookedAt ?? now);
+    const isStale = lookedAt !== null && code === "SERVICE_STALE" && streak !== null;
+    if (!service.passive && !isNews && isStale) return { action: "apply", at: reload, because, again: true };
+    return { action: "prove", at: isNews ? now : look, because };
   }
-  if (isGone) return { action: "prove", at: retry, because: `${service.type} is not running` };
+  if (isGone) return { action: "prove", at: look, because: `${service.type} is not running` };
   const opens = windowOpensAt(service, observed.servedUntil, now);
   if (opens > now) return { action: "apply", at: opens, because: `${service.type} waits for its maintenance window` };
-  return { action: "apply", at: reload, because: `${service.type} has not taken generation ${generation.number}` };
+  // What others were not seen to serve is no reason to keep from it what it was never told of.
+  const isOfOthers = streak?.code === "SERVICE_STALE" || streak?.code === "SERVICE_DOWN";
+  const at = isOfOthers ? (tryAt(observed.facts, "apply", now) ?? now) : reload;
+  return { action: "apply", at, because: `${service.type} has not taken generation ${generation.number}` };
 }
 
 /** Whether a proof is of this generation: of its leaf, where one was seen, since numbers begin anew with a lost state folder. */

@@ -30,6 +30,7 @@ const proof = z
     at: z.number(),
     address: z.string().nullable(),
     proven: z.boolean(),
+    code: z.enum(codes).nullable().default(null),
   })
   .nullable();
 

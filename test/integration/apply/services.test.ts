@@ -222,6 +222,23 @@ test("asked again with all well, an apply reloads once more: the old leaf may st
   expect(await trace(host)).toEqual(["preflight", "reload"]);
 });
 
+test("of two services the one that is to take the files again is told, and neither the other nor one that is down", async () => {
+  await using host = await makeHost();
+  const told = (word: string): Service =>
+    shellService({ type: word, key: word, reloadBy: `echo ${word} >> ${host.folder}/trace` });
+  const down = shellService({ type: "down", key: "down", aliveBy: "false" });
+  host.desired = { ...host.desired, services: [told("well"), down, told("stale")] };
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await writeFile(`${host.folder}/trace`, "");
+
+  const report = await applier.apply(NAME, never, [2]);
+
+  expect(report.services.map(({ outcome }) => outcome)).toEqual(["unchanged", "down", "reloaded"]);
+  expect(await trace(host)).toEqual(["stale"]);
+});
+
 test("with two services, a second that fails takes the first back with it", async () => {
   await using host = await served();
   const { chain } = await host.issue();

@@ -49,7 +49,12 @@ test("a request is taken with its token and the time it was asked, and is then g
 
   expect(junk).toBe(0);
   expect(taken.toSorted((a, b) => a.name.localeCompare(b.name))).toEqual([
-    { name: "apply@web", request: { kind: "apply", spec: "web" }, token: "ff".repeat(32), askedAt: expect.any(Number) },
+    {
+      name: "apply@web",
+      request: { kind: "apply", spec: "web", again: [] },
+      token: "ff".repeat(32),
+      askedAt: expect.any(Number),
+    },
     { name: "observe", request: { kind: "observe" }, token: "ab12", askedAt: expect.any(Number) },
   ]);
   expect(await readdir(folder.path)).toEqual([]);

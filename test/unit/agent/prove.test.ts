@@ -39,6 +39,7 @@ test("a service that serves the leaf is proven, with who answered and when", asy
     at: NOW,
     address: "127.0.0.1:443",
     proven: true,
+    code: null,
   });
   expect(looks[0]?.fingerprint).toBe(generation().fingerprint);
 });

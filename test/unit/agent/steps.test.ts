@@ -5,12 +5,12 @@ import { type Memory, recall } from "../../../src/agent/memory.ts";
 import { deploy, prove } from "../../../src/agent/steps.ts";
 import type { Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
-import { systemClock } from "../../../src/base/time.ts";
+import { HOUR, systemClock } from "../../../src/base/time.ts";
 import type { Applier, ApplyReport } from "../../../src/core/applier.ts";
 import { withFailure } from "../../../src/core/facts.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import { makePki } from "../../servers/pki.ts";
-import { apply, desired, generation } from "../core/given.ts";
+import { apply, desired, generation, proof, service, serviceFacts } from "../core/given.ts";
 
 const signal = new AbortController().signal;
 
@@ -82,7 +82,53 @@ test.each([
   const facts = withFailure(memory.facts, "prove", down, systemClock.now(), () => systemClock.now() + 30_000);
 
   const looked = Object.assign(memory, { facts, world: { ...memory.world, applier } });
-  await deploy(looked, signal);
+  await deploy(looked, [], signal);
 
   expect(looked.facts.failures.prove?.attempts ?? null).toBe(attempts);
+});
+
+/** Of two services the first is still not proven, for the reason that the streak has; the second is looked at. */
+async function besideAnother(code: "SERVICE_STALE" | "SERVICE_DOWN", sighting: Sighting): Promise<Memory> {
+  const memory = await beingProven(sighting);
+  const failure = { code, message: "Cannot see it", hint: null, retryAt: null } as const;
+  return Object.assign(memory, {
+    desired: desired({ services: [service({ key: "a" }), service({ key: "b" })] }),
+    apply: apply({ services: [serviceFacts(), serviceFacts()] }),
+    facts: withFailure(
+      { ...memory.facts, proofs: [proof({ proven: false, code }), proof()] },
+      "prove",
+      failure,
+      systemClock.now(),
+      () => systemClock.now() + HOUR,
+    ),
+  });
+}
+
+test("that one service serves does not end the back-off of another one", async () => {
+  const memory = await besideAnother("SERVICE_STALE", { served: true });
+
+  await prove(memory, [1], signal);
+
+  expect(memory.facts.failures.prove).toMatchObject({ code: "SERVICE_STALE", attempts: 1 });
+  expect(memory.facts.proofs[1]).toMatchObject({ proven: true });
+});
+
+test("that one service is down does not hurry the reloads of another one that is stale", async () => {
+  const down = new AgentError("SERVICE_DOWN", "Cannot connect: refused");
+  const memory = await besideAnother("SERVICE_STALE", { served: false, failure: down, other: undefined });
+
+  await prove(memory, [1], signal);
+
+  expect(memory.facts.failures.prove).toMatchObject({ code: "SERVICE_STALE", attempts: 1 });
+  expect(memory.facts.proofs[1]).toMatchObject({ proven: false, code: "SERVICE_DOWN" });
+});
+
+test("of a service that is down and one that is stale, the stale one is told of: it is to be reloaded again", async () => {
+  const memory = await besideAnother("SERVICE_DOWN", { served: true });
+  const down = new AgentError("SERVICE_DOWN", "Cannot connect: refused");
+  const stale = new AgentError("SERVICE_STALE", "Cannot see the certificate: another one is served");
+  const sightings: Sighting[] = [down, stale].map((failure) => ({ served: false, failure, other: undefined }));
+  const looking = { ...memory.world, prove: () => Promise.resolve(sightings.shift() ?? { served: true }) };
+
+  await expect(prove(Object.assign(memory, { world: looking }), [0, 1], signal)).rejects.toThrow(stale.message);
 });

@@ -104,6 +104,7 @@ export function proof(changes: Partial<Proof> = {}): Proof {
     at: NOW,
     address: "127.0.0.1:443",
     proven: true,
+    code: changes.proven === false ? "SERVICE_STALE" : null,
     ...changes,
   };
 }

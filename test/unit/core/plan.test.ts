@@ -45,6 +45,8 @@ interface Row {
   readonly because: RegExp;
   readonly next?: string;
   readonly until?: number;
+  /** Which services are told once more, or looked at. */
+  readonly services?: readonly number[];
 }
 
 const rows: readonly Row[] = [
@@ -424,11 +426,92 @@ const rows: readonly Row[] = [
       apply: apply({ services: [serviceFacts({ reloaded: { generation: 3, at: NOW, failure: null } })] }),
       facts: {
         ...unproven,
+        proofs: [proof({ proven: false, at: NOW - HOUR })],
         failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", at: NOW - HOUR, tryAt: NOW }) },
       },
     }),
     kind: "prove",
     because: /refused/,
+  },
+  {
+    title: "reloads again what is stale beside a service that is down, and that one alone",
+    desired: { services: [service({ key: "a" }), service({ key: "b" }), service({ key: "c" })] },
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ liveness: "down", reloaded: null }), serviceFacts(), serviceFacts()] }),
+      facts: facts({
+        proofs: [
+          proof({ proven: false, code: "SERVICE_DOWN", at: NOW - MINUTE }),
+          proof({ proven: false, at: NOW - MINUTE }),
+          proof(),
+        ],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", at: NOW - MINUTE, tryAt: NOW }) },
+      }),
+    }),
+    kind: "apply",
+    because: /refused/,
+    services: [1],
+  },
+  {
+    title: "has a service that came up take the files at once, whatever the back-off of another one that is stale",
+    desired: { services: [service({ key: "a" }), service({ key: "b" })] },
+    observed: settled({
+      apply: apply({ services: [serviceFacts(), serviceFacts({ reloaded: null })] }),
+      facts: facts({
+        proofs: [
+          proof({ proven: false, at: NOW - MINUTE }),
+          proof({ proven: false, code: "SERVICE_DOWN", at: NOW - MINUTE }),
+        ],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", tryAt: NOW + HOUR }) },
+      }),
+    }),
+    kind: "apply",
+    because: /has not taken/,
+    services: [],
+  },
+  {
+    title: "does not ask again what was broken before sooner than its back-off says",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+      facts: facts({
+        proofs: [proof({ generation: 2 })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "RELOAD_FAILED", tryAt: NOW + 40 * SECOND }) },
+      }),
+    }),
+    kind: "wait",
+    because: /has not taken/,
+    next: "apply",
+    until: NOW + 40 * SECOND,
+  },
+  {
+    title: "looks within a minute at what is down, whatever the back-off of a service that is stale",
+    desired: { services: [service({ key: "a" }), service({ key: "b" })] },
+    observed: settled({
+      apply: apply({ services: [serviceFacts(), serviceFacts({ liveness: "down", reloaded: null })] }),
+      facts: facts({
+        proofs: [
+          proof({ proven: false, at: NOW - MINUTE }),
+          proof({ proven: false, code: "SERVICE_DOWN", at: NOW - MINUTE }),
+        ],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", tryAt: NOW + HOUR }) },
+      }),
+    }),
+    kind: "prove",
+    because: /is not running/,
+    services: [1],
+  },
+  {
+    title: "looks at once at a service that was just reloaded, whatever the back-off of another one",
+    desired: { services: [service({ key: "a" }), service({ key: "b" })] },
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ reloaded: null }), serviceFacts()] }),
+      facts: facts({
+        proofs: [proof({ generation: 2 }), proof({ generation: 2 })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "RELOAD_FAILED", tryAt: NOW + HOUR }) },
+      }),
+    }),
+    kind: "prove",
+    because: /has not been seen|refused/,
+    services: [1],
   },
   {
     title: "does not reload a service that is down, but looks at it",
@@ -491,11 +574,13 @@ const rows: readonly Row[] = [
   },
 ];
 
-test.each(rows)("plan() $title", ({ desired: changes, observed, now = NOW, kind, because, next, until }) => {
+test.each(rows)("plan() $title", ({ desired: changes, observed, now = NOW, kind, because, next, until, services }) => {
   const answer = plan(desired(changes), observed, now);
 
   expect(answer.kind).toBe(kind);
   expect(answer.because).toMatch(because);
+  if (services !== undefined)
+    expect("again" in answer ? answer.again : "services" in answer && answer.services).toEqual(services);
   if (answer.kind !== "wait") return;
   expect(answer.until).toBeGreaterThan(now);
   expect(answer.until).toBeLessThanOrEqual(now + 60 * SECOND);

@@ -131,13 +131,14 @@ const rows: readonly Row[] = [
     managed: managed({
       facts: {
         ...unproven,
+        proofs: [proof({ proven: false, code: "SERVICE_DOWN" })],
         failures: { ...failures, prove: streak({ code: "SERVICE_DOWN", message: "Cannot connect: refused" }) },
       },
     }),
     state: "unproven",
     because: /^Cannot connect: refused$/,
     next: /^prove: trying again after a failure$/,
-    nextAt: NOW + HOUR,
+    nextAt: NOW + MINUTE,
     failure: "SERVICE_DOWN",
     attention: true,
   },
