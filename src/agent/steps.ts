@@ -1,6 +1,6 @@
 /** The steps that a plan can ask for. Each throws what went wrong; who called it keeps the streak. */
 import { errorOf } from "../base/errors.ts";
-import { type Proof, withIssuance, withoutFailure, withRepairs } from "../core/facts.ts";
+import { type Proof, withIssuance, withoutDelay, withoutFailure, withRepairs } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
 import type { Plan } from "../core/plan.ts";
@@ -65,6 +65,8 @@ export async function renewOrMint(
     // It waits for nothing any more: said before the issuer is told how many do.
     memory.newest = observedGeneration(generation);
     memory.facts = withoutFailure(memory.facts, "issue");
+    // Who asks for a renewal may have mended what a deployment failed of, and waits for this one.
+    if (wish !== null) memory.facts = withoutDelay(memory.facts, "apply", clock.now());
     memory.joinable = wish !== null;
     memory.wish = null;
   } finally {

@@ -108,6 +108,12 @@ export function withoutFailure(facts: Facts, step: Step): Facts {
   return facts.failures[step] === null ? facts : { ...facts, failures: { ...facts.failures, [step]: null } };
 }
 
+/** A step is tried now, whatever its back-off says; its streak goes on. */
+export function withoutDelay(facts: Facts, step: Step, now: Instant): Facts {
+  const streak = facts.failures[step];
+  return streak === null ? facts : { ...facts, failures: { ...facts.failures, [step]: { ...streak, tryAt: now } } };
+}
+
 /** Adds a failure to a step's streak. `delayOf` is told how many came before it. */
 export function withFailure(
   facts: Facts,

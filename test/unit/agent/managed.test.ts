@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { createAgent } from "../../../src/agent/agent.ts";
+import { AgentError } from "../../../src/base/errors.ts";
 import { DAY, systemClock } from "../../../src/base/time.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import { modelCa, modelPki } from "../../property/model-ca.ts";
@@ -39,6 +40,43 @@ test("nothing is looked at between an issuance and its deployment, which looks f
 
   await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe("current"), { timeout: 10_000 });
   expect(steps.slice(0, 4)).toEqual(["look", "issue", "apply", "look"]);
+  stop.abort();
+  await running;
+});
+
+test("a renewal that was asked for is deployed at once, whatever the back-off of a deployment that failed", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
+  const time = simulatedTime(); // stands still: no back-off ever ends
+  const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
+  const layout = layoutOf(home.path, home.path);
+  const host = modelHost(scenario, time);
+  const applier = host.applier(layout);
+  const { issuer } = modelCa("good", scenario, time, await modelPki());
+  let isMended = false;
+  const agent = createAgent({
+    clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
+    log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
+    layout,
+    applier: {
+      ...applier,
+      apply: async (...args) => {
+        if (isMended) return await applier.apply(...args);
+        throw new AgentError("HOOK_FAILED", "Cannot run the before hook");
+      },
+    },
+    prove: host.prove,
+    specs: specFolder([{ name: "web", issuer: "good" }], scenario),
+    createIssuer: () => issuer,
+  });
+  await agent.reread();
+  const stop = new AbortController();
+  const running = agent.run(stop.signal, () => {});
+  await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe("failing"), { timeout: 10_000 });
+  isMended = true;
+
+  const outcomes = await agent.renew(["web"], () => {}, stop.signal);
+
+  expect(outcomes).toMatchObject([{ ok: true, state: "current" }]);
   stop.abort();
   await running;
 });
