@@ -1,6 +1,6 @@
 import { AgentError, asAgentError, type Failure, failureOf } from "../base/errors.ts";
 import type { ApplyReport } from "../core/applier.ts";
-import type { Generation } from "../core/ports.ts";
+import type { Generation, Service } from "../core/ports.ts";
 import { accept } from "./accept.ts";
 import { changeOutputs, recordOutputs } from "./change-outputs.ts";
 import { removeSets } from "./deploy-link.ts";
@@ -44,7 +44,7 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
   const did = (action: string): void => void progress.actions.push(action);
   const task: ServiceTask = { host, desired, generation, again, did, signal };
 
-  let before: ReadonlyMap<string, Before> = new Map();
+  let before: ReadonlyMap<Service, Before> = new Map();
   let previous: Previous | undefined;
   if (targets.every(isTrue)) {
     // A pair that was adopted as it stands is not what breaks a service.

@@ -44,26 +44,26 @@ export async function rollBack(
   const did = (action: string): void => void progress.actions.push(action);
   const task: ServiceTask = { host, desired, generation: previous.generation, again: [], did, signal };
   const notes = new Map<string, string>();
-  for (const { service, before } of told) {
-    const known = services[service.key] ?? NO_SERVICE_RECORD;
+  for (const [key, { service, before }] of new Map(told.map((one) => [one.service.key, one]))) {
+    const known = services[key] ?? NO_SERVICE_RECORD;
     try {
       const note = await reload(task, service, { before: before.liveness, revive: before.liveness === "up" });
-      notes.set(service.type, note ?? `went back to ${to}`);
+      notes.set(key, note ?? `went back to ${to}`);
       const hadFailed = known.reloaded?.failure !== null;
       const reloaded = { generation: previous.number ?? 0, at: host.system.clock.now(), failure: null };
-      if (!hadFailed) services[service.key] = { ...known, reloaded };
+      if (!hadFailed) services[key] = { ...known, reloaded };
     } catch (error) {
       signal.throwIfAborted();
-      notes.set(service.type, `going back to ${to} did not help: ${failureOf(error).message}`);
+      notes.set(key, `going back to ${to} did not help: ${failureOf(error).message}`);
     }
   }
-  progress.services = reports.map((report) => ({
+  progress.services = reports.map((report, index) => ({
     ...report,
     outcome:
       report.failure === null && report.outcome !== "down" && report.outcome !== "absent"
         ? "unchanged"
         : report.outcome,
-    note: notes.get(report.type) ?? report.note,
+    note: notes.get(desired.services[index]?.key ?? "") ?? report.note,
   }));
   await keep(applying, progress, { services });
   return { code: "RELOAD_FAILED", hint: null, retryAt: null, ...culprit, message: `${cause}; went back to ${to}` };

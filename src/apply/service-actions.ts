@@ -41,14 +41,14 @@ export function isGone(liveness: Liveness): liveness is "down" | "absent" {
   return liveness === "down" || liveness === "absent";
 }
 
-/** Looks at all services before a change, by key. `withPreflight` where a pair stands there already. */
-export async function lookBefore(task: ServiceTask, withPreflight: boolean): Promise<ReadonlyMap<string, Before>> {
-  const before = new Map<string, Before>();
+/** Looks at all services before a change. `withPreflight` where a pair stands there already. */
+export async function lookBefore(task: ServiceTask, withPreflight: boolean): Promise<ReadonlyMap<Service, Before>> {
+  const before = new Map<Service, Before>();
   for (const service of task.desired.services) {
     if (service.passive) continue;
     const liveness = await task.host.watch.livenessNow(task.desired, service, task.signal);
     const broken = withPreflight && !isGone(liveness) ? await preflight(task, service) : null;
-    before.set(service.key, { liveness, broken });
+    before.set(service, { liveness, broken });
   }
   return before;
 }

@@ -44,8 +44,9 @@ export function openServiceWatch(system: System): ServiceWatch {
     return remember(placeOf(desired, service), await answers(system, target, signal));
   };
 
-  /** Two specs may run one command and look at two addresses. */
-  const placeOf = ({ name }: Desired, { key }: Service): string => `${name} ${key}`;
+  /** Two specs may run one command and look at two addresses, and so may one. */
+  const placeOf = ({ name }: Desired, { key, probe }: Service): string =>
+    `${name} ${key} ${probe === undefined ? "" : addressText(probe.address)}`;
   const believedUntil = (desired: Desired, service: Service): Milliseconds =>
     Math.max(alive.get(service.key) ?? 0, alive.get(placeOf(desired, service)) ?? 0);
 

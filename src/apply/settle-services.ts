@@ -27,7 +27,7 @@ type Step = { report: ServiceReport; record: ServiceRecord; told?: Told; culprit
  */
 export async function settleServices(
   task: ServiceTask,
-  before: ReadonlyMap<string, Before>,
+  before: ReadonlyMap<Service, Before>,
   record: ApplyRecord,
 ): Promise<Settled> {
   const { services } = task.desired;
@@ -35,22 +35,33 @@ export async function settleServices(
   const steps: Step[] = [];
   for (const service of services) {
     const known = record.services[service.key] ?? NO_SERVICE_RECORD;
-    steps.push(due.has(service) ? await check(task, service, before.get(service.key), known) : idle(service, known));
+    steps.push(due.has(service) ? await check(task, service, before.get(service), known) : idle(service, known));
   }
   const isBroken = (): boolean => steps.some(({ culprit }) => culprit !== undefined);
-  for (const [index, service] of services.entries()) {
-    const step = steps[index];
-    if (step === undefined || step.told === undefined || isBroken()) continue;
-    steps[index] = await take(task, service, step.told, step.record);
+  // One that is named twice, for two addresses, is told at one time: it is then one reload.
+  for (const key of new Set(services.map((service) => service.key))) {
+    if (isBroken()) break;
+    await Promise.all(
+      services.map(async (service, index) => {
+        const step = steps[index];
+        if (service.key !== key || step?.told === undefined) return;
+        steps[index] = await take(task, service, step.told, step.record);
+      }),
+    );
   }
   return {
     reports: steps.map(({ report }) => report),
-    services: Object.fromEntries(
-      services.map((service, index) => [service.key, steps[index]?.record ?? NO_SERVICE_RECORD]),
-    ),
+    services: recordsOf(services, steps),
     culprit: steps.find(({ culprit }) => culprit !== undefined)?.culprit ?? null,
     told: steps.flatMap(({ told, report }) => (told !== undefined && report.outcome !== "waits" ? [told] : [])),
   };
+}
+
+/** Of one that is named twice, what it was told stands, though it is down at the other address. */
+function recordsOf(services: readonly Service[], steps: readonly Step[]): ApplyRecord["services"] {
+  const records = services.map((service, index) => [service.key, steps[index]?.record ?? NO_SERVICE_RECORD] as const);
+  const told = records.filter((_, index) => steps[index]?.told !== undefined);
+  return Object.fromEntries([...records, ...told]);
 }
 
 /**
@@ -59,7 +70,7 @@ export async function settleServices(
  */
 function servicesDue(
   { desired, generation, again, host }: ServiceTask,
-  before: ReadonlyMap<string, Before>,
+  before: ReadonlyMap<Service, Before>,
   record: ApplyRecord,
 ): ReadonlySet<Service> {
   const active = desired.services.filter((service) => !service.passive);

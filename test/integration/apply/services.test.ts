@@ -261,6 +261,72 @@ test("with two services, a second that fails takes the first back with it", asyn
   expect((await trace(host)).filter((entry) => entry === "first")).toHaveLength(2);
 });
 
+test("a service that a spec names twice, for two addresses, is reloaded once, and once more where that is taken back", async () => {
+  await using host = await served();
+  const { chain } = await host.issue();
+  const line = chain[0].pem.split("\n").at(-3);
+  const twin = shellService({ key: "twin", reloadBy: `echo twin >> ${host.folder}/trace` });
+  const last = shellService({ type: "last", key: "last" });
+  host.desired = { ...host.desired, services: [twin, twin, last] };
+  const applier = await host.open();
+
+  const report = await applier.apply(NAME, never);
+
+  expect(report.services.map(({ outcome }) => outcome)).toEqual(["reloaded", "reloaded", "reloaded"]);
+  expect(await trace(host)).toEqual(["twin"]);
+
+  await host.issue();
+  const refusing = shellService({
+    type: "last",
+    key: "last",
+    reloadBy: `grep -qF '${line}' ${host.path("web.crt")}`,
+  });
+  host.desired = { ...host.desired, services: [twin, twin, refusing] };
+  await writeFile(`${host.folder}/trace`, "");
+
+  expect(await applier.apply(NAME, never)).toMatchObject({ files: "rolled-back" });
+  expect(await trace(host)).toEqual(["twin", "twin"]);
+});
+
+test("of one service at two addresses, of which one was down before, neither is taken for the other", async () => {
+  await using host = await makeHost();
+  const at = (aliveBy: string): Service =>
+    shellService({ key: "twin", aliveBy, timeout: 300, reloadBy: `echo reload >> ${host.folder}/trace` });
+  host.desired = { ...host.desired, services: [at("false"), at("true")] };
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await host.issue();
+
+  const there = await applier.apply(NAME, never);
+  host.desired = { ...host.desired, services: host.desired.services.toReversed() };
+  await host.issue();
+  const andBack = await applier.apply(NAME, never);
+
+  expect([there, andBack].map(({ deployed }) => deployed)).toEqual([2, 3]);
+  expect(there.services.map(({ outcome }) => outcome)).toEqual(["down", "reloaded"]);
+  expect(andBack.services.map(({ outcome }) => outcome)).toEqual(["reloaded", "down"]);
+  expect(await trace(host)).toEqual(["reload", "reload", "reload"]);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
+  expect(facts?.services.map(({ reloaded }) => reloaded?.generation)).toEqual([3, 3]);
+});
+
+test("of two services of one type each is told of what going back came to for itself", async () => {
+  await using host = await served();
+  const { chain } = await host.issue();
+  const line = chain[0].pem.split("\n").at(-3);
+  const first = shellService({ key: "first" });
+  const second = shellService({ key: "second", reloadBy: `grep -qF '${line}' ${host.path("web.crt")}; false` });
+  host.desired = { ...host.desired, services: [first, second] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report.services.map(({ note }) => note)).toEqual([
+    "went back to generation 1",
+    expect.stringContaining("did not help"),
+  ]);
+});
+
 test("hooks: before and after once a change, failed once a streak", async () => {
   await using host = await makeHost();
   const hook = (word: string) => ["/bin/sh", "-c", `echo ${word} $CERTAGENT_NAME >> ${host.folder}/trace`];

@@ -52,4 +52,5 @@ test("one command at two addresses: that one answers does not make the other one
 
   expect(await watch.liveness(spec("up"), at(443), never)).toBe("up");
   expect(await watch.liveness(spec("down"), at(8443), never)).toBe("down");
+  expect(await watch.liveness(spec("up"), at(8443), never)).toBe("down");
 });
