@@ -158,14 +158,23 @@ async function keepPaths(redis: RedisClient, paths: PairPaths, asked: boolean): 
 }
 
 function errorIn(reply: Reply): string | undefined {
-  return reply !== null && typeof reply === "object" && "error" in reply ? reply.error.slice(0, 300) : undefined;
+  return reply !== null && typeof reply === "object" && "error" in reply ? reply.error.slice(0, 300).trim() : undefined;
 }
 
+/** What Redis refuses without a word in its log. */
+const REMEDIES: readonly (readonly [RegExp, string])[] = [
+  [/^NOPERM/, "its ACL user needs +config|set, +config|get and +config|rewrite"],
+  [/^NOAUTH/, "write password: { file: … } (and username, where it is not the default user)"],
+  [
+    /^WRONGPASS/,
+    "does the file hold the password of that user (username:, else the default user), and is the user on?",
+  ],
+  [/^ERR unknown command .CONFIG/i, "CONFIG is renamed there: give reload: a command that restarts this Redis"],
+];
+
 function refusal(action: string, words: string): AgentError {
-  const hint = words.startsWith("NOPERM")
-    ? "its ACL user needs +config|set, +config|get and +config|rewrite"
-    : words.startsWith("NOAUTH")
-      ? "write password: { file: … } (and username, where it is not the default user)"
-      : "Redis's own log names the cause";
-  return new AgentError("RELOAD_FAILED", `Cannot ${action}: ${words}`, { hint });
+  const [, hint] = REMEDIES.find(([said]) => said.test(words)) ?? [];
+  return new AgentError("RELOAD_FAILED", `Cannot ${action}: ${words}`, {
+    hint: hint ?? "Redis's own log names the cause",
+  });
 }

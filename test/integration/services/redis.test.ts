@@ -139,7 +139,7 @@ test("a wrong password, none, and too few rights are told apart, and no password
   expect(failures).toMatchObject([
     {
       message: expect.stringMatching(/^Cannot log in to Redis at .*: WRONGPASS/),
-      hint: "Redis's own log names the cause",
+      hint: expect.stringContaining("does the file hold the password"),
     },
     { message: expect.stringContaining("NOAUTH"), hint: expect.stringContaining("write password:") },
     { message: expect.stringContaining("NOPERM"), hint: expect.stringContaining("+config|set") },
@@ -147,6 +147,18 @@ test("a wrong password, none, and too few rights are told apart, and no password
   ]);
   expect(failures.map((error) => (error as { code: string }).code)).toEqual(Array(4).fill("RELOAD_FAILED"));
   expect(failures.map((error) => JSON.stringify(error) + (error as Error).stack).join()).not.toContain(SECRET);
+});
+
+test("a Redis whose CONFIG was renamed is told of with what to write instead", async () => {
+  await using redis = await startRedis(first, { roots, extra: ['rename-command CONFIG ""'] });
+
+  const failure = reload(serviceOf({ type: "redis", socket: redis.socket }), redis.files);
+
+  await expect(failure).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: expect.stringMatching(/: ERR unknown command 'CONFIG'.*\S$/),
+    hint: expect.stringContaining("give reload:"),
+  });
 });
 
 test("no password is sent to a server that this issuer did not certify, or not for these names", async () => {
