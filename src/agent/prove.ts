@@ -46,7 +46,7 @@ export async function proveService(
   const sighting = await prove(facts.probe, generation.fingerprint, { timeout }, signal);
   if (sighting.served) return { proof: proofOf(undefined, generation.fingerprint, address), failure: undefined };
   const proof = proofOf(sighting.failure, sighting.other?.fingerprint ?? null, address);
-  return { proof, failure: withHint(sighting.failure, service.type) };
+  return { proof, failure: withHint(sighting.failure, service.type, facts) };
 }
 
 function isGone({ liveness }: ServiceFacts): boolean {
@@ -58,7 +58,7 @@ function unprobed(service: Service, facts: ServiceFacts, generation: ObservedGen
   if (service.passive) return undefined;
   if (isGone(facts)) {
     const what = facts.liveness === "absent" ? "it is not installed" : "it is not running";
-    return withHint(new AgentError("SERVICE_DOWN", `Cannot prove ${service.type}: ${what}`), service.type);
+    return withHint(new AgentError("SERVICE_DOWN", `Cannot prove ${service.type}: ${what}`), service.type, facts);
   }
   const { reloaded } = facts;
   if (reloaded?.generation === generation.number && reloaded.failure === null) return undefined;
@@ -66,10 +66,12 @@ function unprobed(service: Service, facts: ServiceFacts, generation: ObservedGen
 }
 
 /** The probe tells what it saw; what to do about it depends on who was looked at. */
-function withHint({ code, message, hint, cause }: AgentError, type: string): AgentError {
+function withHint({ code, message, hint, cause }: AgentError, type: string, facts: ServiceFacts): AgentError {
   const remedies: Partial<Record<ErrorCode, string>> = {
     SERVICE_DOWN: "its files are in place; it is looked at again by itself",
-    SERVICE_STALE: `does ${type} read the files that the spec names? Is the probe's address the right one?`,
+    SERVICE_STALE: isGone(facts)
+      ? `${type} does not run, and yet something answers there: what is it, and is unit: the right one?`
+      : `does ${type} read the files that the spec names? Is the probe's address the right one?`,
   };
   return new AgentError(code, message, { hint: hint ?? remedies[code], cause });
 }

@@ -57,6 +57,16 @@ test("a service that serves another leaf is stale, and the hint asks for its fil
   });
 });
 
+test("a service that answers although its unit does not run: the hint asks who that is", async () => {
+  const failure = new AgentError("SERVICE_STALE", "Cannot see the certificate at 127.0.0.1:443: another one is served");
+
+  const verdict = await verdictOf({ liveness: "down" }, { sighting: { served: false, failure, other: undefined } });
+
+  expect(verdict.failure?.hint).toBe(
+    "nginx does not run, and yet something answers there: what is it, and is unit: the right one?",
+  );
+});
+
 test("a service that nobody answers for is down, and the hint says that nothing is to be done", async () => {
   const failure = new AgentError("SERVICE_DOWN", "Cannot connect to 127.0.0.1:443: connection refused");
 
