@@ -5,6 +5,7 @@ import type { ServiceFacts } from "../core/applier.ts";
 import type { Proof } from "../core/facts.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
 import type { Service } from "../core/ports.ts";
+import { calledOf } from "../core/service-needs.ts";
 import type { Prove } from "./world.ts";
 
 /** How one service was found, and why it is not proven where it is not. */
@@ -46,7 +47,7 @@ export async function proveService(
   const sighting = await prove(facts.probe, generation.fingerprint, { timeout }, signal);
   if (sighting.served) return { proof: proofOf(undefined, generation.fingerprint, address), failure: undefined };
   const proof = proofOf(sighting.failure, sighting.other?.fingerprint ?? null, address);
-  return { proof, failure: withHint(sighting.failure, service.type, facts) };
+  return { proof, failure: withHint(sighting.failure, calledOf(service), facts) };
 }
 
 function isGone({ liveness }: ServiceFacts): boolean {
@@ -56,22 +57,23 @@ function isGone({ liveness }: ServiceFacts): boolean {
 /** Without a probe: undefined where the reload and the unit prove it. */
 function unprobed(service: Service, facts: ServiceFacts, generation: ObservedGeneration): AgentError | undefined {
   if (service.passive) return undefined;
+  const called = calledOf(service);
   if (isGone(facts)) {
     const what = facts.liveness === "absent" ? "it is not installed" : "it is not running";
-    return withHint(new AgentError("SERVICE_DOWN", `Cannot prove ${service.type}: ${what}`), service.type, facts);
+    return withHint(new AgentError("SERVICE_DOWN", `Cannot prove ${called}: ${what}`), called, facts);
   }
   const { reloaded } = facts;
   if (reloaded?.generation === generation.number && reloaded.failure === null) return undefined;
-  return new AgentError("SERVICE_STALE", `Cannot prove ${service.type}: it has not taken the new files`);
+  return new AgentError("SERVICE_STALE", `Cannot prove ${called}: it has not taken the new files`);
 }
 
 /** The probe tells what it saw; what to do about it depends on who was looked at. */
-function withHint({ code, message, hint, cause }: AgentError, type: string, facts: ServiceFacts): AgentError {
+function withHint({ code, message, hint, cause }: AgentError, called: string, facts: ServiceFacts): AgentError {
   const remedies: Partial<Record<ErrorCode, string>> = {
     SERVICE_DOWN: "its files are in place; it is looked at again by itself",
     SERVICE_STALE: isGone(facts)
-      ? `${type} does not run, and yet something answers there: what is it, and is unit: the right one?`
-      : `does ${type} read the files that the spec names? Is the probe's address the right one?`,
+      ? `${called} does not run, and yet something answers there: what is it, and is unit: the right one?`
+      : `does ${called} read the files that the spec names? Is the probe's address the right one?`,
   };
   return new AgentError(code, message, { hint: hint ?? remedies[code], cause });
 }

@@ -1,6 +1,7 @@
 import { AgentError, type Failure, failureOf } from "../base/errors.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Desired, Generation, Liveness, Service } from "../core/ports.ts";
+import { calledOf } from "../core/service-needs.ts";
 import type { Coalesce } from "./coalesce.ts";
 import { type Host, labelled } from "./host.ts";
 import type { ServiceWatch } from "./service-watch.ts";
@@ -63,7 +64,7 @@ export async function preflight(
       service.key,
       async () => await service.preflight(labelled(host.system, desired.name), signal),
     );
-    did(service.steps.length > 1 ? (service.steps[0] ?? "checked") : `checked ${service.type}`);
+    did(service.steps.length > 1 ? (service.steps[0] ?? "checked") : `checked ${calledOf(service)}`);
     return null;
   } catch (error) {
     signal.throwIfAborted(); // what was cut off is no verdict
@@ -95,7 +96,7 @@ export async function reload(
           signal,
         ),
     );
-    did(service.steps.at(-1) ?? `reloaded ${service.type}`);
+    did(service.steps.at(-1) ?? `reloaded ${calledOf(service)}`);
     await livesOn(host, desired, service, before, signal);
     host.log.info("reloaded", { certificate: desired.name, service: service.type, generation: generation.number });
     return note ?? null;
@@ -117,7 +118,7 @@ async function livesOn(
   while (isGone(await watch.livenessNow(desired, service, signal))) {
     signal.throwIfAborted();
     if (system.clock.monotonic() >= deadline) {
-      throw new AgentError("RELOAD_FAILED", `Cannot reload ${service.type}: it ran before and is down after it`, {
+      throw new AgentError("RELOAD_FAILED", `Cannot reload ${calledOf(service)}: it ran before and is down after it`, {
         hint: "its log shows why it ended",
       });
     }

@@ -196,6 +196,8 @@ export interface ReloadContext {
 /** How one service takes a new pair. Made by its family from what the spec says; holds no state. */
 export interface Service {
   readonly type: string;
+  /** What people call it, where the type does not say it: its unit. */
+  readonly called?: string | undefined;
   /** Services of one key are one: what several specs want of it at one time is run once. */
   readonly key: string;
   /** What preflight and reload will do, for `plan`: `nginx -t`, `systemctl reload nginx`. */

@@ -42,7 +42,7 @@ function needOf(
   const isGone = facts.liveness === "down" || facts.liveness === "absent";
   if (isProof(proof, generation)) {
     const at = Math.min(proof.at, now) + (isGone ? LONGEST_BLINDNESS : PROOF_LIFE);
-    return { action: "prove", at, because: `time to look at ${service.type} again`, routine: true };
+    return { action: "prove", at, because: `time to look at ${calledOf(service)} again`, routine: true };
   }
   const streak = observed.facts.failures.prove;
   const retry = tryAt(observed.facts, "prove", now) ?? now;
@@ -55,20 +55,26 @@ function needOf(
     const isOfThis = streak !== null && (code === null || code === streak.code);
     const because = isOfThis
       ? streak.message
-      : `${service.type} has not been seen to serve generation ${generation.number}`;
+      : `${calledOf(service)} has not been seen to serve generation ${generation.number}`;
     // A reload of the future was made by a clock that was ahead: it was long ago.
     const isNews = reloaded !== null && reloaded.at <= now && reloaded.at > (lookedAt ?? now);
     const isStale = lookedAt !== null && code === "SERVICE_STALE" && streak !== null;
     if (!service.passive && !isNews && isStale) return { action: "apply", at: reload, because, again: true };
     return { action: "prove", at: isNews ? now : look, because };
   }
-  if (isGone) return { action: "prove", at: look, because: `${service.type} is not running` };
+  if (isGone) return { action: "prove", at: look, because: `${calledOf(service)} is not running` };
   const opens = windowOpensAt(service, observed.servedUntil, now);
-  if (opens > now) return { action: "apply", at: opens, because: `${service.type} waits for its maintenance window` };
+  if (opens > now)
+    return { action: "apply", at: opens, because: `${calledOf(service)} waits for its maintenance window` };
   // What others were not seen to serve is no reason to keep from it what it was never told of.
   const isOfOthers = streak?.code === "SERVICE_STALE" || streak?.code === "SERVICE_DOWN";
   const at = isOfOthers ? (tryAt(observed.facts, "apply", now) ?? now) : reload;
-  return { action: "apply", at, because: `${service.type} has not taken generation ${generation.number}` };
+  return { action: "apply", at, because: `${calledOf(service)} has not taken generation ${generation.number}` };
+}
+
+/** A service as people call it: "systemd is not running" would alarm them. */
+export function calledOf({ called, type }: Pick<Service, "called" | "type">): string {
+  return called ?? type;
 }
 
 /** Whether a proof is of this generation: of its leaf, where one was seen, since numbers begin anew with a lost state folder. */

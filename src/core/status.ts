@@ -8,7 +8,7 @@ import { endOfStorm } from "./issuing.ts";
 import type { Observed } from "./observed.ts";
 import { AHEAD, isFought, obstacleInForce, type Plan, plan } from "./plan.ts";
 import type { Desired, Service } from "./ports.ts";
-import { isProof } from "./service-needs.ts";
+import { calledOf, isProof } from "./service-needs.ts";
 import type { CertificateStatus, PlannedCertificate, State, StatusFailure } from "./status-document.ts";
 
 /** Everything that the status of one managed certificate is told from. */
@@ -161,13 +161,13 @@ const FAILING: Readonly<Record<string, string>> = {
 
 function proofText({ services }: Desired, { facts, generation, apply }: Observed): string {
   if (services.length === 0) return "its files are as the spec says";
-  const texts = services.map(({ type, passive }, index) => {
+  const texts = services.map((service, index) => {
     const proof = facts.proofs[index];
-    if (proof?.fingerprint != null) return `${type} serves this certificate at ${proof.address}`;
-    if (passive) return "nothing has to be reloaded, and there is no probe to look with";
+    if (proof?.fingerprint != null) return `${calledOf(service)} serves this certificate at ${proof.address}`;
+    if (service.passive) return "nothing has to be reloaded, and there is no probe to look with";
     const at = apply.services[index]?.reloaded?.at;
     const when = at === undefined ? "" : ` at ${formatInstant(at)}`;
-    return `${type} took generation ${generation?.number}${when}; there is no probe to look with`;
+    return `${calledOf(service)} took generation ${generation?.number}${when}; there is no probe to look with`;
   });
   return [...new Set(texts)].join("; ");
 }

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { Service } from "../core/ports.ts";
 import { probeTarget, recipe, unit } from "./recipe.ts";
-import { unitLiveness } from "./unit.ts";
+import { shortName, unitLiveness } from "./unit.ts";
 
 /** A service that reads its files at every handshake, or that somebody else reloads: only looked at. */
 export const none = z
@@ -18,6 +18,7 @@ export const none = z
   .transform((spec): Service => {
     return {
       type: "none",
+      called: spec.unit && shortName(spec.unit),
       key: JSON.stringify(["none", spec.unit, spec.probe]),
       steps: [],
       probe: probeTarget(spec.probe),

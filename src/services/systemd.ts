@@ -31,6 +31,7 @@ export const systemd = z
     const own = `systemctl ${action} ${shortName(name)}`;
     return {
       type: "systemd",
+      called: shortName(name),
       key: JSON.stringify(["systemd", name, action, preflight, reload]),
       steps: [...(preflight ? [showCommand(preflight)] : []), reload ? showCommand(reload) : own],
       probe: probeTarget(spec.probe),

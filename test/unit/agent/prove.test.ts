@@ -79,6 +79,14 @@ test("a service that nobody answers for is down, and the hint says that nothing 
   });
 });
 
+test("a unit is called by its name: not systemd is what does not run", async () => {
+  const changes = { type: "systemd", called: "kafka" };
+
+  const { failure } = await verdictOf({ probe: null, liveness: "down" }, { changes });
+
+  expect(failure?.message).toBe("Cannot prove kafka: it is not running");
+});
+
 test("a hint that the probe gives is the one that is told", async () => {
   const failure = new AgentError("SERVICE_DOWN", "Cannot connect", { hint: "open the port" });
 

@@ -523,6 +523,16 @@ const rows: readonly Row[] = [
     because: /nginx is not running/,
   },
   {
+    title: "calls a unit by its name: not systemd is what does not run",
+    desired: { services: [service({ type: "systemd", called: "kafka" })] },
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ liveness: "down", reloaded: null })] }),
+      facts: unproven,
+    }),
+    kind: "prove",
+    because: /^kafka is not running$/,
+  },
+  {
     title: "waits to look again at a service that is down",
     observed: settled({
       apply: apply({ services: [serviceFacts({ liveness: "down", reloaded: null })] }),
