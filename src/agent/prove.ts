@@ -44,7 +44,7 @@ export async function proveService(
 
   const address = addressText(facts.probe.address);
   const timeout = fresh && !isGone(facts) ? service.timeout : SHORT_LOOK;
-  const sighting = await prove(facts.probe, generation.fingerprint, { timeout }, signal);
+  const sighting = await prove(facts.probe, generation.fingerprint, { timeout, key: generation.key }, signal);
   if (sighting.served) return { proof: proofOf(undefined, generation.fingerprint, address), failure: undefined };
   const proof = proofOf(sighting.failure, sighting.other?.fingerprint ?? null, address);
   return { proof, failure: withHint(sighting.failure, calledOf(service), facts) };

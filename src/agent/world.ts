@@ -24,7 +24,7 @@ export type Sighting =
 export type Prove = (
   target: ProbeTarget,
   fingerprint: string,
-  options: { readonly timeout: Milliseconds },
+  options: { readonly timeout: Milliseconds; readonly key: string },
   signal: AbortSignal,
 ) => Promise<Sighting>;
 

@@ -175,7 +175,12 @@ export interface ProbeTarget {
   readonly starttls: string;
   readonly serverName: string | null;
   readonly timeout: Milliseconds;
+  /** Of a server with a certificate for each kind of key, the one of this kind; any where it is left out. */
+  readonly keyKind?: KeyKind | undefined;
 }
+
+/** Keys that a client can ask for, by the signatures that it takes. */
+export type KeyKind = "rsa" | "ec" | "ed25519";
 
 /** Opens one fresh connection and returns the leaf that is served. Throws `SERVICE_DOWN` (nothing listens) or `SERVICE_STALE` (no TLS). */
 export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<Certificate>;

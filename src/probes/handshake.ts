@@ -7,7 +7,7 @@ import { AgentError } from "../base/errors.ts";
 import { type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
 import { CIPHERS } from "../base/tls-ciphers.ts";
 import { addressText } from "../core/address.ts";
-import type { ProbeTarget } from "../core/ports.ts";
+import type { KeyKind, ProbeTarget } from "../core/ports.ts";
 import { type Certificate, parseCertificate } from "../x509/certificate.ts";
 
 /** How long a server may take to close its side. */
@@ -35,17 +35,30 @@ export async function servedLeaf(target: ProbeTarget, signal: AbortSignal, ask?:
   }
 }
 
-/** One for all probes, since nothing is verified here; without the roots that Node would load. */
-let context: SecureContext | undefined;
+/** The signatures by which a client asks for a certificate of one kind of key, as OpenSSL names them. */
+const SIGNATURES: Readonly<Record<KeyKind, string>> = {
+  rsa: "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512",
+  ec: "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512",
+  ed25519: "ed25519",
+};
+
+/** One of each kind for all probes, since nothing is verified here; without the roots that Node would load. */
+const contexts = new Map<KeyKind | undefined, SecureContext>();
+
+function contextFor(keyKind: KeyKind | undefined): SecureContext {
+  const asked = keyKind === undefined ? {} : { sigalgs: SIGNATURES[keyKind] };
+  const context = contexts.get(keyKind) ?? createSecureContext({ ca: [], ciphers: CIPHERS, ...asked });
+  contexts.set(keyKind, context);
+  return context;
+}
 
 /** From here on the raw socket is the TLS socket's: destroying it first crashes the process (nodejs/node 46094). */
 async function handshake(raw: Socket, target: ProbeTarget, signal: AbortSignal): Promise<Uint8Array> {
   const named = target.serverName !== null && isIP(target.serverName) === 0 ? { servername: target.serverName } : {};
   // No client certificate: a server that demands one refuses only after it has shown its own.
-  context ??= createSecureContext({ ca: [], ciphers: CIPHERS });
   const socket = connectTls({
     socket: raw,
-    secureContext: context,
+    secureContext: contextFor(target.keyKind),
     rejectUnauthorized: false,
     requestOCSP: true,
     ...named,

@@ -2,7 +2,7 @@ import { AgentError, asAgentError } from "../base/errors.ts";
 import { shortened } from "../base/printable.ts";
 import { formatInstant, type Milliseconds, pause, systemClock } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
-import type { Probe, ProbeTarget } from "../core/ports.ts";
+import type { KeyKind, Probe, ProbeTarget } from "../core/ports.ts";
 import type { Certificate } from "../x509/certificate.ts";
 
 /**
@@ -20,6 +20,8 @@ export interface ProofOptions {
   readonly timeout: Milliseconds;
   /** How many fresh connections in a row must show it; 3 unless told. */
   readonly consecutive?: number | undefined;
+  /** The kind of key of the leaf, such as `rsa-2048`: a server may have another certificate for another kind. */
+  readonly key?: string | undefined;
 }
 
 export type Proof =
@@ -37,13 +39,13 @@ export async function proveBy(
   probe: Probe,
   target: ProbeTarget,
   fingerprint: string,
-  { timeout, consecutive = CONSECUTIVE }: ProofOptions,
+  { timeout, consecutive = CONSECUTIVE, key }: ProofOptions,
   signal: AbortSignal,
 ): Promise<Proof> {
   const end = systemClock.monotonic() + timeout;
   let wait = FIRST_WAIT;
   for (let inRow = 0; ; ) {
-    const proof = await look(probe, target, fingerprint, signal);
+    const proof = await look(probe, target, { fingerprint, kind: kindOf(key) }, signal);
     inRow = proof.served ? inRow + 1 : 0;
     if (inRow >= consecutive) return proof;
     // A row that has begun is finished: it is short, and better than "not proven" of what was just seen.
@@ -53,14 +55,38 @@ export async function proveBy(
   }
 }
 
-async function look(probe: Probe, target: ProbeTarget, fingerprint: string, signal: AbortSignal): Promise<Proof> {
+interface Wanted {
+  readonly fingerprint: string;
+  readonly kind: KeyKind | undefined;
+}
+
+async function look(probe: Probe, target: ProbeTarget, wanted: Wanted, signal: AbortSignal): Promise<Proof> {
   try {
     const leaf = await probe(target, signal);
-    if (leaf.fingerprint === fingerprint) return { served: true };
+    if (leaf.fingerprint === wanted.fingerprint || (await isBesides(leaf, probe, target, wanted, signal))) {
+      return { served: true };
+    }
     return { served: false, failure: otherLeaf(target, leaf), other: leaf };
   } catch (error) {
     return { served: false, failure: asAgentError(error), other: undefined };
   }
+}
+
+/** Whether the leaf is served to clients that take its kind of key alone, besides the one that others are shown. */
+async function isBesides(
+  shown: Certificate,
+  probe: Probe,
+  target: ProbeTarget,
+  { fingerprint, kind }: Wanted,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (kind === undefined || kind === kindOf(shown.key)) return false;
+  const leaf = await probe({ ...target, keyKind: kind }, signal).catch(() => undefined); // it has none of that kind
+  return leaf?.fingerprint === fingerprint;
+}
+
+function kindOf(key: string | undefined): KeyKind | undefined {
+  return (["rsa", "ec", "ed25519"] as const).find((kind) => key?.split("-")[0] === kind);
 }
 
 function otherLeaf({ address, serverName }: ProbeTarget, leaf: Certificate): AgentError {
