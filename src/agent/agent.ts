@@ -101,6 +101,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   let roundAt: Instant = 0;
   let rereadAt: Instant = 0;
   let waker = new AbortController();
+  /** Ends the loop; undefined where it does not run. */
+  let stop: AbortSignal | undefined;
 
   const wake = (): void => waker.abort();
 
@@ -202,6 +204,9 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     const [status] = statusOfName(name);
     if (status === undefined || signal.aborted) return notRenewed(name, undefined);
     const { state, failure, because } = status;
+    // What the end of the agent cuts off is neither done nor failed.
+    if (stop?.aborted === true && failure === null && state !== "current")
+      return { ...notRenewed(name, undefined), state };
     const isIssued = one.view().observed.wish === null;
     const ok = isIssued && (failure === null || failure.code === "SERVICE_DOWN");
     return { name, ok, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
@@ -223,6 +228,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
       wake();
     },
     run: async (signal, onTick) => {
+      stop = signal;
       while (!signal.aborted) {
         waker = new AbortController();
         const until = tick(signal);

@@ -80,3 +80,40 @@ test("a renewal that was asked for is deployed at once, whatever the back-off of
   stop.abort();
   await running;
 });
+
+test("a renewal that the end of the agent cuts off before it is deployed is not told as done", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
+  const time = simulatedTime();
+  const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
+  const layout = layoutOf(home.path, home.path);
+  const { issuer } = modelCa("good", scenario, time, await modelPki());
+  const host = modelHost(scenario, time);
+  const applier = host.applier(layout);
+  const stop = new AbortController();
+  let isSlow = false;
+  const agent = createAgent({
+    clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
+    log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
+    layout,
+    applier: {
+      ...applier,
+      apply: async (...args) => {
+        if (!isSlow) return await applier.apply(...args);
+        stop.abort();
+        throw new Error("certagent is stopping");
+      },
+    },
+    prove: host.prove,
+    specs: specFolder([{ name: "web", issuer: "good" }], scenario),
+    createIssuer: () => issuer,
+  });
+  await agent.reread();
+  const running = agent.run(stop.signal, () => {});
+  await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe("current"), { timeout: 10_000 });
+  isSlow = true;
+
+  const outcomes = await agent.renew(["web"], () => {}, new AbortController().signal);
+
+  expect(outcomes).toMatchObject([{ ok: false, message: expect.stringContaining("the agent was stopped") }]);
+  await running;
+});
