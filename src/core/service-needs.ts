@@ -51,7 +51,7 @@ function needOf(
   const isDown = isGone || code === "SERVICE_DOWN";
   const look = lookedAt === null ? now : isDown ? Math.min(retry, lookedAt + LONGEST_BLINDNESS) : retry;
   const { reloaded } = facts;
-  if (service.passive || (reloaded?.generation === generation.number && reloaded.failure === null)) {
+  if (service.passive || hasTaken(facts, generation)) {
     const isOfThis = streak !== null && (code === null || code === streak.code);
     const because = isOfThis
       ? streak.message
@@ -70,6 +70,12 @@ function needOf(
   const isOfOthers = streak?.code === "SERVICE_STALE" || streak?.code === "SERVICE_DOWN";
   const at = isOfOthers ? (tryAt(observed.facts, "apply", now) ?? now) : reload;
   return { action: "apply", at, because: `${calledOf(service)} has not taken generation ${generation.number}` };
+}
+
+/** Whether a service was told of this generation's files and did not refuse. */
+export function hasTaken(facts: ServiceFacts | undefined, generation: ObservedGeneration | null): boolean {
+  const reloaded = facts?.reloaded ?? null;
+  return reloaded !== null && reloaded.generation === generation?.number && reloaded.failure === null;
 }
 
 /** A service as people call it: "systemd is not running" would alarm them. */

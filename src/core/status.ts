@@ -8,7 +8,7 @@ import { endOfStorm } from "./issuing.ts";
 import type { Observed } from "./observed.ts";
 import { AHEAD, isFought, obstacleInForce, type Plan, plan } from "./plan.ts";
 import type { Desired, Service } from "./ports.ts";
-import { calledOf, isProof } from "./service-needs.ts";
+import { calledOf, hasTaken, isProof } from "./service-needs.ts";
 import type { CertificateStatus, PlannedCertificate, State, StatusFailure } from "./status-document.ts";
 
 /** Everything that the status of one managed certificate is told from. */
@@ -235,7 +235,13 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
   if (next.kind === "prove") return probes;
   const wrong = observed.apply.outputs.filter(({ state }) => next.kind === "issue" || state !== "current");
   const writes = wrong.map(({ path }) => `write ${path}`);
-  const commands = desired.services.flatMap((service) => service.steps);
+  // Where no file changes, who took them and serves them is not told of them again.
+  const isAtRest = (index: number): boolean =>
+    next.kind === "apply" &&
+    writes.length === 0 &&
+    !next.again.includes(index) &&
+    hasTaken(observed.apply.services[index], observed.generation);
+  const commands = desired.services.flatMap((service, index) => (isAtRest(index) ? [] : service.steps));
   const rest = [...new Set([...writes, ...commands, ...probes])];
   if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];
   if (next.kind === "apply") return rest;

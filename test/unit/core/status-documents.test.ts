@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { formatInstant } from "../../../src/base/time.ts";
+import { NO_FACTS } from "../../../src/core/facts.ts";
 import type { Observed } from "../../../src/core/observed.ts";
 import { renewAt } from "../../../src/core/renewal.ts";
 import {
@@ -11,7 +12,20 @@ import {
   statusOfInvalid,
 } from "../../../src/core/status.ts";
 import contract from "../../contract/output/status.json" with { type: "json" };
-import { apply, desired, facts, generation, LIFETIME, NOT_BEFORE, NOW, settled, streak } from "./given.ts";
+import {
+  apply,
+  desired,
+  facts,
+  generation,
+  LIFETIME,
+  NOT_BEFORE,
+  NOW,
+  proof,
+  service,
+  serviceFacts,
+  settled,
+  streak,
+} from "./given.ts";
 
 function managed(observed: Partial<Observed> = {}, changes: Partial<Managed> = {}): Managed {
   return {
@@ -103,6 +117,22 @@ test("a plan names the file, the commands and the probe that it would touch", ()
     at: formatInstant(NOW),
     steps: ["write /etc/web.crt", "nginx -t", "systemctl reload nginx", "probe 127.0.0.1:443"],
   });
+});
+
+test("a plan to tell one service again names no command of another, which serves", () => {
+  const services = [service({ key: "a", steps: ["systemctl restart a"] }), service({ key: "b", steps: ["reload b"] })];
+  const asked = managed(
+    {
+      apply: apply({ services: [serviceFacts(), serviceFacts()] }),
+      facts: facts({
+        proofs: [proof(), proof({ proven: false })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", tryAt: NOW }) },
+      }),
+    },
+    { desired: desired({ services }) },
+  );
+
+  expect(planOf(asked, NOW)).toMatchObject({ action: "apply", steps: ["reload b", "probe 127.0.0.1:443"] });
 });
 
 test("a plan that waits has no steps, and says until when", () => {
