@@ -2,6 +2,7 @@
 import { errorOf } from "../base/errors.ts";
 import { type Proof, withIssuance, withoutDelay, withoutFailure, withRepairs } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
+import { isByHand } from "../core/issuing.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
 import type { Plan } from "../core/plan.ts";
 import { isProof } from "../core/service-needs.ts";
@@ -45,6 +46,7 @@ export async function renewOrMint(
   const { world, name, desired, generations, newest, wish } = memory;
   const { clock, log } = world;
   signal.throwIfAborted(); // it may have waited for its turn meanwhile
+  const byHand = isByHand(wish);
   if (wish !== null) memory.wish = { ...wish, attempted: true };
   const issuer = world.issuer(desired.request.issuer);
   memory.issuing = true;
@@ -54,7 +56,7 @@ export async function renewOrMint(
       { desired, current, renewal, after: memory.apply.deployed },
       { issuer, generations, now: clock.now },
       async (failedRungs) => {
-        if (wish === null) memory.facts = withIssuance(memory.facts, clock.now());
+        if (!byHand) memory.facts = withIssuance(memory.facts, clock.now());
         for (const rung of failedRungs) logSetback(log, name, rung);
         await save(memory);
       },

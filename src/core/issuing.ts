@@ -2,7 +2,7 @@
 import { type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds } from "../base/time.ts";
 import { changeOfRequest } from "./change.ts";
 import { type Facts, isWithin, tryAt } from "./facts.ts";
-import { type Observed, type ObservedGeneration, validityOf } from "./observed.ts";
+import { type Observed, type ObservedGeneration, validityOf, type Wish } from "./observed.ts";
 import type { Desired } from "./ports.ts";
 import { lifetimeOf, renewAt, type Validity } from "./renewal.ts";
 import { ASSUMED_LIFETIME } from "./retry.ts";
@@ -42,18 +42,17 @@ export function reasonToIssue(desired: Desired, observed: Observed, now: Instant
   return due ? { because: "its place in the renewal window has come", renewal: true } : undefined;
 }
 
-/** What holds an issuance back, and until when. An operator's wish passes the storm breaker and a suspect clock. */
+/** What holds an issuance back, and until when. The first try of an operator's wish passes all; its others are automatic. */
 export function holdOfIssuance(
   desired: Desired,
   { generation, facts, wish, clockSuspectFor }: Observed,
   now: Instant,
 ): { because: string; until: Instant } | undefined {
-  const fresh = wish !== null && !wish.attempted;
-  const retry = fresh ? undefined : tryAt(facts, "issue", now);
+  if (isByHand(wish)) return undefined;
+  const retry = tryAt(facts, "issue", now);
   if (retry !== undefined && retry > now) {
     return { because: facts.failures.issue?.message ?? "it failed before", until: retry };
   }
-  if (wish !== null) return undefined;
   const patience = Math.min(CLOCK_PATIENCE, lifetimeInForce(desired, generation && validityOf(generation)) / 48);
   if (clockSuspectFor !== null && clockSuspectFor < patience) {
     const because = "the clock of this host is older than what certagent has seen already";
@@ -62,6 +61,11 @@ export function holdOfIssuance(
   const until = endOfStorm(desired, generation, facts, now);
   if (until === undefined || until <= now) return undefined;
   return { because: `${STORM_ISSUANCES} certificates were issued in a short time: held by the storm breaker`, until };
+}
+
+/** Whether an issuance now is the operator's own, which the storm breaker neither holds nor counts. */
+export function isByHand(wish: Wish | null): boolean {
+  return wish !== null && !wish.attempted;
 }
 
 /** When the storm breaker lets the next automatic issuance through; undefined where it does not hold. */

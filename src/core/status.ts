@@ -4,7 +4,7 @@ import { formatInstant, type Instant } from "../base/time.ts";
 import { formatName } from "../x509/name.ts";
 import { addressText } from "./address.ts";
 import type { Streak } from "./facts.ts";
-import { endOfStorm } from "./issuing.ts";
+import { endOfStorm, isByHand } from "./issuing.ts";
 import type { Observed } from "./observed.ts";
 import { AHEAD, isFought, obstacleInForce, type Plan, plan } from "./plan.ts";
 import type { Desired, Service } from "./ports.ts";
@@ -103,7 +103,7 @@ function stateOf({ desired, observed, issuing }: Managed, now: Instant): State {
   if (generation !== null && generation.chainNotAfter <= now) return "expired";
   if (failingWith(desired, observed, now) !== null) return "failing";
   if (
-    wish === null &&
+    !isByHand(wish) &&
     (endOfStorm(desired, generation, facts, now) ?? 0) > now &&
     isDueToIssue(desired, observed, now)
   ) {

@@ -92,6 +92,30 @@ test("a wish that meets a CA that is down is kept, tried with back-off, and serv
   expect(isCurrentWhileNothingIsWrong(history)).toEqual([]);
 });
 
+test.each(["other-key", "wrong-names", "expired"] as const)(
+  "of a wish that meets a CA with the fault %s the first try is the operator's, and the others keep to the storm breaker",
+  async (fault) => {
+    const scenario: Scenario = readable({
+      lifetime: DAY,
+      rotate: false,
+      lasts: 0.45,
+      events: [
+        { at: 0.1, kind: "ca", fault, lasts: 0.4 },
+        { at: 0.12, kind: "sighup", times: 1, turns: 0 },
+      ],
+    });
+
+    const history = await simulate(scenario, authorities);
+
+    const [forced, ...automatic] = callsOf(history).slice(1);
+    expect(forced?.at).toBe(BEGIN + 0.12 * DAY);
+    expect(automatic.length).toBeGreaterThan(3);
+    for (const [index, { at }] of automatic.slice(3).entries()) {
+      expect(at - (automatic[index]?.at ?? 0)).toBeGreaterThanOrEqual(DAY / 6);
+    }
+  },
+);
+
 test("after a host slept through the end of a lifetime, its certificates are renewed within two ticks", async () => {
   const events = [{ at: 0.3, kind: "suspend", lasts: 2 }] as const;
 

@@ -98,9 +98,9 @@ export function neverStorms(history: History): readonly string[] {
       if (third === undefined || later.length < 2 || call.at - third.at >= lifetime / 6) return [];
       const isTouched = (instants: readonly Instant[], since: Instant): boolean =>
         instants.some((at) => at >= since && at <= call.at);
-      // A clock that was set forward is past the breaker's end. A wish may be served long after it was made: at the end
-      // of an outage.
-      const touched = isTouched([...edits, ...steps], third.at) || isTouched(wishes, third.at - 3 * lifetime);
+      // A clock that was set forward is past the breaker's end. Of a wish only the first try is not automatic: it comes
+      // when it was made, or when the try that is under way has ended.
+      const touched = isTouched([...edits, ...steps], third.at) || isTouched(wishes, third.at - MINUTE);
       return touched ? [] : [`${whenOf(history, call.at)}: ${call.subject} is issued for the fourth time in a row`];
     });
   });

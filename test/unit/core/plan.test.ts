@@ -202,6 +202,16 @@ const rows: readonly Row[] = [
     because: /nothing was issued/,
   },
   {
+    title: "keeps an operator's later tries to the storm breaker",
+    observed: {
+      ...nothing,
+      wish: { since: NOW - HOUR, attempted: true },
+      facts: { ...NO_FACTS, issuances: [NOW - HOUR, NOW - MINUTE, NOW - SECOND] },
+    },
+    kind: "wait",
+    because: /storm breaker/,
+  },
+  {
     title: "is not held for years by issuances of a clock that was ahead",
     observed: { ...nothing, facts: { ...NO_FACTS, issuances: [NOW + 9e9, NOW + 9e9, NOW + 9e9] } },
     kind: "wait",
