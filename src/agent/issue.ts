@@ -1,4 +1,4 @@
-import { AgentError } from "../base/errors.ts";
+import { asAgentError, type Failure, failureOf } from "../base/errors.ts";
 import { judgeChain } from "../core/fit.ts";
 import type { Desired, Generation, Issued, Issuer, Order } from "../core/ports.ts";
 import type { Generations } from "../store/generations.ts";
@@ -17,10 +17,10 @@ export interface IssueOrder {
 
 /**
  * Called as soon as the CA has issued, and waited for before its answer is judged: refused answers count for the storm
- * breaker, even if this process does not live to refuse them, and so do answers that are no chain. Told the rungs that
- * were tried before.
+ * breaker, even if this process does not live to refuse them, and so do answers that are no chain. Told how many there
+ * were in this attempt, and the rungs that were tried before.
  */
-export type OnIssued = (failedRungs: Issued["failedRungs"]) => Promise<void>;
+export type OnIssued = (issuances: number, failedRungs: Issued["failedRungs"]) => Promise<void>;
 
 /**
  * One issuance: a key that is durable before its request leaves the host, the CA's answer judged before anything else,
@@ -37,10 +37,11 @@ export async function issue(
   await using _room = await generations.reserve();
   const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
   const issued = await issuer.issue(order, signal).catch(async (error: unknown) => {
-    if (error instanceof AgentError && error.code === "CHAIN_UNUSABLE") await onIssued([]);
+    const inVain = issuedInVain(rungsOf(error));
+    if (inVain > 0) await onIssued(inVain, []);
     throw error;
   });
-  await onIssued(issued.failedRungs);
+  await onIssued(1 + issuedInVain(issued.failedRungs), issued.failedRungs);
   const chain = judgeChain({
     request: desired.request,
     key,
@@ -51,6 +52,16 @@ export async function issue(
   });
   const { roots, via } = issued;
   return await generations.stage({ request: desired.request, key, chain, roots, via, issuedAt: now() }, after);
+}
+
+function rungsOf(error: unknown): readonly Failure[] {
+  const { cause } = asAgentError(error);
+  return (cause instanceof AggregateError ? cause.errors : [error]).map(failureOf);
+}
+
+/** How many of the rungs that failed got an answer of which nobody can make use. */
+function issuedInVain(rungs: readonly Failure[]): number {
+  return rungs.filter(({ code }) => code === "CHAIN_UNUSABLE").length;
 }
 
 /** The key to certify: the one there is, unless it is to be rotated or is of another kind; else a new, durable one. */

@@ -1,6 +1,6 @@
 /** The steps that a plan can ask for. Each throws what went wrong; who called it keeps the streak. */
 import { errorOf } from "../base/errors.ts";
-import { type Proof, withIssuance, withoutDelay, withoutFailure, withRepairs } from "../core/facts.ts";
+import { type Proof, withIssuances, withoutDelay, withoutFailure, withRepairs } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import { isByHand } from "../core/issuing.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
@@ -55,8 +55,8 @@ export async function renewOrMint(
     const generation = await issue(
       { desired, current, renewal, after: memory.apply.deployed },
       { issuer, generations, now: clock.now },
-      async (failedRungs) => {
-        if (!byHand) memory.facts = withIssuance(memory.facts, clock.now());
+      async (issuances, failedRungs) => {
+        if (!byHand) memory.facts = withIssuances(memory.facts, issuances, clock.now());
         for (const rung of failedRungs) logSetback(log, name, rung);
         await save(memory);
       },

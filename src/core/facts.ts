@@ -100,8 +100,9 @@ function streakAt(streak: Streak | null, now: Instant): Streak | null {
   return { ...streak, since: Math.min(streak.since, now), at: now, tryAt: streak.tryAt - (streak.at - now) };
 }
 
-export function withIssuance(facts: Facts, at: Instant): Facts {
-  return { ...facts, issuances: [...facts.issuances, at].slice(-REMEMBERED_ISSUANCES) };
+export function withIssuances(facts: Facts, count: number, at: Instant): Facts {
+  const added = Array.from({ length: count }, () => at);
+  return { ...facts, issuances: [...facts.issuances, ...added].slice(-REMEMBERED_ISSUANCES) };
 }
 
 export function withoutFailure(facts: Facts, step: Step): Facts {

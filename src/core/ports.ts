@@ -134,7 +134,8 @@ export interface Issuer {
    */
   anchors(candidates: readonly Certificate[]): Promise<readonly Certificate[]>;
   /**
-   * Turns an order into a chain, walking its ladder. One call is at most one issuance. Throws `ISSUER_UNREACHABLE`,
+   * Turns an order into a chain, walking its ladder. A rung that failed with `CHAIN_UNUSABLE` stands for a certificate
+   * that the CA issued for nothing; where several failed, they are the `errors` of the error's cause. Throws `ISSUER_UNREACHABLE`,
    * `ISSUER_BUSY` with `retryAt`, `ISSUER_REJECTED`, `CREDENTIAL_MISSING`, `CLOCK_SUSPECT`; the message names each rung
    * that failed, the hint gives the command for the operator.
    */

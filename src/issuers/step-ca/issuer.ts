@@ -56,7 +56,7 @@ function rungsFor({ request, key, current }: Order, minter: Minter): readonly Ru
 
 /**
  * What a lower rung may mend. A CA that is away or busy is not asked for more, and an answer that is no chain is not
- * bettered by a second issuance.
+ * bettered by a second issuance, but for a renewal that came back of no use: renewing keeps the length, minting does not.
  */
 const GOES_ON: ReadonlySet<string> = new Set(["ISSUER_REJECTED", "CREDENTIAL_MISSING", "CLOCK_SUSPECT"]);
 
@@ -76,17 +76,18 @@ async function climb(session: Session, rungs: readonly Rung[]): Promise<Climbed>
       if (session.signal.aborted) throw thrown;
       const failure = asAgentError(thrown);
       failures.push(failure);
-      if (!GOES_ON.has(failure.code)) break;
+      if (!GOES_ON.has(failure.code) && !session.renewedInVain) break;
     }
   }
   throw summary(failures);
 }
 
-/** The last rung decides what is to be done; the message names them all. */
+/** The last rung decides what is to be done, but what is wrong is an answer of no use, where there was one. All are named. */
 function summary(failures: readonly AgentError[]): AgentError {
   const last = failures.at(-1) ?? asAgentError(new Error("a ladder without rungs"));
   if (failures.length === 1) return last;
   const [first, ...others] = failures.map(({ message }) => message);
   const message = [first, ...others.map((text) => text.replace(/^C/, "c"))].join("; ");
-  return new AgentError(last.code, message, { hint: last.hint, retryAt: last.retryAt, cause: last });
+  const { code } = failures.find((failure) => failure.code === "CHAIN_UNUSABLE") ?? last;
+  return new AgentError(code, message, { hint: last.hint, retryAt: last.retryAt, cause: new AggregateError(failures) });
 }

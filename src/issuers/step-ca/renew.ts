@@ -77,11 +77,11 @@ function requireClientUsage(action: string, leaf: Certificate): void {
   throw refused(action, "it is for servers only, and step-ca renews only what may be used by a client");
 }
 
-function refused(action: string, fact: string, hint?: string): AgentError {
-  return new AgentError("ISSUER_REJECTED", `Cannot ${action}: ${fact}`, { hint });
+function refused(action: string, fact: string): AgentError {
+  return new AgentError("ISSUER_REJECTED", `Cannot ${action}: ${fact}`);
 }
 
-/** The chain of a success, unless it is one that nobody could use; otherwise throws. */
+/** The chain of a success; throws `CHAIN_UNUSABLE` where it is one that nobody could use, and what else went wrong. */
 function renewed(session: Session, call: Call, old: Certificate, reply: Reply): Chain {
   const { action } = call;
   if (reply.status === undefined) {
@@ -100,7 +100,9 @@ function renewed(session: Session, call: Call, old: Certificate, reply: Reply): 
   if (leaf.notAfter - session.now() >= length / 2) return chain;
   session.renewedInVain = true;
   const fact = `the CA answers with one that ends at ${formatInstant(leaf.notAfter)}, of a lifetime of ${formatDuration(length)}`;
-  throw refused(action, fact, "ask for a lifetime of at least twice the CA's backdate (1 minute by default)");
+  throw new AgentError("CHAIN_UNUSABLE", `Cannot ${action}: ${fact}`, {
+    hint: "ask for a lifetime of at least twice the CA's backdate (1 minute by default)",
+  });
 }
 
 function renewalRejected(session: Session, call: Call, old: Certificate, reply: Reply): AgentError {

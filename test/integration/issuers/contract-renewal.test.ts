@@ -1,5 +1,6 @@
 import { access } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
+import type { AgentError } from "../../../src/base/errors.ts";
 import { HOUR, MINUTE, pause, SECOND, systemClock } from "../../../src/base/time.ts";
 import { generateKey } from "../../../src/x509/key.ts";
 import { CAS, type CaUnderTest } from "../../servers/ca-under-test.ts";
@@ -148,6 +149,23 @@ describe.each(CAS)("renewals at $name", { concurrent: true }, ({ start }) => {
     expect(chain[0].notAfter).toBeGreaterThan(systemClock.now());
     expect(failedRungs[0]?.message).toMatch(/^Cannot renew over mTLS: the CA answers with one that ends at /);
     expect(failedRungs[1]?.message).toBe("Cannot renew by bearer token: the CA would answer with the same");
+    expect(failedRungs.map(({ code }) => code)).toEqual(["CHAIN_UNUSABLE", "ISSUER_REJECTED"]);
+  });
+
+  test("a leaf that comes back expired, and cannot be minted, is an answer of no use, and the hint says how to mint", async () => {
+    await using ca = await start();
+    const order = await agedOrder(ca, "-10s", "30s");
+
+    const error = await failure(issuerOf(ca, { token: { file: "/run/certagent/token" } }).issue(order, never));
+
+    expect(error.code).toBe("CHAIN_UNUSABLE");
+    expect(error.message).toMatch(/^Cannot renew over mTLS: the CA answers with one that ends at .*; cannot mint: /);
+    expect(error.hint).toMatch(/^step ca token aged\.internal /);
+    expect((error.cause as AggregateError).errors.map((rung: AgentError) => rung.code)).toEqual([
+      "CHAIN_UNUSABLE",
+      "ISSUER_REJECTED",
+      "CREDENTIAL_MISSING",
+    ]);
   });
 
   test("a leaf exactly as long as the backdate, which the CA answers with 500, is minted instead", async () => {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { issue } from "../../../src/agent/issue.ts";
-import { AgentError } from "../../../src/base/errors.ts";
+import { AgentError, type ErrorCode, failureOf } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/base/time.ts";
 import type { Generation, Issued, Issuer, Order } from "../../../src/core/ports.ts";
 import { type Generations, openGenerations } from "../../../src/store/generations.ts";
@@ -133,6 +133,43 @@ test("an issuance is on record before its chain is judged, refused or not", asyn
   expect(recorded).toBe(true);
   expect(await state.generations.list()).toEqual([]);
 });
+
+const rung = (code: ErrorCode): AgentError => new AgentError(code, `Cannot renew: ${code}`);
+
+test.each<[string, AgentError, number[]]>([
+  ["no answer of no use", rung("ISSUER_UNREACHABLE"), []],
+  ["one", rung("CHAIN_UNUSABLE"), [1]],
+  ["one and a rung that was refused", summaryOf("CHAIN_UNUSABLE", "CREDENTIAL_MISSING"), [1]],
+  ["two", summaryOf("CHAIN_UNUSABLE", "ISSUER_REJECTED", "CHAIN_UNUSABLE"), [2]],
+])("a failed attempt with %s counts as so many issuances", async (_, error, counted) => {
+  await using state = await folder();
+  const told: number[] = [];
+  const record = async (issuances: number): Promise<void> => void told.push(issuances);
+  const issuer = issuerOf(() => Promise.reject(error));
+  const order = { desired: desired(), current: undefined, renewal: false, after: null };
+
+  const issuing = issue(order, { issuer, generations: state.generations, now: systemClock.now }, record, signal);
+
+  await expect(issuing).rejects.toBe(error);
+  expect(told).toEqual(counted);
+});
+
+test("a renewal of no use counts beside the issuance that followed it", async () => {
+  await using state = await folder();
+  const told: number[] = [];
+  const record = async (issuances: number): Promise<void> => void told.push(issuances);
+  const failedRungs = [failureOf(rung("CHAIN_UNUSABLE")), failureOf(rung("ISSUER_REJECTED"))];
+  const issuer = issuerOf(async (order) => ({ ...(await obedient(order)), failedRungs }));
+  const order = { desired: desired(), current: undefined, renewal: false, after: null };
+
+  await issue(order, { issuer, generations: state.generations, now: systemClock.now }, record, signal);
+
+  expect(told).toEqual([2]);
+});
+
+function summaryOf(...codes: readonly ErrorCode[]): AgentError {
+  return new AgentError("CHAIN_UNUSABLE", "Cannot renew", { cause: new AggregateError(codes.map(rung)) });
+}
 
 async function strangers(): Promise<Pick<Issued, "chain">> {
   return { chain: (await pki.issue({ key: await generateKey("ec-p256") })).chain };

@@ -5,7 +5,7 @@ import {
   factsOfSpec,
   NO_FACTS,
   withFailure,
-  withIssuance,
+  withIssuances,
   withoutFailure,
   withRepairs,
 } from "../../../src/core/facts.ts";
@@ -64,7 +64,7 @@ test("an edited spec forgives failures, issuances, repairs and a pause, and keep
 test("the last ten issuances are remembered", () => {
   const instants = Array.from({ length: 12 }, (_, index) => NOW + index);
 
-  expect(instants.reduce(withIssuance, NO_FACTS).issuances).toEqual(instants.slice(2));
+  expect(instants.reduce((facts, at) => withIssuances(facts, 1, at), NO_FACTS).issuances).toEqual(instants.slice(2));
 });
 
 test("repairs are forgotten after an hour", () => {
