@@ -89,7 +89,8 @@ export function openSession(config: StepCaConfig, context: IssuerContext, roots:
   const ask = async (call: Call): Promise<unknown> => {
     const reply = await send(call);
     if (!isSuccess(reply)) throw errorOf(call, reply);
-    return jsonOf(call, reply);
+    // Nothing was issued: a maintenance page for everything is as good as a CA that is away.
+    return jsonOf(call, reply, "ISSUER_UNREACHABLE");
   };
 
   return { signal, roots: anchors, skew: () => skew, now, send, ask, errorOf, renewedInVain: false };
@@ -101,13 +102,13 @@ function skewOf({ headers }: Answer, now: Instant): Milliseconds | undefined {
   return Number.isNaN(date) ? undefined : date - now;
 }
 
-/** The JSON of an answer. Throws `CHAIN_UNUSABLE` for what cannot be read. */
-function jsonOf(call: Call, reply: Success): unknown {
+/** The JSON of an answer. Throws an error with `code` for what cannot be read. */
+function jsonOf(call: Call, reply: Success, code: "CHAIN_UNUSABLE" | "ISSUER_UNREACHABLE"): unknown {
   try {
     return parseJson(reply.body);
   } catch (cause) {
     const message = `Cannot ${call.action} at ${reply.origin}: the answer is no usable JSON`;
-    throw new AgentError("CHAIN_UNUSABLE", message, { cause });
+    throw new AgentError(code, message, { cause, hint: "is that a step-ca? curl -k URL/health" });
   }
 }
 
@@ -116,7 +117,9 @@ function jsonOf(call: Call, reply: Success): unknown {
  * Throws `CHAIN_UNUSABLE`.
  */
 export function chainOf(call: Call, reply: Success): Chain {
-  const { certChain, crt, ca } = (jsonOf(call, reply) ?? {}) as Partial<Record<"certChain" | "crt" | "ca", unknown>>;
+  const { certChain, crt, ca } = (jsonOf(call, reply, "CHAIN_UNUSABLE") ?? {}) as Partial<
+    Record<"certChain" | "crt" | "ca", unknown>
+  >;
   const blocks: readonly unknown[] = Array.isArray(certChain) ? certChain : [crt, ca ?? ""];
   if (blocks.every((block) => typeof block === "string")) return loadCertificates(blocks.join("\n"), "answer");
   throw new AgentError("CHAIN_UNUSABLE", `Cannot ${call.action} at ${reply.origin}: the answer holds no chain`);

@@ -292,6 +292,18 @@ test("a renewal that comes back expired is minted, once, and that answer is judg
   expect(ca.requests.slice(asked).map(({ path }) => path)).toEqual(["/renew", "/sign"]);
 });
 
+test("a page of HTML for all that is asked is a CA that is away where nothing can have been issued", async () => {
+  ca.faults = { answer: { status: 200, headers: { "content-type": "text/html" }, body: "<html>maintenance" } };
+  await using password = await secretFile("not looked at");
+  const rootFile = join(folder.path, "root.crt");
+  const minting = issuerOf({ ...ca, url: ca.url, rootFile }, { password: { file: password.file } });
+
+  const error = await failure(minting.issue(await orderFor("web.internal"), never));
+
+  expect(error.code).toBe("ISSUER_UNREACHABLE");
+  expect(error.message).toMatch(/^Cannot read the provisioners at .*: the answer is no usable JSON$/);
+});
+
 test("a chain in the wrong order, or with the root, is put right", async () => {
   ca.faults = { chain: "shuffled" };
   await issueAndJudge(renewal);
