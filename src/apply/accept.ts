@@ -5,7 +5,7 @@
  */
 import { createHash, createPublicKey, sign, verify } from "node:crypto";
 import { AgentError } from "../base/errors.ts";
-import { chainToAdopt } from "../core/fit.ts";
+import { begunBy, chainToAdopt } from "../core/fit.ts";
 import type { Desired, Generation } from "../core/ports.ts";
 import type { Certificate } from "../x509/certificate.ts";
 import type { Host } from "./host.ts";
@@ -16,9 +16,9 @@ export type AnchorsOf = (desired: Desired, candidates: readonly Certificate[]) =
 
 /**
  * A generation as it may be deployed: its chain in order and nothing beside it, the pinned anchors in place of those
- * that it brings. It fits the spec and chains to a pinned root now, or it is the very one that stands at the outputs,
- * which may be mended whatever the spec, the configuration and the date say by now. Throws `CHAIN_UNUSABLE` or
- * `KEY_UNUSABLE`.
+ * that it brings. It fits the spec and chains to a pinned root now, or within the minutes that this host's clock may be
+ * behind, or it is the very one that stands at the outputs, which may be mended whatever the spec, the configuration and
+ * the date say by now. Throws `CHAIN_UNUSABLE` or `KEY_UNUSABLE`.
  */
 export async function accept(
   { system, anchorsOf }: Pick<Host, "system" | "anchorsOf">,
@@ -32,7 +32,8 @@ export async function accept(
   const pinned = { ...generation, roots };
   if (isDeployed && wasAccepted(record, pinned)) return pinned;
   const { number, key } = generation;
-  const chain = chainToAdopt({ ...pinned, request: desired.request, now: system.clock.now() });
+  const now = begunBy(generation.chain, system.clock.now());
+  const chain = chainToAdopt({ ...pinned, request: desired.request, now });
   if ("fact" in chain) {
     const message = `Cannot deploy generation ${number} of "${desired.name}": ${chain.fact}`;
     throw new AgentError("CHAIN_UNUSABLE", message, { hint: chain.hint });

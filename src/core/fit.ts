@@ -45,14 +45,19 @@ const ANSWER_CHECKS: readonly Check<Judgement>[] = [
 export function judgeChain(answer: Judgement): Chain {
   const chain = leafFirst(answer);
   const judgement = { ...answer, chain };
-  const { now } = answer;
   const finding = firstFault(CHECKS, judgement) ?? firstFault(ANSWER_CHECKS, judgement);
   if (finding !== null) throw unusable(chain, finding);
-  // What begins within the skew is judged at its beginning: this host's clock may be a little behind.
-  const begun = chain.map(({ notBefore }) => notBefore).filter((notBefore) => notBefore <= now + CLOCK_SKEW);
-  const arranged = arrange(judgement, Math.max(now, ...begun));
+  const arranged = arrange(judgement, begunBy(chain, answer.now));
   if ("fact" in arranged) throw unusable(chain, arranged);
   return arranged;
+}
+
+/**
+ * The instant at which a CA's answer is judged: what begins within the skew, at its beginning, since this host's clock may
+ * be a little behind.
+ */
+export function begunBy(chain: readonly Certificate[], now: Instant): Instant {
+  return Math.max(now, ...chain.map(({ notBefore }) => notBefore).filter((notBefore) => notBefore <= now + CLOCK_SKEW));
 }
 
 /**

@@ -159,6 +159,14 @@ test("a certificate of hundreds of names that do not fit is told of in one line"
   expect(failure?.message.length).toBeLessThan(700);
 });
 
+test("a certificate that begins in a few minutes is deployed: this host's clock may be behind its CA's", async () => {
+  await using host = await makeHost();
+  const issued = await host.pki.issue({ notBefore: systemClock.now() + 4 * MINUTE });
+  await (await takeOver(host)).forge(1, { ...issued, roots: host.pki.roots });
+
+  expect(await (await host.open()).apply(NAME, never)).toMatchObject({ deployed: 1, failure: null });
+});
+
 test("whose roots are believed decides: the agent's own CA passes where those that it brings are", async () => {
   await using host = await makeHost();
   const agent = await takeOver(host);
