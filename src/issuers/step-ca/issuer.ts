@@ -2,6 +2,7 @@ import { AgentError, asAgentError, failureOf } from "../../base/errors.ts";
 import type { Issuer, Order } from "../../core/ports.ts";
 import { createCsr } from "../../x509/csr.ts";
 import type { IssuerContext } from "../kind.ts";
+import { createAddresses } from "./addresses.ts";
 import type { StepCaConfig } from "./config.ts";
 import type { Minter } from "./mint.ts";
 import { createKeyMinter } from "./mint-by-key.ts";
@@ -16,13 +17,14 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
   const roots = createRoots(config, context);
   const createMinter = config.provisioner.secret.kind === "token" ? createTokenMinter : createKeyMinter;
   const minter = createMinter(config, context);
+  const partner = { config, context, roots, addresses: createAddresses(config.urls) };
   return {
     name,
     type: config.type,
     roots,
     anchors: (candidates) => anchorsAmong(config, candidates),
     issue: async (order, signal) => {
-      const session = openSession(config, context, roots, signal);
+      const session = openSession(partner, signal);
       const { chain, via, failures } = await climb(session, rungsFor(order, minter));
       return { chain, roots: await session.roots(), via, failedRungs: failures.map(failureOf) };
     },

@@ -3,6 +3,7 @@ import { AgentError } from "../../base/errors.ts";
 import type { Instant, Milliseconds } from "../../base/time.ts";
 import { type Certificate, loadCertificates } from "../../x509/certificate.ts";
 import type { IssuerContext } from "../kind.ts";
+import type { Addresses } from "./addresses.ts";
 import type { StepCaConfig } from "./config.ts";
 import type { Identity } from "./connect.ts";
 import { type Answer, exchange, type NoAnswer } from "./http.ts";
@@ -50,11 +51,19 @@ export interface Session {
   renewedInVain: boolean;
 }
 
-export function openSession(config: StepCaConfig, context: IssuerContext, roots: Roots, signal: AbortSignal): Session {
+/** What the sessions of one issuer share. */
+export interface Partner {
+  readonly config: StepCaConfig;
+  readonly context: IssuerContext;
+  readonly roots: Roots;
+  readonly addresses: Addresses;
+}
+
+export function openSession({ config, context, roots, addresses }: Partner, signal: AbortSignal): Session {
   const { clock, userAgent } = context;
   let trust: ReturnType<Roots> | undefined;
   let skew: Milliseconds = 0;
-  let origins: readonly string[] = config.urls;
+  let origins = addresses.inOrder();
 
   const anchors = (): ReturnType<Roots> => (trust ??= roots(signal));
   const now = (): Instant => clock.now() + skew;
@@ -69,6 +78,7 @@ export function openSession(config: StepCaConfig, context: IssuerContext, roots:
       const headers = { "user-agent": userAgent, "x-request-id": randomUUID(), ...filled?.headers };
       const request = { method, origin, path, headers, body: filled?.body, identity, proxy, timeout };
       const outcome = await exchange({ ...request, trust: await anchors() }, signal);
+      addresses.heard(origin, outcome);
       reply = { ...outcome, origin };
       if (outcome.status !== undefined) {
         skew = skewOf(outcome, clock.now()) ?? skew;

@@ -304,6 +304,33 @@ test("a page of HTML for all that is asked is a CA that is away where nothing ca
   expect(error.message).toMatch(/^Cannot read the provisioners at .*: the answer is no usable JSON$/);
 });
 
+test.each<[string, Faults]>([
+  ["is behind a broken proxy", { answer: { status: 502 } }],
+  ["is behind a proxy that is busy", { answer: { status: 503 } }],
+  ["never answers", { transport: "silent" }],
+  ["loses its answers", { transport: "lost" }],
+])("with several addresses the next attempt begins with another one where the first %s", async (_, faults) => {
+  await using first = await startDevCa();
+  first.faults = faults;
+  const rootFile = join(folder.path, "both.crt");
+  await writeFile(rootFile, [ca, first].map(({ root }) => root.pem).join(""));
+  const urls = [first.url, ca.url];
+  const issuer = issuerOf(
+    { ...ca, url: ca.url, rootFile },
+    { key: { file: secret.file } },
+    { url: undefined, urls, timeout: "1s" },
+  );
+  const order = await orderFor("web.internal");
+
+  const { code } = await failure(issuer.issue(order, never));
+  const asked = first.requests.length;
+  const { chain } = await issuer.issue(order, never);
+
+  expect(code).toMatch(/ISSUER_(?:UNREACHABLE|BUSY)/);
+  expect(chain[0].subject).toBe("web.internal");
+  expect(first.requests.length).toBe(asked);
+});
+
 test("a chain in the wrong order, or with the root, is put right", async () => {
   ca.faults = { chain: "shuffled" };
   await issueAndJudge(renewal);

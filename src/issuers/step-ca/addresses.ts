@@ -1,0 +1,27 @@
+import type { Answer, NoAnswer } from "./http.ts";
+
+/** The addresses of one CA, in the order in which they are tried. Lives as long as its issuer. */
+export interface Addresses {
+  readonly inOrder: () => readonly string[];
+  /** Hears what became of a request at one of them. */
+  readonly heard: (origin: string, outcome: Answer | NoAnswer) => void;
+}
+
+/** What says so is in front of a CA that is away; step-ca never does. */
+const GATEWAY_STATUSES: ReadonlySet<number> = new Set([502, 503, 504]);
+
+/**
+ * As configured, but that those come last which took a request and gave no answer of a CA's: within one attempt none may
+ * be asked after them, as they may have acted on it, and the next one would end there again.
+ */
+export function createAddresses(urls: readonly string[]): Addresses {
+  let last: readonly string[] = [];
+  return {
+    inOrder: () => [...urls.filter((url) => !last.includes(url)), ...last],
+    heard: (origin, outcome) => {
+      const isAway = outcome.status === undefined ? outcome.sent : GATEWAY_STATUSES.has(outcome.status);
+      const others = last.filter((other) => other !== origin);
+      last = isAway ? [...others, origin] : others;
+    },
+  };
+}
