@@ -9,16 +9,19 @@ import { readState, writeState } from "./state-file.ts";
 
 const codes = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
 
+/** What is no date at all was not written by us, and nobody could be told of it. */
+const instant = z.number().min(0).max(8.64e15);
+
 const streak = z
   .object({
     code: z.enum(codes),
     message: z.string(),
     hint: z.string().nullable(),
-    retryAt: z.number().nullable(),
-    since: z.number(),
-    at: z.number(),
-    attempts: z.number(),
-    tryAt: z.number(),
+    retryAt: instant.nullable(),
+    since: instant,
+    at: instant,
+    attempts: z.int().min(1),
+    tryAt: instant,
   })
   .nullable();
 
@@ -27,7 +30,7 @@ const proof = z
     type: z.string(),
     fingerprint: z.string().nullable(),
     generation: z.number().nullable(),
-    at: z.number(),
+    at: instant,
     address: z.string().nullable(),
     proven: z.boolean(),
     code: z.enum(codes).nullable().default(null),
@@ -37,13 +40,13 @@ const proof = z
 const schema = z.object({
   schema: z.literal(1),
   digest: z.string().nullable(),
-  issuances: z.array(z.number()),
+  issuances: z.array(instant),
   failures: z.object({ issue: streak, apply: streak, prove: streak }),
   proofs: z.array(proof),
-  repairs: z.array(z.object({ path: z.string(), at: z.number() })),
+  repairs: z.array(z.object({ path: z.string(), at: instant })),
   deployed: z.array(z.string()),
-  paused: z.object({ since: z.number(), because: z.string() }).nullable(),
-  writtenAt: z.number(),
+  paused: z.object({ since: instant, because: z.string() }).nullable(),
+  writtenAt: instant,
 });
 
 /** Reads one spec's facts; none where they are missing or cannot be understood. */

@@ -43,6 +43,7 @@ const unreadable: readonly { readonly title: string; readonly damage: (text: str
   { title: "JSON of another kind", damage: () => "[]" },
   { title: "of a later schema", damage: (text) => text.replace('"schema":1', '"schema":99') },
   { title: "without a field", damage: (text) => text.replace(/"issuances":\[[^\]]*\],/, "") },
+  { title: "with an instant that is no date", damage: (text) => text.replace(/"since":\d+/, '"since":1e300') },
   { title: "with a code that is not known", damage: (text) => text.replace("SERVICE_DOWN", "SERVICE_LOST") },
 ];
 
