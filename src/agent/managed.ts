@@ -66,7 +66,10 @@ export async function manage(
       memory.joinable = false;
       dueAt = Math.min(dueAt, until ?? dueAt);
     },
-    look: (signal) => observe(memory, signal),
+    look: async (signal) => {
+      await observe(memory, signal);
+      forgetWhatIsOver(memory);
+    },
     update: (version, why) => {
       memory.broken = why;
       if (version.digest !== memory.desired.digest) {
@@ -116,6 +119,7 @@ async function comeToRest(memory: Memory, signal: AbortSignal): Promise<Instant 
       world.log.debug("planned", { certificate: name, action: next.kind, because: next.because });
       if (next.kind === "wait") {
         tellWait(memory, viewOf(memory), next);
+        await save(memory); // what is over must not be told of by whoever reads from disk, nor be gone on with
         await tidy(memory);
         return next.until;
       }

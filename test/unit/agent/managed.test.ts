@@ -2,14 +2,18 @@ import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
-import { createAgent } from "../../../src/agent/agent.ts";
+import { type Agent, createAgent } from "../../../src/agent/agent.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { DAY, systemClock } from "../../../src/base/time.ts";
+import { readFacts, writeFacts } from "../../../src/store/facts.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import { modelCa, modelPki } from "../../property/model-ca.ts";
 import { modelHost } from "../../property/model-host.ts";
 import { simulatedTime } from "../../property/simulated-time.ts";
 import { specFolder } from "../../property/spec-folder.ts";
+import { streak } from "../core/given.ts";
+
+const never = new AbortController().signal;
 
 test("nothing is looked at between an issuance and its deployment, which looks for itself", async () => {
   await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
@@ -116,4 +120,40 @@ test("a renewal that the end of the agent cuts off before it is deployed is not 
 
   expect(outcomes).toMatchObject([{ ok: false, message: expect.stringContaining("the agent was stopped") }]);
   await running;
+});
+
+test("a failure that is over is not told of from disk, before the agent has run again and afterwards", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
+  const time = simulatedTime();
+  const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
+  const layout = layoutOf(home.path, home.path);
+  const { issuer } = modelCa("good", scenario, time, await modelPki());
+  const host = modelHost(scenario, time);
+  const start = async (): Promise<Agent> => {
+    const agent = createAgent({
+      clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
+      log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
+      layout,
+      applier: host.applier(layout),
+      prove: host.prove,
+      specs: specFolder([{ name: "web", issuer: "good" }], scenario),
+      createIssuer: () => issuer,
+    });
+    await agent.reread();
+    return agent;
+  };
+  await (await start()).once([], never);
+  const path = layout.agent.facts("web");
+  const facts = await readFacts(path);
+  // A renewal that was asked for failed, and the wish was lost with the process.
+  const issue = streak({ since: time.wall(), at: time.wall(), tryAt: time.wall() });
+  await writeFacts(path, { ...facts, failures: { ...facts.failures, issue } });
+
+  const looking = await start();
+  await looking.look(never);
+  const working = await start();
+  await working.once([], never);
+
+  expect(looking.status(["web"])).toMatchObject([{ state: "current", failure: null }]);
+  expect((await readFacts(path)).failures.issue).toBeNull();
 });
