@@ -3,7 +3,7 @@ import { HOUR, type Instant } from "../../base/time.ts";
 import { createCsr } from "../../x509/csr.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { StepCaConfig } from "./config.ts";
-import { credentialMissing, type Minter } from "./mint.ts";
+import { credentialMissing, type Minter, secretsIn } from "./mint.ts";
 import { findProvisioner } from "./provisioners.ts";
 import { clockComplaint } from "./rejection.ts";
 import type { Session } from "./session.ts";
@@ -20,7 +20,7 @@ export function createKeyMinter(config: StepCaConfig, context: IssuerContext): M
 
   return {
     mint: async (session, { request, key, complain }) => {
-      const [secret, ...others] = await vault.secrets();
+      const [secret, ...others] = await secretsIn(vault, config, request);
       for (const { bytes } of others) bytes.fill(0);
       if (secret === undefined) throw credentialMissing(config, request, `there is no ${where.kind} in ${vault.place}`);
       return await vault.use(secret, complain, async (spoil) => {

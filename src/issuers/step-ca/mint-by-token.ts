@@ -4,7 +4,7 @@ import type { CertificateRequest } from "../../core/ports.ts";
 import { createCsr } from "../../x509/csr.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { StepCaConfig } from "./config.ts";
-import { credentialMissing, type Minter } from "./mint.ts";
+import { credentialMissing, type Minter, secretsIn } from "./mint.ts";
 import { commandFor } from "./operator.ts";
 import { clockComplaint } from "./rejection.ts";
 import { remoteText } from "./remote-text.ts";
@@ -41,7 +41,7 @@ export function createTokenMinter(config: StepCaConfig, context: IssuerContext):
 
   return {
     mint: async (session, { request, key, complain }) => {
-      const secrets = await vault.secrets();
+      const secrets = await secretsIn(vault, config, request);
       const { secret, claims } = choose(config, request, secrets, spent, vault.place);
       for (const other of secrets) if (other !== secret) other.bytes.fill(0);
       return await vault.use(secret, complain, async (spoil) => {

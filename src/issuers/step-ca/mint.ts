@@ -4,6 +4,7 @@ import type { PrivateKey } from "../../x509/key.ts";
 import type { StepCaConfig } from "./config.ts";
 import { commandFor } from "./operator.ts";
 import type { Chain, Session } from "./session.ts";
+import type { Secret, Vault } from "./vault.ts";
 
 /** What is to be minted. */
 export interface Wish {
@@ -25,4 +26,18 @@ export interface Minter {
 
 export function credentialMissing(config: StepCaConfig, request: CertificateRequest, fact: string): AgentError {
   return new AgentError("CREDENTIAL_MISSING", `Cannot mint: ${fact}`, { hint: commandFor(config, request) });
+}
+
+/** What there is to mint with; where it cannot be read, or is empty, with the command that puts one in place. */
+export async function secretsIn(
+  vault: Vault,
+  config: StepCaConfig,
+  request: CertificateRequest,
+): Promise<readonly Secret[]> {
+  try {
+    return await vault.secrets();
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.hint !== undefined) throw error;
+    throw new AgentError(error.code, error.message, { hint: commandFor(config, request), cause: error });
+  }
 }

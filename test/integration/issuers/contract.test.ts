@@ -167,6 +167,21 @@ describe.each(CAS)("first certificates from $name", ({ start }) => {
     expect(ca.requests().slice(asked)).toEqual(["/provisioners"]);
   });
 
+  test.each(["password", "token", "key"])(
+    "an empty file for a %s is named, with the command that fills it",
+    async (kind) => {
+      await using ca = await start();
+      await using secret = await secretFile("\n");
+
+      const error = await failure(
+        issuerOf(ca, { [kind]: { file: secret.file } }).issue(await orderFor("a.internal"), never),
+      );
+
+      expect(error).toMatchObject({ code: "CREDENTIAL_MISSING", message: `Cannot use "${secret.file}": it is empty` });
+      expect(error.hint).toMatch(new RegExp(`(?:^step ca token a\\.internal .*> |^install -m 0600 .*)${secret.file}$`));
+    },
+  );
+
   test("a provisioner that the CA does not have is named beside those that it has", async () => {
     await using secret = await secretFile(ca.provisioner.password);
     const other = { ...ca, provisioner: { name: "nobody" } };
