@@ -66,10 +66,15 @@ export async function exchange(request: HttpRequest, signal: AbortSignal): Promi
     return {
       cause,
       sent: true,
-      silent: receiver.status === undefined && !deadline.aborted,
+      silent: receiver.status === undefined && !deadline.aborted && !isJunk(cause),
       alert: alert ?? alertIn(cause),
     };
   }
+}
+
+/** Whether the other side said something, and no HTTP. */
+function isJunk(cause: unknown): boolean {
+  return cause instanceof Error && /^(?:HTTPParserError|HeadersOverflowError)$/.test(cause.name);
 }
 
 /** Node puts the alert's number into the text only: `…:SSL alert number 45`. */

@@ -97,8 +97,10 @@ function renewed(session: Session, call: Call, old: Certificate, reply: Reply): 
   const chain = chainOf(call, reply);
   const [leaf] = chain;
   // A renewal keeps the length and is dated back by a minute: what lived for that long comes back expired.
+  // By either clock: `Date` may be the word of a proxy whose clock is wrong, and this host's own may be.
   const length = leaf.notAfter - leaf.notBefore;
-  if (leaf.notAfter - session.now() >= length / 2) return chain;
+  const now = Math.min(session.now(), session.now() - session.skew());
+  if (leaf.notAfter - now >= length / 2) return chain;
   session.renewedInVain = true;
   const fact = `the CA answers with one that ends at ${formatInstant(leaf.notAfter)}, of a lifetime of ${formatDuration(length)}`;
   throw new AgentError("CHAIN_UNUSABLE", `Cannot ${action}: ${fact}`, {

@@ -1,0 +1,73 @@
+/** Answers that step-ca never gives, and what stands in front of it may. */
+import { once } from "node:events";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { DAY, HOUR, systemClock } from "../../../src/base/time.ts";
+import type { Order } from "../../../src/core/ports.ts";
+import { makePki, type Pki } from "../../servers/pki.ts";
+import { failure, issuerOf, never, requestFor } from "./desk.ts";
+
+let pki: Pki;
+let folder: AsyncDisposable & { readonly path: string };
+let rootFile: string;
+/** To renew a leaf that half of its lifetime has passed of. */
+let renewal: Order & Required<Pick<Order, "current">>;
+beforeAll(async () => {
+  pki = await makePki();
+  folder = await mkdtempDisposable(join(tmpdir(), "certagent-odd-"));
+  rootFile = join(folder.path, "root.crt");
+  await writeFile(rootFile, pki.root.certificate.pem);
+  const { key, chain } = await pki.issue({ notAfter: systemClock.now() + DAY });
+  renewal = { request: requestFor(["web.internal"]), key, current: { key, chain } };
+});
+afterAll(() => folder[Symbol.asyncDispose]());
+
+/** A server in the place of a CA: what it was asked for, and an issuer of it without any secret. */
+async function standIn(answer: (response: ServerResponse) => void) {
+  const { key, pem } = await pki.issue({ names: ["127.0.0.1"] });
+  const client = { requestCert: true, rejectUnauthorized: false };
+  const asked: string[] = [];
+  const server = createServer({ key: key.toPem(), cert: pem, ...client }, ({ url = "" }, response) => {
+    asked.push(url);
+    answer(response);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const ca = { url, rootFile, provisioner: { name: "x" } };
+  const issuer = issuerOf(ca, { password: { file: "/nonexistent/password" } });
+  return { asked, issuer, [Symbol.asyncDispose]: async () => void server.close() };
+}
+
+test.each([20 * HOUR, -20 * HOUR, 8000 * 365 * DAY])(
+  "a good leaf is taken although the answer's Date is %d ms off",
+  async (offset) => {
+    const now = systemClock.now();
+    const { chain } = await pki.issue({ key: renewal.key, notBefore: now - 60_000, notAfter: now + DAY });
+    const body = JSON.stringify({ certChain: chain.map(({ pem }) => pem) });
+    const date = new Date(now + offset).toUTCString();
+    await using ca = await standIn((response) => response.writeHead(201, { date }).end(body));
+
+    const { via } = await ca.issuer.issue(renewal, never);
+
+    expect(via).toBe("mtls");
+    expect(ca.asked).toEqual(["/renew"]);
+  },
+);
+
+test.each([
+  ["no HTTP", "SSH-2.0-OpenSSH_10.0\r\n\r\n"],
+  ["headers without an end", `HTTP/1.1 201 Created\r\nx: ${"x".repeat(100_000)}\r\n\r\n`],
+])("%s in answer to a client certificate is no refusal of it: no other rung is tried", async (_, bytes) => {
+  await using ca = await standIn((response) => response.socket?.end(bytes));
+
+  const { code } = await failure(ca.issuer.issue(renewal, never));
+
+  expect(code).toBe("ISSUER_UNREACHABLE");
+  expect(ca.asked).toEqual(["/renew"]);
+});
