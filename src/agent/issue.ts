@@ -1,4 +1,5 @@
 import { asAgentError, type Failure, failureOf } from "../base/errors.ts";
+import { DEFAULT_KEY, keyAskedFor } from "../core/change.ts";
 import { judgeChain } from "../core/fit.ts";
 import type { Desired, Generation, Issued, Issuer, Order } from "../core/ports.ts";
 import type { Generations } from "../store/generations.ts";
@@ -70,13 +71,13 @@ async function keyFor(
   current: Generation | undefined,
   generations: Generations,
 ): Promise<PrivateKey> {
-  const fits = (key: PrivateKey): boolean =>
-    request.key === null ? key.algorithm !== "other" : key.algorithm === request.key;
+  const kind = keyAskedFor(current?.request, request);
+  const fits = (key: PrivateKey): boolean => (kind === null ? key.algorithm !== "other" : key.algorithm === kind);
   if (current !== undefined && !rotate && fits(current.key)) return current.key;
   // A request with this key may have been answered without the answer arriving: asking again with it loses nothing.
   const pending = await generations.pendingKey();
   if (pending !== undefined && fits(pending) && pending.keyId !== current?.key.keyId) return pending;
-  const key = await generateKey(request.key ?? "ec-p256");
+  const key = await generateKey(kind ?? DEFAULT_KEY);
   await generations.keepPendingKey(key);
   return key;
 }

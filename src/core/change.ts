@@ -1,5 +1,9 @@
+import type { KeyAlgorithm } from "../x509/key.ts";
 import { formatName, sameNames } from "../x509/name.ts";
 import type { CertificateRequest } from "./ports.ts";
+
+/** The kind of a key where a spec names none. */
+export const DEFAULT_KEY: KeyAlgorithm = "ec-p256";
 
 /** What a new request is compared with: the request that a generation answered, and the key that it has. */
 export interface Answered {
@@ -19,7 +23,14 @@ export function changeOfRequest({ request: old, key }: Answered, wanted: Certifi
   }
   if (old.usages.join() !== wanted.usages.join()) return `the spec's usages changed to ${wanted.usages.join(", ")}`;
   if (old.lifetime !== wanted.lifetime) return "the spec's lifetime changed";
-  // A spec that names no key keeps whatever is there, unless it named one before.
-  const wantedKey = wanted.key ?? (old.key === null ? key : "ec-p256");
+  const wantedKey = keyAskedFor(old, wanted) ?? key;
   return wantedKey === key ? undefined : `the spec's key changed from ${key} to ${wantedKey}`;
+}
+
+/** The kind of key that is asked for; null where a spec that names none, and named none before, keeps what is there. */
+export function keyAskedFor(
+  old: Pick<CertificateRequest, "key"> | undefined,
+  wanted: Pick<CertificateRequest, "key">,
+): KeyAlgorithm | null {
+  return wanted.key ?? (old === undefined || old.key === null ? null : DEFAULT_KEY);
 }

@@ -7,7 +7,7 @@ import { AgentError, type ErrorCode, failureOf } from "../../../src/base/errors.
 import { systemClock } from "../../../src/base/time.ts";
 import type { Generation, Issued, Issuer, Order } from "../../../src/core/ports.ts";
 import { type Generations, openGenerations } from "../../../src/store/generations.ts";
-import { generateKey } from "../../../src/x509/key.ts";
+import { generateKey, type KeyAlgorithm } from "../../../src/x509/key.ts";
 import { makePki, type Pki } from "../../servers/pki.ts";
 import { desired, request } from "../core/given.ts";
 
@@ -47,9 +47,14 @@ const obedient = async ({ request: { names }, key }: Order): Promise<Issued> => 
 async function issueWith(
   issuer: Issuer,
   generations: Generations,
-  { current, rotate = false, renewal = true }: { current?: Generation; rotate?: boolean; renewal?: boolean } = {},
+  {
+    current,
+    rotate = false,
+    renewal = true,
+    key = null,
+  }: { current?: Generation; rotate?: boolean; renewal?: boolean; key?: KeyAlgorithm | null } = {},
 ): Promise<Generation> {
-  const order = { desired: desired({ rotate }), current, renewal, after: null };
+  const order = { desired: desired({ rotate, request: { ...request, key } }), current, renewal, after: null };
   return issue(order, { issuer, generations, now: systemClock.now }, uncounted, signal);
 }
 
@@ -105,6 +110,20 @@ test("a rotated key is a new one, although the old pair authorises the request",
 
   expect(second.key.keyId).not.toBe(first.key.keyId);
   expect(issuer.orders[1]?.current?.key.keyId).toBe(first.key.keyId);
+});
+
+test.each([
+  ["rsa-2048", "ec-p256"],
+  [null, "rsa-2048"],
+] as const)("where the spec names no key and named %s before, an RSA key becomes %s", async (named, kind) => {
+  await using state = await folder();
+  const issuer = issuerOf(obedient);
+  const before = await issueWith(issuer, state.generations, { key: "rsa-2048" });
+
+  const current = { ...before, request: { ...request, key: named } };
+  const after = await issueWith(issuer, state.generations, { current, renewal: false });
+
+  expect(after.key.algorithm).toBe(kind);
 });
 
 test("a changed request is not asked for as a renewal", async () => {
