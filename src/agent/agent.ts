@@ -208,7 +208,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     if (stop?.aborted === true && failure === null && state !== "current")
       return { ...notRenewed(name, undefined), state };
     const isIssued = one.view().observed.wish === null;
-    const ok = isIssued && (failure === null || failure.code === "SERVICE_DOWN");
+    // A broken edit is told, but the version in force was renewed.
+    const ok = isIssued && (failure === null || failure.code === "SERVICE_DOWN" || state === "current");
     return { name, ok, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
   };
 
