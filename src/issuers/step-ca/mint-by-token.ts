@@ -46,7 +46,8 @@ export function createTokenMinter(config: StepCaConfig, context: IssuerContext):
       for (const other of secrets) if (other !== secret) other.bytes.fill(0);
       return await vault.use(secret, complain, async (spoil) => {
         const token = secret.bytes.toString("latin1");
-        const call = signCall(request, await createCsr(request, key), () => Promise.resolve(token));
+        const csr = await createCsr({ ...request, names: claims.spelt }, key);
+        const call = signCall(request, csr, () => Promise.resolve(token));
         const reply = await send(session, call, secret.id, spoil);
         if (reply.status !== 401) return signedChain(session, call, reply);
         throw explain(session.errorOf(call, reply), claims, session, commandFor(config, request));

@@ -55,6 +55,8 @@ function algorithmOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): st
 
 /** What a token that was made elsewhere says of itself; nothing of it is verified, that is the CA's part. */
 export interface TokenClaims extends Grant {
+  /** The names as the token spells them: step-ca compares them with those of the request letter by letter. */
+  readonly spelt: readonly Name[];
   readonly issuer: string;
   /** Undefined where it never ends. */
   readonly expiresAt: Instant | undefined;
@@ -70,11 +72,17 @@ export function readToken(token: string): TokenClaims | undefined {
     const texts = Array.isArray(sans) && sans.length > 0 ? sans.map(String) : [sub];
     const names = texts.map(parseName).filter((name) => name !== undefined);
     if (names.length < texts.length) return undefined;
+    const spelt = names.map((name, index) => ({ ...name, value: spelling(name, texts[index] ?? "") }));
     const expiresAt = typeof exp === "number" ? exp * SECOND : undefined;
-    return { subject: sub, names, issuer: String(iss), expiresAt };
+    return { subject: sub, names, spelt, issuer: String(iss), expiresAt };
   } catch {
     return undefined;
   }
+}
+
+/** Addresses are compared by what they mean, and what is not ASCII no certificate can hold. */
+function spelling({ type, value }: Name, text: string): string {
+  return type === "ip" || !/^[\x21-\x7e]+$/.test(text) ? value : text;
 }
 
 /** Whether a certificate made by this token is the one that is asked for. */

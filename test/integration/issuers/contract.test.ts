@@ -2,7 +2,9 @@ import { access, mkdtempDisposable, readdir, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
+import { HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
+import { judgeChain } from "../../../src/core/fit.ts";
+import type { Order } from "../../../src/core/ports.ts";
 import { issued } from "../../../src/x509/certificate.ts";
 import { generateKey, KEY_ALGORITHMS } from "../../../src/x509/key.ts";
 import { CAS, type CaUnderTest } from "../../servers/ca-under-test.ts";
@@ -109,6 +111,17 @@ describe.each(CAS)("first certificates from $name", ({ start }) => {
       `step ca token once.internal --provisioner ${ca.provisioner.name} --ca-url ${ca.url} --root ${ca.rootFile} > ${secret.file}`,
     );
     expect(ca.requests().length).toBe(asked);
+  });
+
+  test("a token that spells its names in capitals mints, as the spec asks for the same names", async () => {
+    await using ca = await start();
+    const spelt = ["Web.Internal", "WWW.web.internal", "spiffe://Example.internal/Web", "2001:DB8::1"];
+    await using secret = await secretFile(await ca.token("Web.Internal", spelt));
+    const order: Order = { request: requestFor(spelt), key: await generateKey("ec-p256") };
+
+    const { chain, roots } = await issuerOf(ca, { token: { file: secret.file } }).issue(order, never);
+
+    expect(judgeChain({ ...order, chain, roots, now: systemClock.now() })[0].subject).toBe("Web.Internal");
   });
 
   test("a token that somebody else used is refused, and the refusal says how to make a new one", async () => {
