@@ -4,51 +4,66 @@ import type { CertificateRequest } from "../../core/ports.ts";
 import { createCsr } from "../../x509/csr.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { StepCaConfig } from "./config.ts";
-import { credentialMissing, type Minter, secretsIn } from "./mint.ts";
+import { credentialMissing, type Minter, secretsIn, type Wish } from "./mint.ts";
 import { commandFor } from "./operator.ts";
 import { clockComplaint } from "./rejection.ts";
 import { remoteText } from "./remote-text.ts";
 import { type Call, type Reply, type Session } from "./session.ts";
 import { signCall, signedChain } from "./sign.ts";
+import { createSpentTokens } from "./spent-tokens.ts";
 import { grants, readToken, type TokenClaims } from "./token.ts";
 import { createVault, type Secret } from "./vault.ts";
-
-const MOST_SPENT = 256;
 
 /** Mints with one-time tokens that were made elsewhere, each for the one spec whose subject and names it carries. */
 export function createTokenMinter(config: StepCaConfig, context: IssuerContext): Minter {
   const vault = createVault("token", config.provisioner.secret.source, context);
-  /** By their hash: nearly every attempt spends a token, whatever comes of it. */
-  const spent = new Set<string>();
+  const spent = createSpentTokens(context.cacheFolder);
 
   /** Sends a token, once. One that did not come to a connection is not spent. */
-  const send = async (session: Session, call: Call, id: string, spoil: () => void): Promise<Reply> => {
-    if (spent.size >= MOST_SPENT) spent.delete(spent.values().next().value ?? "");
-    spent.add(id);
-    let sent = true;
+  const send = async (session: Session, id: string, spoil: () => void, make: () => Promise<Call>): Promise<Sent> => {
+    let sent = false;
     try {
+      const call = await make();
+      await spent.mark(id);
+      sent = true; // until it is known that it was not
       const reply = await session.send(call);
       sent = reply.status !== undefined || reply.sent;
-      return reply;
+      return { call, reply };
     } catch (error) {
-      sent = !(error instanceof AgentError);
+      sent &&= !(error instanceof AgentError);
       throw error;
     } finally {
       if (sent) spoil();
-      else spent.delete(id);
+      else await spent.release(id);
     }
+  };
+
+  /** The first token in hand that grants the request and was not sent yet; else says whose token is there. */
+  const choose = async (request: CertificateRequest, complain: Wish["complain"]): Promise<Chosen> => {
+    let fact: string | undefined;
+    let chosen: Chosen | undefined;
+    for (const secret of await secretsIn(vault, config, request)) {
+      const claims = readToken(secret.bytes.toString("latin1"));
+      const fits = claims !== undefined && grants(claims, request);
+      const isFree = chosen === undefined && fits && (await spent.claim(secret.id));
+      if (isFree) chosen = { secret, claims };
+      else if (fits && chosen === undefined) await vault.use(secret, complain, async (spoil) => spoil());
+      else secret.bytes.fill(0);
+      fact ??= `the token in ${vault.place} ${objection(claims, fits)}`;
+    }
+    if (chosen !== undefined) return chosen;
+    throw credentialMissing(config, request, fact ?? `there is no token in ${vault.place}`);
   };
 
   return {
     mint: async (session, { request, key, complain }) => {
-      const secrets = await secretsIn(vault, config, request);
-      const { secret, claims } = choose(config, request, secrets, spent, vault.place);
-      for (const other of secrets) if (other !== secret) other.bytes.fill(0);
+      const { secret, claims } = await choose(request, complain);
       return await vault.use(secret, complain, async (spoil) => {
         const token = secret.bytes.toString("latin1");
-        const csr = await createCsr({ ...request, names: claims.spelt }, key);
-        const call = signCall(request, csr, () => Promise.resolve(token));
-        const reply = await send(session, call, secret.id, spoil);
+        const { call, reply } = await send(session, secret.id, spoil, async () => {
+          const csr = await createCsr({ ...request, names: claims.spelt }, key);
+          return signCall(request, csr, () => Promise.resolve(token));
+        });
         if (reply.status !== 401) return signedChain(session, call, reply);
         throw explain(session.errorOf(call, reply), claims, session, commandFor(config, request));
       });
@@ -58,22 +73,14 @@ export function createTokenMinter(config: StepCaConfig, context: IssuerContext):
   };
 }
 
-/** The first token in hand that grants the request and was not sent yet; else says whose token is there. */
-function choose(
-  config: StepCaConfig,
-  request: CertificateRequest,
-  secrets: readonly Secret[],
-  spent: ReadonlySet<string>,
-  place: string,
-): { readonly secret: Secret; readonly claims: TokenClaims } {
-  let fact: string | undefined;
-  for (const secret of secrets) {
-    const claims = readToken(secret.bytes.toString("latin1"));
-    if (claims !== undefined && grants(claims, request) && !spent.has(secret.id)) return { secret, claims };
-    fact ??= `the token in ${place} ${objection(claims, spent.has(secret.id))}`;
-  }
-  for (const { bytes } of secrets) bytes.fill(0);
-  throw credentialMissing(config, request, fact ?? `there is no token in ${place}`);
+interface Sent {
+  readonly call: Call;
+  readonly reply: Reply;
+}
+
+interface Chosen {
+  readonly secret: Secret;
+  readonly claims: TokenClaims;
 }
 
 function objection(claims: TokenClaims | undefined, wasSent: boolean): string {

@@ -1,6 +1,6 @@
 import { access, mkdtempDisposable, readdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import { judgeChain } from "../../../src/core/fit.ts";
@@ -112,6 +112,28 @@ describe.each(CAS)("first certificates from $name", ({ start }) => {
     );
     expect(ca.requests().length).toBe(asked);
   });
+
+  test.each([false, true])(
+    "a token of which bytes were sent is not sent again after a restart, and where it is to be deleted (%s) it is then",
+    async (deletes) => {
+      await using cache = await mkdtempDisposable(join(tmpdir(), "certagent-spent-"));
+      const token = await ca.token("restart.internal");
+      await using secret = await secretFile(token);
+      const start = () =>
+        issuerOf(ca, { token: { file: secret.file, delete_after_use: deletes } }, {}, { cacheFolder: cache.path });
+      const order = await orderFor("restart.internal");
+      await start().issue(order, never);
+      // As the file still stands there where the process was killed in its first attempt.
+      await writeFile(secret.file, token);
+      const asked = ca.requests().length;
+
+      const error = await failure(start().issue(order, never));
+
+      expect(error.message).toBe(`Cannot mint: the token in "${secret.file}" was used already`);
+      expect(ca.requests().length).toBe(asked);
+      expect(await readdir(dirname(secret.file))).toEqual(deletes ? [] : ["secret"]);
+    },
+  );
 
   test("a token that spells its names in capitals mints, as the spec asks for the same names", async () => {
     await using ca = await start();
