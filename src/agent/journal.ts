@@ -25,7 +25,8 @@ export function logFailure(log: Log, certificate: string, step: Step, error: Age
 
 /** A better way to a certificate failed, or a used secret could not be deleted; the certificate came all the same. */
 export function logSetback(log: Log, certificate: string, { code, message, hint }: Failure): void {
-  log.warning("something failed on the way to a certificate", { certificate, code, reason: message, hint });
+  const fields = { certificate, code, reason: message, hint: hint ?? undefined };
+  log.warning("something failed on the way to a certificate", fields);
 }
 
 function stackOf(error: AgentError): string | undefined {

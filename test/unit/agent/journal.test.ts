@@ -124,6 +124,14 @@ test("a rung that failed before another one succeeded is no error, and says what
   ]);
 });
 
+test("where there is nothing to do, no hint is told", () => {
+  const log = journal();
+
+  logSetback(log, "web", { code: "ISSUER_REJECTED", message: "Cannot renew: it expired", hint: null, retryAt: null });
+
+  expect(log.lines[0]?.fields["hint"]).toBeUndefined();
+});
+
 test("a defect tells where it happened, for us", () => {
   const log = journal();
 
