@@ -23,7 +23,7 @@ export interface ManagedCertificate {
   forgive(): void;
   /** The spec was not there and is now: forgets back-off and repairs, and looks afresh. Its files may have gone with it. */
   startOver(): void;
-  /** Observes only. */
+  /** Observes only. Rejects where `signal` aborts, not for what is wrong with this one certificate. */
   look(signal: AbortSignal): Promise<void>;
   /** Observes, plans and acts until there is nothing to do now. Never rejects. */
   work(signal: AbortSignal): Promise<void>;
@@ -67,8 +67,13 @@ export async function manage(
       dueAt = Math.min(dueAt, until ?? dueAt);
     },
     look: async (signal) => {
-      await observe(memory, signal);
-      forgetWhatIsOver(memory);
+      try {
+        await observe(memory, signal);
+        forgetWhatIsOver(memory);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (memory.facts.failures.apply === null) fail(memory, "apply", error);
+      }
     },
     update: (version, why) => {
       memory.broken = why;

@@ -48,6 +48,21 @@ test("status --json from disk is the document of the contract", async () => {
   });
 });
 
+test.each(["status", "plan"])(
+  "%s tells of all specs, though the generations of one cannot be read",
+  async (command) => {
+    await using home = await homeWithSpec();
+    await home.write("mail", `subject: mail.internal\noutputs:\n  - { format: key, path: ${home.folder}/mail.key }\n`);
+    await mkdir(join(home.state, "agent", "generations"), { recursive: true });
+    await writeFile(join(home.state, "agent", "generations", "mail"), "no folder");
+
+    const { stdout, stderr } = await certagent(home, command, "--json");
+
+    expect(JSON.parse(stdout)).toMatchObject({ certificates: [{ name: "mail" }, { name: "web" }] });
+    expect(stderr).toMatch(/Cannot read ".*\/generations\/mail": not a (folder|directory)/i);
+  },
+);
+
 test("status tells of a configuration that is wrong as a whole, though no spec is, and that is to be mended", async () => {
   await using home = await makeHome({ ...CONFIG, default_isuer: "ca" });
 
