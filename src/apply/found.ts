@@ -5,6 +5,7 @@ import type { FileStat } from "../base/file-calls.ts";
 import { isMissing, rethrow } from "../base/file-error.ts";
 import type { Folder } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { isOurs, NOBODY, reach } from "../base/trusted-folder.ts";
 import type { ExactAccess } from "./access.ts";
 import type { Host } from "./host.ts";
@@ -77,13 +78,14 @@ function refuseOthers(path: string, stat: FileStat): void {
   if (stat.isDirectory()) throw refuse("a folder stands there", "name a file in the spec, or remove the folder");
   if (!stat.isFile()) {
     const kind = stat.isFIFO() ? "a FIFO" : stat.isSocket() ? "a socket" : "a device";
-    throw refuse(`${kind} stands there`, `rm ${path}, or name another path in the spec`);
+    throw refuse(`${kind} stands there`, `rm ${shellWord(path)}, or name another path in the spec`);
   }
   if (stat.nlink > 1n) {
-    const hint = `find / -xdev -inum ${stat.ino} shows its other names; rm ${path} leaves those`;
+    const hint = `find / -xdev -inum ${stat.ino} shows its other names; rm ${shellWord(path)} leaves those`;
     throw refuse(`the file there has ${stat.nlink} names (hard links)`, hint);
   }
-  if (stat.size > BigInt(LIMIT)) throw refuse("the file there is far too long for a certificate", `ls -l ${path}`);
+  if (stat.size > BigInt(LIMIT))
+    throw refuse("the file there is far too long for a certificate", `ls -l ${shellWord(path)}`);
 }
 
 async function readThrough(host: Host, folder: Folder, name: string, looking: Looking): Promise<Found> {

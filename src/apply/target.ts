@@ -1,5 +1,6 @@
 import { basename, dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { type Reached, reach } from "../base/trusted-folder.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
@@ -89,7 +90,7 @@ async function lookIn(
       "DEPLOY_FAILED",
       `Cannot write "${output.path}": it holds something that is no certificate or key`,
       {
-        hint: `move it away if nobody needs it, or name another path in the spec: file ${output.path}`,
+        hint: `move it away if nobody needs it, or name another path in the spec: file ${shellWord(output.path)}`,
       },
     );
   }

@@ -1,5 +1,6 @@
 import { dirname } from "node:path";
 import { AgentError, type ErrorCode } from "./errors.ts";
+import { shellWord } from "./shell-word.ts";
 
 interface Explanation {
   readonly fact: string;
@@ -11,7 +12,7 @@ interface Explanation {
  * and calls it "Unknown system error -122".
  */
 function explain(code: string, path: string): Explanation | undefined {
-  const folder = dirname(path);
+  const [file, folder] = [shellWord(path), shellWord(dirname(path))];
   switch (code) {
     case "ENOSPC":
       return { fact: "no space left on device", hint: `free space or inodes there: df -h ${folder}; df -i ${folder}` };
@@ -24,16 +25,16 @@ function explain(code: string, path: string): Explanation | undefined {
         hint: `findmnt -T ${folder} shows it; mount -o remount,rw makes it writable`,
       };
     case "EACCES":
-      return { fact: "permission denied", hint: `namei -l ${path} shows which folder refuses` };
+      return { fact: "permission denied", hint: `namei -l ${file} shows which folder refuses` };
     case "EPERM":
       return {
         fact: "operation not permitted",
-        hint: `if lsattr -d ${folder} ${path} shows "i" or "a": chattr -ia removes it`,
+        hint: `if lsattr -d ${folder} ${file} shows "i" or "a": chattr -ia removes it`,
       };
     case "ENOENT":
       return { fact: "no such file or folder" };
     case "ENOTDIR":
-      return { fact: "a part of the path is not a folder", hint: `namei -l ${path} shows which` };
+      return { fact: "a part of the path is not a folder", hint: `namei -l ${file} shows which` };
     case "EISDIR":
       return { fact: "it is a folder" };
     case "EXDEV":
@@ -41,7 +42,7 @@ function explain(code: string, path: string): Explanation | undefined {
     case "EBUSY":
       return { fact: "it is a mount point", hint: `mount the folder ${folder} instead of the single file` };
     case "ELOOP":
-      return { fact: "it is a symbolic link", hint: `ls -l ${path} shows where it leads` };
+      return { fact: "it is a symbolic link", hint: `ls -l ${file} shows where it leads` };
     case "ENAMETOOLONG":
       return { fact: "the name is too long" };
     case "EMFILE":

@@ -7,6 +7,7 @@ import { basename, dirname, join } from "node:path";
 import { AgentError } from "./errors.ts";
 import { close, type FileCalls, fileCalls, type OpenFile } from "./file-calls.ts";
 import { errnoOf, fileError, isMissing, rethrow } from "./file-error.ts";
+import { shellWord } from "./shell-word.ts";
 
 /** Who owns a file or folder and its permission bits. `uid` and `gid` default to the process's own. */
 export interface Ownership {
@@ -41,7 +42,10 @@ export async function openFolderIn(parent: Folder, name: string, files: FileCall
 function unopened(path: string): (error: unknown) => never {
   return (cause) => {
     if (!isMissing(cause)) throw fileError("open", path, cause);
-    throw new AgentError("DEPLOY_FAILED", `Cannot open "${path}": no such folder`, { cause, hint: `mkdir -p ${path}` });
+    throw new AgentError("DEPLOY_FAILED", `Cannot open "${path}": no such folder`, {
+      cause,
+      hint: `mkdir -p ${shellWord(path)}`,
+    });
   };
 }
 

@@ -11,6 +11,7 @@ import { AgentError } from "./errors.ts";
 import { type FileStat, O_PATH } from "./file-calls.ts";
 import { fileError, isMissing, rethrow } from "./file-error.ts";
 import { type Folder, holdFolder, makeFolderIn } from "./folder.ts";
+import { shellWord } from "./shell-word.ts";
 
 /** Enough to walk through a folder without reading it, and to tell a link from a folder. */
 const STEP = O_PATH | constants.O_NOFOLLOW;
@@ -41,7 +42,7 @@ export async function reachAnyones(path: string, files: Files): Promise<Folder> 
   const { folder, missing } = await walk(path, NOBODY, true, files);
   if (missing === null) return folder;
   await folder[Symbol.asyncDispose]();
-  throw refused(path, "it is missing", `ls -ld ${folder.path}`);
+  throw refused(path, "it is missing", `ls -ld ${shellWord(folder.path)}`);
 }
 
 /** A folder on the way. */
@@ -64,7 +65,7 @@ async function walk(path: string, owner: number, lastIsAnyones: boolean, files: 
       if (stat.isSymbolicLink()) {
         await next[Symbol.asyncDispose]();
         if (mayLink-- === 0 || isOwners || !isOurs(stat.uid)) {
-          throw refused(place, "it is a link that another user made or could move", `ls -l ${place}`);
+          throw refused(place, "it is a link that another user made or could move", `ls -l ${shellWord(place)}`);
         }
         const target = await files.readlink(folder.at(part)).catch(rethrow("read", place));
         way.unshift(...target.split("/").filter((step) => step !== ""));
@@ -98,7 +99,7 @@ export async function reachOrMake(
   const again = await reach(path, owner, files); // whoever owns the parent may have put another folder in its place
   if (again.missing === null) return again.folder;
   await again[Symbol.asyncDispose]();
-  throw refused(path, "another process removed it at once", `ls -ld ${parent.path}`);
+  throw refused(path, "another process removed it at once", `ls -ld ${shellWord(parent.path)}`);
 }
 
 /** What has a name in a folder, be it a folder, a link or something else; undefined where nothing has it. */
@@ -129,7 +130,7 @@ async function ending(
 ): Promise<Reached> {
   if (rest.length > 0) {
     const first = join(folder.path, missing ?? "");
-    throw refused(path, `the folders from "${first}" on are missing`, `mkdir -p ${path}`);
+    throw refused(path, `the folders from "${first}" on are missing`, `mkdir -p ${shellWord(path)}`);
   }
   const readable = await files
     .open(folder.at("."), constants.O_RDONLY | constants.O_DIRECTORY)
@@ -148,9 +149,9 @@ async function swap(old: Place, next: Place): Promise<Place> {
 function checkOwner(path: string, { uid }: FileStat, owner: number, isOwners: boolean): boolean {
   if (Number(uid) === owner && !isOurs(uid)) return true;
   if (isOurs(uid)) return isOwners;
-  if (owner === NOBODY) throw refused(path, `it belongs to user ${uid}, not to root`, `chown root ${path}`);
+  if (owner === NOBODY) throw refused(path, `it belongs to user ${uid}, not to root`, `chown root ${shellWord(path)}`);
   const fact = `it belongs to user ${uid}, neither to root nor to the file's owner`;
-  throw refused(path, fact, `chown root ${path}, or owner: "${uid}" for the output`);
+  throw refused(path, fact, `chown root ${shellWord(path)}, or owner: "${uid}" for the output`);
 }
 
 /**
@@ -165,7 +166,7 @@ function checkWriters(path: string, { mode, uid, gid }: FileStat, isOwners: bool
   const isOwnersGroup = (mode & 0o002n) === 0n && isOwners;
   if (isPrivateGroup || isOwnersGroup) return;
   const who = (mode & 0o002n) !== 0n ? "everybody" : "its group (or a user that its ACL names)";
-  throw refused(path, `${who} may write there`, `chmod go-w ${path}`);
+  throw refused(path, `${who} may write there`, `chmod go-w ${shellWord(path)}`);
 }
 
 /** Root, or the user that certagent runs as. */

@@ -8,6 +8,7 @@ import { connect } from "../base/connect.ts";
 import { AgentError } from "../base/errors.ts";
 import { O_PATH } from "../base/file-calls.ts";
 import { errnoOf } from "../base/file-error.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
 
 const NAMED = O_PATH | constants.O_NOFOLLOW;
@@ -42,7 +43,7 @@ export async function connectToAgent(folder: string): Promise<Socket | undefined
 async function requireFolder(folder: FileHandle, path: string): Promise<Stats> {
   const found = await folder.stat();
   if (!found.isSymbolicLink()) return found;
-  throw unreachable(path, "its folder is a link", { hint: `ls -ld ${dirname(path)} shows where it leads` });
+  throw unreachable(path, "its folder is a link", { hint: `ls -ld ${shellWord(dirname(path))} shows where it leads` });
 }
 
 /** Bound by the folder's user: no link, and no other's that was given a name there. */
@@ -50,7 +51,9 @@ async function requireSocket(socket: FileHandle, uid: number, path: string): Pro
   const found = await socket.stat();
   if (found.isSocket() && found.uid === uid) return;
   const fact = found.isSocket() ? `its socket is of user ${found.uid}, its folder of ${uid}` : "that is no socket";
-  throw unreachable(path, fact, { hint: `ls -l ${path} shows it; the agent makes its own where nothing is` });
+  throw unreachable(path, fact, {
+    hint: `ls -l ${shellWord(path)} shows it; the agent makes its own where nothing is`,
+  });
 }
 
 function openNamed(path: string): Promise<FileHandle> {

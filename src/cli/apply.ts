@@ -5,6 +5,7 @@ import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { openNotifier } from "../base/notify.ts";
 import type { Run } from "../base/run.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { MINUTE, type Milliseconds } from "../base/time.ts";
 import type { ApplyReport } from "../core/applier.ts";
 import { systemdRuns } from "../services/unit.ts";
@@ -75,7 +76,7 @@ async function tellOpen(layout: Layout, log: Log): Promise<ExitCode> {
   const { openIntents } = await import("../apply/intent.ts");
   const open = await openIntents(layout);
   for (const name of open) {
-    const remedy = `certagent apply ${name}; where its spec is gone for good: rm ${layout.apply.intents}/${name}.json`;
+    const remedy = `certagent apply ${name}; where its spec is gone for good: rm ${shellWord(`${layout.apply.intents}/${name}.json`)}`;
     log.error("a change that was cut off stays open", { certificate: name, hint: remedy });
   }
   return open.length === 0 ? 0 : 1;

@@ -6,6 +6,7 @@ import { AgentError } from "../base/errors.ts";
 import { isMissing } from "../base/file-error.ts";
 import { makeFolder } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { formatInstant, SECOND } from "../base/time.ts";
 import type { Certificate } from "../x509/certificate.ts";
 import { misused } from "./arguments.ts";
@@ -86,7 +87,7 @@ async function keptRoot(file: string, fingerprint: string): Promise<Certificate 
   const holds =
     first === undefined ? "something else" : found.map((one) => `the root ${one.fingerprint}`).join(" and ");
   throw new AgentError("DEPLOY_FAILED", `Cannot write "${file}": it is there, with ${holds} in it`, {
-    hint: `compare the fingerprints; if the new one is right: mv ${file} ${file}.old`,
+    hint: `compare the fingerprints; if the new one is right: mv ${shellWord(file)} ${shellWord(`${file}.old`)}`,
   });
 }
 

@@ -3,6 +3,7 @@ import { ownUid } from "../base/accounts.ts";
 import { nodeFiles } from "../base/atomic-file.ts";
 import { AgentError, asAgentError } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import { NOBODY, reach } from "../base/trusted-folder.ts";
 import type { Layout } from "../store/layout.ts";
@@ -67,7 +68,7 @@ export async function lockState(places: Places, { agent, control }: Layout): Pro
       "STATE_UNUSABLE",
       `Cannot use the state folder: "${agent.folder}" is another agent's (of user ${uid})`,
       {
-        hint: `systemctl start certagent; or, to go on without that user: chown -R root ${agent.folder}`,
+        hint: `systemctl start certagent; or, to go on without that user: chown -R root ${shellWord(agent.folder)}`,
       },
     );
   }

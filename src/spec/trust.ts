@@ -5,6 +5,7 @@ import { failureOf } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
 import { readRegular } from "../base/read-file.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { LARGEST_FILE } from "./parse.ts";
 import { fileProblem, type Problem } from "./problem.ts";
 
@@ -33,17 +34,18 @@ export function distrustOfFile(path: string, stat: FileStat, trust: Trust): Dist
       ? `the file has ${stat.nlink} names (hard links), so it can change under another`
       : distrust(path, Number(stat.uid), Number(stat.mode), trust)?.message;
   // Not chown or chmod: who has the file open for writing goes on writing.
-  const hint = `read it, then: cp ${path} ${path}.new && mv ${path}.new ${path} makes it a file of its own`;
+  const [file, copy] = [shellWord(path), shellWord(`${path}.new`)];
+  const hint = `read it, then: cp ${file} ${copy} && mv ${copy} ${file} makes it a file of its own`;
   return message === undefined ? undefined : { message, hint };
 }
 
 function distrust(path: string, uid: number, mode: number, { users }: Trust): Distrust | undefined {
   if (!users.includes(uid)) {
-    return { message: `${path} belongs to user ${uid}, not to root`, hint: `chown root ${path}` };
+    return { message: `${path} belongs to user ${uid}, not to root`, hint: `chown root ${shellWord(path)}` };
   }
   if ((mode & 0o022) === 0) return undefined;
   const who = (mode & 0o002) === 0 ? "its group or an ACL" : "everybody";
-  return { message: `${path} can be written by ${who}`, hint: `chmod go-w ${path}` };
+  return { message: `${path} can be written by ${who}`, hint: `chmod go-w ${shellWord(path)}` };
 }
 
 /**

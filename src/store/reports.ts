@@ -5,6 +5,7 @@ import { type Access, writeAtomically } from "../base/atomic-file.ts";
 import { AgentError, ERROR_CODES, type ErrorCode, type Failure } from "../base/errors.ts";
 import { isMissing } from "../base/file-error.ts";
 import { readBounded } from "../base/read-file.ts";
+import { shellWord } from "../base/shell-word.ts";
 import type { Instant } from "../base/time.ts";
 import type { Adopted, ApplyFacts, ApplyReport } from "../core/applier.ts";
 import { loadCertificates } from "../x509/certificate.ts";
@@ -138,7 +139,7 @@ export async function readReport<Result>(path: string, result: z.ZodType<Result>
     if (isMissing(cause)) return undefined;
     throw new AgentError("APPLY_UNREACHABLE", `Cannot understand the report "${path}"`, {
       cause,
-      hint: `is certagent-apply of the same version as this agent? ls -l ${dirname(path)} shows the reports`,
+      hint: `is certagent-apply of the same version as this agent? ls -l ${shellWord(dirname(path))} shows the reports`,
     });
   }
 }

@@ -1,4 +1,5 @@
 import { userInfo } from "node:os";
+import { shellWord } from "../../base/shell-word.ts";
 import type { CertificateRequest } from "../../core/ports.ts";
 import type { StepCaConfig } from "./config.ts";
 
@@ -7,11 +8,11 @@ export function commandFor(config: StepCaConfig, request: CertificateRequest): s
   const { kind, source } = config.provisioner.secret;
   if ("credential" in source) {
     const what = { password: "the provisioner's password", token: "a token", key: "the provisioner's JWK" }[kind];
-    const name = quote(source.credential);
+    const name = shellWord(source.credential);
     const command = `systemd-creds encrypt --name=${name} - /etc/credstore.encrypted/${name}`;
     return `hand over ${what}: ${command}; then restart certagent, whose unit needs LoadCredentialEncrypted=${name}`;
   }
-  const file = quote(source.file);
+  const file = shellWord(source.file);
   if (kind === "token") return `${tokenCommand(config, request)} > ${file}`;
   const what = kind === "password" ? "PASSWORD_FILE" : "PROVISIONER_JWK";
   return `install -m 0600 ${ownerOption()}${what} ${file}`;
@@ -21,7 +22,7 @@ export function commandFor(config: StepCaConfig, request: CertificateRequest): s
 function ownerOption(): string {
   if (process.geteuid?.() === 0) return "";
   try {
-    return `-o ${quote(userInfo().username)} `;
+    return `-o ${shellWord(userInfo().username)} `;
   } catch {
     return `-o ${process.geteuid?.()} `; // a user without a name
   }
@@ -29,13 +30,8 @@ function ownerOption(): string {
 
 function tokenCommand({ provisioner, urls, root }: StepCaConfig, { subject, names }: CertificateRequest): string {
   const own = names.length === 1 && names[0]?.value === subject;
-  const sans = own ? [] : names.flatMap(({ value }) => ["--san", quote(value)]);
-  const trust = root.file === undefined ? [] : ["--root", quote(root.file)];
-  const address = ["--provisioner", quote(provisioner.name), "--ca-url", urls[0] ?? "", ...trust];
-  return ["step ca token", quote(subject), ...sans, ...address].join(" ");
-}
-
-/** For a POSIX shell. */
-function quote(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  const sans = own ? [] : names.flatMap(({ value }) => ["--san", shellWord(value)]);
+  const trust = root.file === undefined ? [] : ["--root", shellWord(root.file)];
+  const address = ["--provisioner", shellWord(provisioner.name), "--ca-url", urls[0] ?? "", ...trust];
+  return ["step ca token", shellWord(subject), ...sans, ...address].join(" ");
 }

@@ -6,6 +6,7 @@ import type { FileStat } from "../../base/file-calls.ts";
 import { isMissing } from "../../base/file-error.ts";
 import { makeFolders } from "../../base/folder.ts";
 import { readBounded, readRegular } from "../../base/read-file.ts";
+import { shellWord } from "../../base/shell-word.ts";
 import { type Milliseconds, SECOND, systemClock } from "../../base/time.ts";
 import { isOurs, NOBODY, reach } from "../../base/trusted-folder.ts";
 import { type Certificate, loadCertificates, parseCertificate } from "../../x509/certificate.ts";
@@ -127,7 +128,7 @@ function refuseStrangers({ uid, mode }: FileStat): void {
 
 function missing(file: string): AgentError {
   return new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": no such file`, {
-    hint: `put the CA's root there (step ca root ${file}), or give its fingerprint in the issuer's root`,
+    hint: `put the CA's root there (step ca root ${shellWord(file)}), or give its fingerprint in the issuer's root`,
   });
 }
 

@@ -1,4 +1,5 @@
 import { AgentError, type ErrorCode } from "../../base/errors.ts";
+import { shellWord } from "../../base/shell-word.ts";
 import type { NoAnswer } from "./http.ts";
 import { remoteText } from "./remote-text.ts";
 
@@ -54,7 +55,7 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
 /** `Cannot reach https://ca.internal:9000: connection refused`, with what can be done about it. */
 export function unreachable(origin: string, { cause }: NoAnswer, anchors: string | undefined): AgentError {
   const { fact, hint, code } = explain(cause);
-  const trust = anchors === undefined ? "" : `--cacert ${anchors} `;
+  const trust = anchors === undefined ? "" : `--cacert ${shellWord(anchors)} `;
   return new AgentError(code ?? "ISSUER_UNREACHABLE", `Cannot reach ${origin}: ${fact}`, {
     cause,
     hint: hint ?? `Is step-ca running there? curl ${trust}${origin}/health`,

@@ -6,6 +6,7 @@ import { AgentError, asAgentError } from "../../base/errors.ts";
 import { type FileStat, fileCalls } from "../../base/file-calls.ts";
 import { fileError, isMissing } from "../../base/file-error.ts";
 import { readRegular } from "../../base/read-file.ts";
+import { shellWord } from "../../base/shell-word.ts";
 import { HOUR, type Instant, MINUTE, repeat } from "../../base/time.ts";
 import { reachAnyones } from "../../base/trusted-folder.ts";
 import type { IssuerContext } from "../kind.ts";
@@ -181,7 +182,10 @@ async function removeVersion(
   } catch (error) {
     if (isMissing(error)) return undefined;
     const { code, message } = asAgentError(fileError("delete", path, error));
-    return new AgentError(code, message, { cause: error, hint: `the secret is still there; delete it: rm ${path}` });
+    return new AgentError(code, message, {
+      cause: error,
+      hint: `the secret is still there; delete it: rm ${shellWord(path)}`,
+    });
   }
 }
 

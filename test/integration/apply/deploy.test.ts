@@ -140,6 +140,22 @@ test("a folder that is missing is made, and said; two missing levels are an obst
   expect(facts?.obstacle).toMatchObject({ code: "DEPLOY_FAILED", hint: `mkdir -p ${host.path("a/b")}` });
 });
 
+test("a command that a hint tells to run is about the very path, whatever its name", async () => {
+  await using host = await makeHost();
+  const applier = await host.open();
+  const at = async (path: string) => {
+    host.desired = { ...host.desired, digest: path, outputs: [output("combined", path)] };
+    return (await applier.observe([ASKED], never)).get(NAME)?.obstacle?.hint;
+  };
+  await mkdir(host.path("open to all"));
+  await chmod(host.path("open to all"), 0o777);
+  execFileSync("mkfifo", [host.path("it's $HOME")]);
+
+  expect(await at(host.path("a b/c/web.pem"))).toBe(`mkdir -p '${host.path("a b/c")}'`);
+  expect(await at(host.path("open to all/web.pem"))).toBe(`chmod go-w '${host.path("open to all")}'`);
+  expect(await at(host.path("it's $HOME"))).toContain(`rm '${host.path("it'\\''s $HOME")}',`);
+});
+
 const REFUSED: readonly [string, (path: string) => Promise<void>, RegExp][] = [
   ["a FIFO", async (path) => void execFileSync("mkfifo", [path]), /a FIFO stands there/],
   ["a folder", async (path) => void (await mkdir(path)), /a folder stands there/],
