@@ -108,7 +108,7 @@ function unknownKey(issue: Issue, key: string): Complaint {
   // What was meant is then missing too, and one complaint about it is enough.
   const isMissing = near !== undefined && valueAt(issue.input, [near]) === undefined;
   const covers = isMissing ? [...issue.path, near] : undefined;
-  return { path, message: `unknown key ${show(key)}`, hint, aboutKey: true, covers };
+  return { path, message: `unknown key ${key === "" ? '""' : show(key)}`, hint, aboutKey: true, covers };
 }
 
 function valueAt(data: unknown, path: Path): unknown {

@@ -11,6 +11,7 @@ import {
   type Pair,
   Parser,
   type Tags,
+  type YAMLParseError,
 } from "yaml";
 import { type Facts, substitute } from "./facts.ts";
 import { fileProblem, formatKey, type Problem } from "./problem.ts";
@@ -121,12 +122,21 @@ function tokensOf(text: string): readonly CST.Token[] {
 
 /** The package builds nodes recursively and takes a stack overflow for an error of the text, so depth is judged before. */
 function refuseDepth(tokens: readonly CST.Token[]): void {
+  for (const { token, depth } of walk(tokens)) {
+    if (CST.isCollection(token) && depth === DEEPEST) {
+      throw new Refused(token.offset, `nested more than ${DEEPEST} deep`);
+    }
+  }
+}
+
+/** Every token with how deep it lies, without recursion: nothing is known of the depth yet. */
+function* walk(tokens: readonly CST.Token[]): Generator<{ readonly token: CST.Token; readonly depth: number }> {
   const open = tokens.map((token) => ({ token, depth: 0 }));
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    yield next;
     const { token, depth } = next;
     if (token.type === "document" && token.value !== undefined) open.push({ token: token.value, depth });
     if (!CST.isCollection(token)) continue;
-    if (depth === DEEPEST) throw new Refused(token.offset, `nested more than ${DEEPEST} deep`);
     for (const { key, value } of token.items) {
       for (const inner of [key, value]) if (inner != null) open.push({ token: inner, depth: depth + 1 });
     }
@@ -146,8 +156,8 @@ function compose(tokens: readonly CST.Token[], text: string): Node {
     customTags: withoutOctal,
   });
   const [document, second] = composer.compose(tokens, true, text.length);
-  const error = document?.errors[0];
-  if (error !== undefined) throw syntaxError(error.code, error.message, error.pos[0], text);
+  const [error, next] = document?.errors ?? [];
+  if (error !== undefined) throw syntaxError(error, next, text, tokens);
   if (second !== undefined)
     throw new Refused(second.range[0], "a second document begins here", "one file is one document");
   const root = document?.contents ?? null;
@@ -159,26 +169,74 @@ function compose(tokens: readonly CST.Token[], text: string): Node {
 const PLAINLY: readonly (readonly [said: RegExp, message: string, hint: string | null])[] = [
   [/^Tabs are not allowed/, "a tab indents this line", "indent with spaces"],
   [/^Missing closing/, "a quote is not closed", null],
-  [/must be sufficiently indented and end with a \}/, "a { is not closed, or its lines are not indented", null],
-  [/must be sufficiently indented and end with a \]/, "a [ is not closed, or its lines are not indented", null],
+  [/^Flow map .*end with a \}/, "a { is not closed, or its lines are not indented", null],
+  [/^Flow sequence .*end with a \]/, "a [ is not closed, or its lines are not indented", null],
+  [/^Unexpected flow-(map|seq)-end/, "this bracket closes nothing", null],
+  [/^Unexpected block-seq-ind on same line/, "a list begins on a line of its own", "or write it in one line: [a, b]"],
+  [/^Unexpected .* at node end$/, "something follows the value", null],
   [/^Implicit (map )?keys need to be/, 'a key has to be on one line, with ": " after it', null],
-  [/^Sequence item without|same column$|must be at the same/, "this line is not indented as its neighbours are", null],
   [/^Nested mappings are not allowed/, 'a second ": " in one line', "quote the value"],
   [/^Invalid escape sequence/, "an escape that YAML does not have", "use single quotes, or write \\\\ for one \\"],
   [/^Plain value cannot start with/, "a value that begins with this character needs quotes", null],
 ];
 
-function syntaxError(code: string, message: string, offset: number, text: string): Refused {
-  if (code === "NON_STRING_KEY") return new Refused(offset, "a key must be plain text");
+function syntaxError(
+  error: YAMLParseError,
+  next: YAMLParseError | undefined,
+  text: string,
+  tokens: readonly CST.Token[],
+): Refused {
+  const [offset] = error.pos;
+  if (error.code === "NON_STRING_KEY") return new Refused(offset, "a key must be plain text");
+  const misplaced = misplacedLine(error, next, text);
+  if (misplaced !== undefined) {
+    return new Refused(misplaced, "not valid YAML: this line is not indented as its neighbours are");
+  }
   const line = text.slice(text.lastIndexOf("\n", offset - 1) + 1).split("\n", 1)[0] ?? "";
   // What follows a colon is a piece of the file, and that may be a secret in the wrong place.
-  const [first = ""] = message.split(/\n|(?<=\w): /, 1);
+  const [first = ""] = error.message.split(/\n|(?<=\w): /, 1);
   const [, said = first.charAt(0).toLowerCase() + first.slice(1), hint = null] =
     PLAINLY.find(([pattern]) => pattern.test(first)) ?? [];
   // In { } and [ ] the braces of a fact end it.
   const found = /\$\{\w+\}/.exec(line);
   const fact = found !== null && /[[{,]/.test(line.slice(0, found.index)) ? found[0] : undefined;
-  return new Refused(offset, `not valid YAML: ${said}`, fact === undefined ? hint : `quote it: "${fact}"`);
+  const at = /^(Missing closing|Flow )/.test(first) ? openedAt(tokens, offset) : offset;
+  return new Refused(at, `not valid YAML: ${said}`, fact === undefined ? hint : `quote it: "${fact}"`);
+}
+
+/** Blank lines, comments, and what a line is indented by. */
+const BEFORE_TEXT = /(?: *(?:#.*)?\r?\n)* */y;
+
+/**
+ * Where the text of a line begins that is indented too far or too little. One that is too far in continues the value
+ * above it, up to its own colon; one that is too far out comes after the end of what it belongs to. The package complains
+ * of that value, of what is left over, or of a comment above the line.
+ */
+function misplacedLine(error: YAMLParseError, next: YAMLParseError | undefined, text: string): number | undefined {
+  const isContinued = error.code === "BLOCK_AS_IMPLICIT_KEY" && next?.code === "MULTILINE_IMPLICIT_KEY";
+  const [offset] = error.pos;
+  const begin = text.lastIndexOf("\n", (isContinued ? next.pos[1] : offset) - 1) + 1;
+  const isLeftOver = error.message.endsWith(" at node end") && text.slice(begin, offset).trim() === "";
+  const isBesideOthers = /same column$|^Sequence item without/.test(error.message);
+  if (!isContinued && !isLeftOver && !isBesideOthers) return undefined;
+  BEFORE_TEXT.lastIndex = begin;
+  BEFORE_TEXT.exec(text);
+  return BEFORE_TEXT.lastIndex;
+}
+
+const CLOSERS: Readonly<Record<string, string>> = { "{": "}", "[": "]" };
+
+/** Where the innermost bracket stands that was opened before `offset` and never closed, or the quote that goes on to there. */
+function openedAt(tokens: readonly CST.Token[], offset: number): number {
+  let latest = -1;
+  for (const { token } of walk(tokens)) {
+    const isOpen =
+      token.type === "flow-collection"
+        ? token.offset < offset && token.end[0]?.source !== CLOSERS[token.start.source]
+        : token.type.endsWith("-quoted-scalar") && CST.isScalar(token) && token.offset + token.source.length === offset;
+    if (isOpen) latest = Math.max(latest, token.offset);
+  }
+  return latest < 0 ? offset : latest;
 }
 
 interface Place {
@@ -217,7 +275,7 @@ function placeOf(root: Node, path: Path): Place {
     if (isMap(node)) {
       const pair = node.items.find((each) => nameOf(each) === part);
       if (pair === undefined) break;
-      const key = startOf(pair.key, 0);
+      const key = keyStart(pair);
       place = { key, value: startOf(pair.value, key) };
       node = pair.value;
     } else if (isSeq(node) && typeof part === "number" && part in node.items) {
@@ -247,7 +305,7 @@ function readMap(pairs: readonly Pair[], path: Path, reading: Reading): Record<s
   for (const pair of pairs) {
     const name = nameOf(pair);
     const inner = [...path, name];
-    const keyAt = startOf(pair.key, 0);
+    const keyAt = keyStart(pair);
     const refuse = (message: string, hint: string | null = null) => new Refused(keyAt, message, hint, formatKey(inner));
     reading.keys += 1;
     if (reading.keys > MOST_KEYS) throw refuse(`more than ${MOST_KEYS} keys`);
@@ -278,4 +336,9 @@ function startOf(node: unknown, otherwise: number): number {
   const range = node.range;
   if (!range || (isScalar(node) && range[0] === range[1])) return otherwise;
   return range[0];
+}
+
+/** A key stands where it begins, even one without text (`: value`). */
+function keyStart({ key }: Pair): number {
+  return isScalar(key) ? (key.range?.[0] ?? 0) : 0;
 }
