@@ -126,7 +126,9 @@ function valueAt(data: unknown, path: Path): unknown {
  */
 function inWords(text: string, path: Path, input: unknown): { message: string; hint: string | undefined } {
   const name = formatKey(typeof path.at(-1) === "number" ? path.slice(-2) : path.slice(-1)) || "the file";
-  if (text.startsWith("write ")) return { message: `${name} cannot be ${show(input)}`, hint: text };
+  if (text.startsWith("write ")) {
+    return { message: `${name} ${input === undefined ? "is missing" : `cannot be ${show(input)}`}`, hint: text };
+  }
   const [, first = text, hint] = /^(.*?)(?:\n|; )(.*)$/s.exec(text) ?? [];
   if (!/^(must|needs|is|has|cannot|may|names|leaves) /.test(first)) return { message: first, hint };
   const isBare = first.startsWith("must be ") && !first.includes(", not ") && typeof input === "string";

@@ -7,6 +7,9 @@ import { expects, quoted, show, textOf, withHint } from "./describe.ts";
 
 const LONGEST: Milliseconds = 100 * 365 * DAY;
 
+/** What is a duration in form, and may still be none at all (`0h`) or longer than any. */
+const WITH_UNITS = /^(\d+(\.\d+)?(ms|w|d|h|m|s))+$/;
+
 /** A span of time with its units: `24h`, `1h30m`, `7d`; from a second to a hundred years. */
 export const duration = z
   .string({ error: expects("a duration with its unit", (input) => durationHint(textOf(input))) })
@@ -14,14 +17,17 @@ export const duration = z
   .transform((text, context): Milliseconds => {
     const span = parseDuration(text);
     if (span !== undefined && span >= SECOND && span <= LONGEST) return span;
-    const message = span === undefined ? "must be a duration with its unit" : "must be between 1s and 100 years";
-    context.addIssue(withHint(`${message}, not ${show(text)}`, span === undefined ? durationHint(text) : undefined));
+    const hasUnits = WITH_UNITS.test(text);
+    const message = hasUnits ? "must be between 1s and 100 years" : "must be a duration with its unit";
+    context.addIssue(withHint(`${message}, not ${show(text)}`, hasUnits ? undefined : durationHint(text)));
     return z.NEVER;
   });
 
 function durationHint(text: string): string {
   const units = "units are w, d, h, m and s";
-  return /^\d+(\.\d+)?$/.test(text) ? `write "${text}s", "${text}m", "${text}h" or "${text}d"` : units;
+  return /^\d+(\.\d+)?$/.test(text) && Number(text) > 0
+    ? `write "${text}s", "${text}m", "${text}h" or "${text}d"`
+    : units;
 }
 
 /** A duration as operators write it: `8h`. */
