@@ -239,7 +239,9 @@ function createFolderCheck({ accessOf, files, system: { clock } }: Host, lookInt
       if ((roomy.get(folder) ?? 0) > clock.monotonic()) continue;
       try {
         const { uid } = await accessOf(output);
-        await lookInto(folder, uid, (at) => checkRoom(files, at(".")));
+        const look = (at: (name: string) => string) => checkRoom(files, at("."));
+        // A folder that is missing will be made in the one above it.
+        if ((await lookInto(folder, uid, look)) === undefined) await lookInto(dirname(folder), uid, look);
         roomy.set(folder, clock.monotonic() + ROOM_BELIEVED);
       } catch (error) {
         roomy.delete(folder);
@@ -251,9 +253,10 @@ function createFolderCheck({ accessOf, files, system: { clock } }: Host, lookInt
 }
 
 /** Throws as a write would. */
-async function checkRoom(files: Files, folder: string): Promise<void> {
+async function checkRoom(files: Files, folder: string): Promise<"roomy"> {
   await files.mayWrite(folder);
   const { bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
   const isFull = bfree * bsize < LEAST_BYTES || (ffree === 0 && inodes !== 0);
   if (isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
+  return "roomy";
 }

@@ -117,6 +117,26 @@ test("an immutable folder is an obstacle before an issuance is spent, with chatt
   }
 });
 
+test.each([
+  ["is full", ["-o", "size=8k,mode=755"], "no space left on device"],
+  ["is read-only", ["-o", "ro,mode=755"], "read-only file system"],
+])(
+  "a folder that has to be made where the disk %s is an obstacle before an issuance is spent",
+  async (_, how, words) => {
+    await using host = await makeHost();
+    execFileSync("mount", ["-t", "tmpfs", ...how, "tmpfs", host.tls]);
+    try {
+      host.desired = { ...host.desired, outputs: [output("combined", host.path("new/web.pem"))] };
+
+      const facts = (await (await host.open()).observe([ASKED], never)).get(NAME);
+
+      expect(facts?.obstacle?.message).toContain(words);
+    } finally {
+      execFileSync("umount", [host.tls]);
+    }
+  },
+);
+
 test("a full disk is an obstacle before an issuance is spent, and no longer once there is room", async () => {
   await using host = await makeHost();
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=128k,mode=755", "tmpfs", host.tls]);
