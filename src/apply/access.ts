@@ -15,7 +15,7 @@ export interface ExactAccess {
 /** How long a name's number is believed: accounts change with packages, and directories are far away. */
 const BELIEVED: Milliseconds = MINUTE;
 
-/** Turns names into numbers. Throws `DEPLOY_FAILED` for a name that this host does not know. */
+/** Turns names into numbers. Throws `DEPLOY_FAILED` for a name that this host does not know, and for one twice in an ACL. */
 export type ResolveAccess = (output: Output) => Promise<ExactAccess>;
 
 /** Names that were found are remembered for a minute; names that were not are looked up every time. */
@@ -41,7 +41,12 @@ export function createAccessResolver({ ask, clock }: System): ResolveAccess {
     const gid = group === null ? ownGid() : await idOf("group", group, path);
     const grants: Grant[] = [];
     for (const { tag, qualifier, permissions } of acl) {
-      grants.push({ tag, id: await idOf(tag, qualifier, path), permissions });
+      const id = await idOf(tag, qualifier, path);
+      if (grants.some((grant) => grant.tag === tag && grant.id === id)) {
+        const fact = `its ACL names ${tag} ${id} twice, the second time as "${qualifier}"`;
+        throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": ${fact}`, { hint: "leave one of the two out" });
+      }
+      grants.push({ tag, id, permissions });
     }
     return { mode, uid, gid, grants };
   };

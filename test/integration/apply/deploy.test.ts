@@ -211,6 +211,17 @@ test("an unknown owner is an obstacle that names the user", async () => {
   expect(facts?.obstacle?.message).toContain('no user "no-such-user"');
 });
 
+test("somebody who is twice in an ACL, by name and by number, is an obstacle that says so", async () => {
+  await using host = await makeHost();
+  const applier = await host.open();
+  const acl = ["nobody", "65534"].map((qualifier) => ({ tag: "user" as const, qualifier, permissions: "r" }));
+  host.desired = { ...host.desired, outputs: [output("combined", host.path("web.pem"), { mode: 0o640, acl })] };
+
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
+
+  expect(facts?.obstacle?.message).toContain('its ACL names user 65534 twice, the second time as "65534"');
+});
+
 test("owner, group and ACL are on the file, by name and by number", async () => {
   await using host = await makeHost();
   const applier = await host.open();
