@@ -202,9 +202,12 @@ function renewComplaints({ lifetime, renew }: SpecData): readonly Complaint[] {
 
 function pathComplaints(outputs: readonly Output[]): readonly Complaint[] {
   return outputs.flatMap(({ path }, index) => {
+    const at = ["outputs", index, "path"];
     const first = outputs.findIndex((other) => other.path === path);
-    if (first === index) return [];
-    return [{ path: ["outputs", index, "path"], message: `outputs[${first}] has this path already: ${path}` }];
+    if (first !== index) return [{ path: at, message: `outputs[${first}] has this path already: ${path}` }];
+    const above = outputs.findIndex((other) => path.startsWith(`${other.path}/`));
+    if (above < 0) return [];
+    return [{ path: at, message: `path leads through outputs[${above}], which is a file: ${outputs[above]?.path}` }];
   });
 }
 
