@@ -33,7 +33,11 @@ export function judge<Schema extends z.ZodType>(
 ): { readonly value: z.output<Schema> } | { readonly complaints: readonly Complaint[] } {
   const result = schema.safeParse(data, { error: describe, reportInput: true });
   if (result.success) return { value: result.data };
-  return { complaints: result.error.issues.flatMap((issue) => complaintsOf(issue, data)) };
+  // zod measures a text, too, that should be a list.
+  const { issues } = result.error;
+  const mistyped = new Set(issues.flatMap(({ code, path }) => (code === "invalid_type" ? formatKey(path) : [])));
+  const isFollowUp = ({ code, path }: Issue) => /^too_(small|big)$/.test(code) && mistyped.has(formatKey(path));
+  return { complaints: issues.flatMap((issue) => (isFollowUp(issue) ? [] : complaintsOf(issue, data))) };
 }
 
 /** Complaints with their places, in the order of the file, without those that follow from others. */
@@ -42,7 +46,9 @@ export function problemsOf(source: Source, complaints: readonly Complaint[]): re
   const problems = complaints
     .filter((complaint) => !causes.some((cause) => explains(cause, complaint)))
     .map((complaint) => problemOf(source, complaint));
-  const sorted = problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
+  // Unknown keys that are not repeated, as they may be secrets, have the same words.
+  const distinct = [...new Map(problems.map((problem) => [JSON.stringify(problem), problem])).values()];
+  const sorted = distinct.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
   const hidden = sorted.length - MOST_PROBLEMS;
   if (hidden <= 0) return sorted;
   const { line, column } = source.valueAt([]);
@@ -125,7 +131,9 @@ function valueAt(data: unknown, path: Path): unknown {
  * instead, an advice (`write …`) becomes the hint, what follows a newline or `; ` is the hint, a sentence stays.
  */
 function inWords(text: string, path: Path, input: unknown): { message: string; hint: string | undefined } {
-  const name = formatKey(typeof path.at(-1) === "number" ? path.slice(-2) : path.slice(-1)) || "the file";
+  const name =
+    formatKey(typeof path.at(-1) === "number" ? path.slice(-2) : path.slice(-1)) ||
+    (path.length === 0 ? "the file" : '""');
   if (text.startsWith("write ")) {
     return { message: `${name} ${input === undefined ? "is missing" : `cannot be ${show(input)}`}`, hint: text };
   }

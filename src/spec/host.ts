@@ -103,7 +103,7 @@ function brokenIssuers(complaints: readonly Complaint[]): ReadonlyMap<string, st
 function without(data: unknown, broken: ReadonlyMap<string, string>): unknown {
   if (typeof data !== "object" || data === null || !("issuers" in data)) return data;
   const { issuers } = data;
-  if (typeof issuers !== "object" || issuers === null) return data;
+  if (typeof issuers !== "object" || issuers === null || Array.isArray(issuers)) return data;
   return { ...data, issuers: Object.fromEntries(Object.entries(issuers).filter(([name]) => !broken.has(name))) };
 }
 
