@@ -78,9 +78,9 @@ export function hasTaken(facts: ServiceFacts | undefined, generation: ObservedGe
   return reloaded !== null && reloaded.generation === generation?.number && reloaded.failure === null;
 }
 
-/** A service as people call it: "systemd is not running" would alarm them. */
-export function calledOf({ called, type }: Pick<Service, "called" | "type">): string {
-  return called ?? type;
+/** A service as people call it: "systemd is not running" would alarm them, and "none serves this" says the opposite. */
+export function calledOf({ called, type, passive }: Pick<Service, "called" | "type" | "passive">): string {
+  return called ?? (passive ? "the service" : type);
 }
 
 /** Whether a proof is of this generation: of its leaf, where one was seen, since numbers begin anew with a lost state folder. */

@@ -385,7 +385,7 @@ const rows: readonly Row[] = [
     desired: { services: [service({ type: "none", passive: true })] },
     observed: settled({ apply: apply({ services: [serviceFacts({ reloaded: null })] }), facts: unproven }),
     kind: "prove",
-    because: /none has not been seen/,
+    because: /^the service has not been seen to serve/,
   },
   {
     title: "reloads again, after the back-off, what still serves the old leaf",

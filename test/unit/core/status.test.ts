@@ -63,6 +63,15 @@ const rows: readonly Row[] = [
     attention: false,
   },
   {
+    title: "current where nobody is told of new files: no sentence begins with none",
+    managed: managed({}, { desired: desired({ services: [service({ type: "none", passive: true })] }) }),
+    state: "current",
+    because: /^the service serves this certificate at 127\.0\.0\.1:443$/,
+    next: /^issue: its place in the renewal window comes up$/,
+    failure: null,
+    attention: false,
+  },
+  {
     title: "current without services: its files are right",
     managed: managed({ facts: facts({ proofs: [] }) }, { desired: desired({ services: [] }) }),
     state: "current",
