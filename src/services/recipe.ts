@@ -54,17 +54,21 @@ function parseAddress(text: string): Address | undefined {
 }
 
 /** `host:port`, `[v6]:port`, or the path of a unix socket. */
-export const address = z.string(ADDRESS).transform((text, context): Address => {
-  const parsed = parseAddress(text);
-  if (parsed !== undefined) return parsed;
-  context.addIssue(ADDRESS);
-  return z.NEVER;
-});
+export const address = z
+  .string(ADDRESS)
+  .meta({ pattern: "^(/.{1,106}|(\\[[^\\]]+\\]|[A-Za-z0-9._-]+):[0-9]{1,5})$" })
+  .transform((text, context): Address => {
+    const parsed = parseAddress(text);
+    if (parsed !== undefined) return parsed;
+    context.addIssue(ADDRESS);
+    return z.NEVER;
+  });
 
 /** An absolute path of a file. */
 export const absolutePath = z
   .string()
-  .refine((path) => path.startsWith("/") && !path.includes("\0"), "write an absolute path");
+  .refine((path) => path.startsWith("/") && !path.includes("\0"), "write an absolute path")
+  .meta({ pattern: "^/" });
 
 const probe = z.strictObject({
   connect: address.meta({ description: "Where to look: `host:port`, `[v6]:port`, or the path of a unix socket." }),

@@ -8,12 +8,12 @@ import { expects, quoted, show, textOf, withHint } from "./describe.ts";
 const LONGEST: Milliseconds = 100 * 365 * DAY;
 
 /** What is a duration in form, and may still be none at all (`0h`) or longer than any. */
-const WITH_UNITS = /^(\d+(\.\d+)?(ms|w|d|h|m|s))+$/;
+const WITH_UNITS = /^([0-9]+(\.[0-9]+)?(ms|w|d|h|m|s))+$/;
 
 /** A span of time with its units: `24h`, `1h30m`, `7d`; from a second to a hundred years. */
 export const duration = z
   .string({ error: expects("a duration with its unit", (input) => durationHint(textOf(input))) })
-  .meta({ pattern: "^([0-9.]+(w|d|h|m|s|ms))+$" })
+  .meta({ pattern: WITH_UNITS.source })
   .transform((text, context): Milliseconds => {
     const span = parseDuration(text);
     if (span !== undefined && span >= SECOND && span <= LONGEST) return span;
@@ -38,7 +38,7 @@ export function writeDuration(span: Milliseconds): string {
 /** A file that certagent writes: absolute, normal, and not where the kernel keeps what only looks like files. */
 export const writablePath = z
   .string()
-  .meta({ pattern: "^/" })
+  .meta({ pattern: "^(?!/(proc|sys|dev)/)(/(?!\\.{1,2}(/|$))[^/]+)+$" })
   .transform((path, context): string => {
     const complaint = complaintAboutPath(path);
     if (complaint === undefined) return path;

@@ -13,13 +13,18 @@ const ISSUER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 const LISTEN = 'write "127.0.0.1:9469" or "[::1]:9469"';
 
-const listen = z.string({ error: expects("an address and a port", () => LISTEN) }).transform((text, context) => {
-  const [, six, name, port] = /^(?:\[([0-9A-Fa-f:]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text) ?? [];
-  const host = six ?? name;
-  if (host !== undefined && Number(port) >= 1 && Number(port) <= 65_535) return { host, port: Number(port) };
-  context.addIssue(withHint(`must be an address and a port, not ${show(text)}`, LISTEN));
-  return z.NEVER;
-});
+const ADDRESS = /^(?:\[([0-9A-Fa-f:]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/;
+
+const listen = z
+  .string({ error: expects("an address and a port", () => LISTEN) })
+  .meta({ pattern: ADDRESS.source })
+  .transform((text, context) => {
+    const [, six, name, port] = ADDRESS.exec(text) ?? [];
+    const host = six ?? name;
+    if (host !== undefined && Number(port) >= 1 && Number(port) <= 65_535) return { host, port: Number(port) };
+    context.addIssue(withHint(`must be an address and a port, not ${show(text)}`, LISTEN));
+    return z.NEVER;
+  });
 
 const issuerName = z.string({ error: expects("a name") }).regex(ISSUER_NAME);
 

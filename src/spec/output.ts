@@ -9,7 +9,9 @@ const NOBODY_YET = 4_294_967_295; // (uid_t) -1 means "leave it" to chown(2)
 
 /** A user or group by name or number; not looked up here, since it may come with a package later. */
 const account = z
-  .union([z.string(), z.int()], { error: expects("a name or a number") })
+  .union([z.string().meta({ pattern: NAME.source }), z.int().meta({ minimum: 0, maximum: NOBODY_YET - 1 })], {
+    error: expects("a name or a number"),
+  })
   .transform((value, context): string => {
     const text = String(value);
     if (NAME.test(text) && !(Number(text) >= NOBODY_YET)) return text;
@@ -23,6 +25,7 @@ const OCTAL = "a string of octal digits";
 const mode = z
   .string({ error: expects(OCTAL, modeHint) })
   .regex(/^0?[0-7]{3,4}$/, { error: expects(OCTAL, modeHint) })
+  .meta({ pattern: "^0{0,2}[0-7]{3}$" })
   .transform((text, context): number => {
     const bits = Number.parseInt(text, 8);
     if (bits <= 0o777) return bits;
@@ -49,7 +52,7 @@ const ACL_ENTRY = /^(u|user|g|group):([^:]*):([rwx-]{1,3})$/;
 /** `u:nginx:r`, as setfacl(1) takes it, for one more user or group; defaults, masks and `x` have no place on a file. */
 const aclEntry = z
   .string()
-  .meta({ pattern: "^(u|user|g|group):[^:]+:[rw-]{1,3}$" })
+  .meta({ pattern: "^(u|user|g|group):[^:\\s]+:(?=-*[rw])[rw-]{1,3}$" })
   .transform((text, context): AclEntry => {
     const [, tag, qualifier = "", letters = ""] = ACL_ENTRY.exec(text) ?? [];
     const permissions = letters.replaceAll("-", "");

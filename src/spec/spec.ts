@@ -18,13 +18,16 @@ const USAGES = ["server", "client"] as const;
 /** X.520 gives a common name 64 characters, and OpenSSL holds everybody to it. */
 const LONGEST_SUBJECT = 64;
 
-const name = z.string({ error: expects("a name", quoted) }).transform((text, context): Name => {
-  const parsed = parseName(text);
-  if (parsed !== undefined) return parsed;
-  const message = `must be a DNS name, IP address, URI or email address, not ${show(text)}`;
-  context.addIssue(withHint(message, nameHint(text)));
-  return z.NEVER;
-});
+const name = z
+  .string({ error: expects("a name", quoted) })
+  .meta({ pattern: "^[^\\s]*[^\\s.]$" })
+  .transform((text, context): Name => {
+    const parsed = parseName(text);
+    if (parsed !== undefined) return parsed;
+    const message = `must be a DNS name, IP address, URI or email address, not ${show(text)}`;
+    context.addIssue(withHint(message, nameHint(text)));
+    return z.NEVER;
+  });
 
 function nameHint(text: string): string | undefined {
   if (text.endsWith(".")) return "leave the last dot out";

@@ -6,6 +6,7 @@ import { unknownKind } from "../kind.ts";
 /** `https://host[:port]` and nothing more, since the audience of a token is made of it. */
 export const origin = z
   .string()
+  .meta({ pattern: "^[Hh][Tt][Tt][Pp][Ss]://[^/@?#\\s]+/?$" })
   .transform((text, context) => {
     const complaint = complaintAboutOrigin(text);
     if (complaint === undefined) return new URL(text).origin;
@@ -53,6 +54,7 @@ const timeout = z
 /** SHA-256 as `step` and OpenSSL print it, with colons or without; 64 lower-case hex digits. */
 export const fingerprint = z
   .string()
+  .meta({ pattern: "^[-:]*([0-9A-Fa-f][-:]*){64}$" })
   .transform((text) => text.replace(/[-:]/g, "").toLowerCase())
   .refine((text) => /^[0-9a-f]{64}$/.test(text), { error: "must be a SHA-256 fingerprint of 64 hex digits" });
 

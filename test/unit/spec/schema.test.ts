@@ -58,9 +58,46 @@ test.each([
   ["a relative path", "subject: a\noutputs: [{ format: key, path: a }]", false],
   ["a duration without a unit", `subject: a\nlifetime: "30"\n${OUTPUTS}`, false],
   ["an ACL entry for running", 'subject: a\noutputs: [{ format: key, path: /a, acl: ["u:b:x"] }]', false],
+  ["a path with ..", "subject: a\noutputs: [{ format: key, path: /a/../b }]", false],
+  ["a path with a double slash", "subject: a\noutputs: [{ format: key, path: /a//b }]", false],
+  ["a path that ends in a slash", "subject: a\noutputs: [{ format: key, path: /a/ }]", false],
+  ["a path in /proc", "subject: a\noutputs: [{ format: key, path: /proc/a }]", false],
+  ["a path with dots and blanks in names", 'subject: a\noutputs: [{ format: key, path: "/a b/..c/.d/dev/ü" }]', true],
+  ["a setgid mode", 'subject: a\noutputs: [{ format: key, path: /a, mode: "2640" }]', false],
+  ["a mode of five digits", 'subject: a\noutputs: [{ format: key, path: /a, mode: "00640" }]', true],
+  ["an owner with a blank", 'subject: a\noutputs: [{ format: key, path: /a, owner: "a b" }]', false],
+  ["an owner by number", 'subject: a\noutputs: [{ format: key, path: /a, owner: 0, group: "4294967294" }]', true],
+  [
+    "an owner that is no number of a user",
+    "subject: a\noutputs: [{ format: key, path: /a, owner: 4294967295 }]",
+    false,
+  ],
+  ["an ACL entry that gives nothing", 'subject: a\noutputs: [{ format: key, path: /a, acl: ["u:b:---"] }]', false],
+  ["a name with a last dot", `subject: a\nsans: [web.internal.]\n${OUTPUTS}`, false],
+  ["an address without a port", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: "a" } }]`, false],
+  ["an IPv6 address", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: "[::1]:1" } }]`, true],
+  ["a socket", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: /run/a.sock } }]`, true],
   ["no outputs", "subject: a", false],
 ])("the JSON Schema judges %s rightly", (_title, text, isTaken) => {
   expect(validators.spec.safeParse(dataOf(text)).success).toBe(isTaken);
+});
+
+test.each([
+  ["metrics at no port", "metrics: { listen: 127.0.0.1 }", false],
+  ["metrics at an IPv6 address", 'metrics: { listen: "[::1]:9469" }', true],
+  ["a CA without TLS", "issuers: { a: { type: step-ca, url: http://ca.internal:9000 } }", false],
+  ["a CA with a path", "issuers: { a: { type: step-ca, url: https://ca.internal:9000/acme } }", false],
+  ["a fingerprint that is too short", "issuers: { a: { type: step-ca, root: { fingerprint: abcd } } }", false],
+  [
+    "a fingerprint with colons",
+    `issuers: { a: { type: step-ca, root: { fingerprint: "${"AB:".repeat(31)}AB" } } }`,
+    true,
+  ],
+])("the JSON Schema of host configurations judges %s rightly", (_title, text, isTaken) => {
+  const [whole, part] = [dataOf(HOST), dataOf(text)] as { issuers?: Record<string, object> }[];
+  const issuer = Object.assign({}, whole?.issuers?.["internal"], part?.issuers?.["a"]);
+
+  expect(validators.host.safeParse({ ...whole, ...part, issuers: { internal: issuer } }).success).toBe(isTaken);
 });
 
 test("the JSON Schemas are of draft 2020-12, with a title and a description of every key", () => {
