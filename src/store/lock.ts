@@ -1,9 +1,9 @@
 import { constants as fs } from "node:fs";
-import { open, readFile } from "node:fs/promises";
+import { type FileHandle, open, readFile } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
-import { rethrow } from "../base/file-error.ts";
+import { errnoOf, rethrow } from "../base/file-error.ts";
 import { makeFolders } from "../base/folder.ts";
 import { loadLibc } from "../base/libc.ts";
 import { type Milliseconds, pause, systemClock } from "../base/time.ts";
@@ -38,13 +38,22 @@ export async function lock(path: string, patience: Milliseconds = 0): Promise<As
       if (systemClock.monotonic() >= end) throw await lockedBy(path);
       await pause(RETRY);
     }
-    await file.truncate(0);
-    await file.write(`${process.pid}\n`);
+    await tellWho(file);
   } catch (error) {
     await file.close();
     throw error;
   }
   return file;
+}
+
+/** The number is for people, who read it in the error of the next: a full disk stops no agent. */
+async function tellWho(file: FileHandle): Promise<void> {
+  try {
+    await file.truncate(0);
+    await file.write(`${process.pid}\n`);
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+  }
 }
 
 async function lockedBy(path: string): Promise<AgentError> {

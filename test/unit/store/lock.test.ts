@@ -79,3 +79,17 @@ test("a file system that knows no locks is not taken for another agent", async (
 
   expect(stdout).toBe(`STATE_UNUSABLE Cannot lock "${state.path}": No locks available\n`);
 });
+
+test("a disk with no room for the process id keeps nobody from locking", async () => {
+  await using state = await open();
+  const script = `
+    import { lock } from ${source("store/lock.ts")};
+    await using held = await lock(${JSON.stringify(state.path)});
+    console.log("locked");`;
+  const inNoRoom = ["-c", 'ulimit -f 0; exec "$0" "$@"', process.execPath, ...module(script)];
+
+  const { stdout } = await promisify(execFile)("sh", inNoRoom);
+
+  expect(stdout).toBe("locked\n");
+  expect(await readFile(state.path, "utf8")).toBe("");
+});
