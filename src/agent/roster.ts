@@ -58,9 +58,11 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
 
   /** Problems of the configuration and the folder as a whole, each told once. */
   const tell = (problems: readonly Problem[]): void => {
-    const texts = problems.map(placeAndMessage);
-    for (const text of texts) if (!told.has(text)) log.warning("configuration problem", { reason: text });
-    told = new Set(texts);
+    const hints = new Map(problems.map((problem) => [placeAndMessage(problem), problem.hint]));
+    for (const [reason, hint] of hints) {
+      if (!told.has(reason)) log.warning("configuration problem", { reason, ...withHint(hint) });
+    }
+    told = new Set(hints.keys());
   };
 
   const forgetRemoved = (present: Specs["specs"]): void => {
@@ -88,7 +90,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
         log.warning("spec refused", {
           certificate: name,
           reason: broken.message,
-          hint: broken.hint,
+          ...withHint(broken.hint),
           in_force: inForce,
         });
       }
@@ -126,6 +128,11 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
 
 function placeAndMessage({ file, line, column, message }: Problem): string {
   return line === null ? `${file}: ${message}` : `${file}:${line}:${column}: ${message}`;
+}
+
+/** No field where there is nothing to suggest. */
+function withHint(hint: string | null): { readonly hint?: string } {
+  return hint === null ? {} : { hint };
 }
 
 /** What a spec's problems are told as; the same streak for as long as the problem is the same. */

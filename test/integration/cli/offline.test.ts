@@ -71,6 +71,7 @@ test("status tells of a configuration that is wrong as a whole, though no spec i
   const problem = /certagent\.yaml:\d+:\d+: unknown key "default_isuer"$/;
   expect(JSON.parse(stdout)).toMatchObject({ problems: [expect.stringMatching(problem)], certificates: [] });
   expect(stderr.match(/unknown key "default_isuer"$/gm)).toHaveLength(1);
+  expect(stderr).toContain("hint: did you mean default_issuer?");
   expect(code).toBe(3);
 });
 
