@@ -151,7 +151,7 @@ test("plan of a spec that cannot be understood says why, by its name and among a
   const one = await certagent(home, "plan", "bad");
   const all = await certagent(home, "plan");
 
-  expect(one.stdout).toMatch(/^bad: wait, \S+\/bad\.yaml:1:11: not valid YAML: .*\n$/);
+  expect(one.stdout).toMatch(/^bad: wait, \S+\/bad\.yaml:1:10: not valid YAML: .*\n$/);
   expect(all.stdout).toContain(one.stdout);
   expect([one.code, all.code]).toEqual([0, 0]);
 });
