@@ -45,6 +45,8 @@ export interface Memory {
   newest: ObservedGeneration | null;
   deployed: ObservedGeneration | null;
   servedUntil: Instant | null;
+  /** When the obstacle at the outputs was first seen. */
+  obstacleSince: Instant | null;
 }
 
 /** What is remembered of a spec, its facts read from the state folder where they were not read before. */
@@ -73,6 +75,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     newest: null,
     deployed: null,
     servedUntil: null,
+    obstacleSince: null,
   };
 }
 
@@ -81,7 +84,11 @@ export async function observe(memory: Memory, signal: AbortSignal): Promise<void
   const { world, cache } = memory;
   memory.facts = factsAt(memory.facts, world.clock.now());
   memory.newest = await cache.newest();
+  const before = memory.apply.obstacle;
   memory.apply = (await look(memory, signal)) ?? memory.apply;
+  const { obstacle } = memory.apply;
+  if (obstacle === null) memory.obstacleSince = null;
+  else if (obstacle.message !== before?.message) memory.obstacleSince = world.clock.now();
   memory.deployed = memory.apply.deployed === null ? null : await cache.read(memory.apply.deployed);
   const served = memory.facts.proofs.find(
     (proof) => proof?.proven === true && proof.generation !== memory.newest?.number,
@@ -115,7 +122,7 @@ function unobserved({ outputs, services }: Desired): ApplyFacts {
 
 /** What `plan` is asked with. */
 export function observedOf(memory: Memory): Observed {
-  const { apply, facts, wish, servedUntil, adoptionRefused, newest, world } = memory;
+  const { apply, facts, wish, servedUntil, obstacleSince, adoptionRefused, newest, world } = memory;
   return {
     generation: newest,
     apply,
@@ -123,6 +130,7 @@ export function observedOf(memory: Memory): Observed {
     wish,
     servedUntil,
     clockSuspectFor: world.clockSuspectFor(),
+    obstacleSince,
     adoptionRefused,
     credentialChanged: false,
   };

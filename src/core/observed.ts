@@ -35,6 +35,8 @@ export interface Observed {
   readonly servedUntil: Instant | null;
   /** How long the clock has been older than the newest record, by monotonic time; null where it is not. */
   readonly clockSuspectFor: Milliseconds | null;
+  /** When the obstacle at the outputs was first seen; null where there is none. */
+  readonly obstacleSince: Instant | null;
   /** Whether the pair at the outputs was looked at for this spec and did not fit. */
   readonly adoptionRefused: boolean;
   /** Whether the spec is authorised by another spec's certificate and that has changed since the last issue. */

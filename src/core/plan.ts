@@ -200,7 +200,8 @@ function renewalAhead({ renewBefore }: Desired, { generation }: Observed, now: I
 // ------------------------------------------------------------------------------------------------------------- drift
 
 /** When a file that others keep changing is put right again: at most three times an hour. */
-function endOfFight(path: string, facts: Facts, now: Instant): Instant | undefined {
+/** When a fight over an output is over and it is put right again; undefined where there was none. */
+export function endOfFight(path: string, facts: Facts, now: Instant): Instant | undefined {
   const recent = facts.repairs.filter((repair) => repair.path === path && isWithin(repair.at, now, HOUR));
   const third = recent.at(-DRIFT_REPAIRS);
   return third === undefined ? undefined : Math.min(third.at, now) + HOUR;

@@ -6,7 +6,7 @@ import { addressText } from "./address.ts";
 import type { Streak } from "./facts.ts";
 import { endOfStorm, isByHand } from "./issuing.ts";
 import type { Observed } from "./observed.ts";
-import { AHEAD, isFought, obstacleInForce, type Plan, plan } from "./plan.ts";
+import { AHEAD, endOfFight, isFought, obstacleInForce, type Plan, plan } from "./plan.ts";
 import type { Desired, Service } from "./ports.ts";
 import { calledOf, hasTaken, isProof } from "./service-needs.ts";
 import type { CertificateStatus, PlannedCertificate, State, StatusFailure } from "./status-document.ts";
@@ -200,14 +200,17 @@ function failureStatus({ desired, observed, broken }: Managed, now: Instant): St
   const { facts, apply, generation } = observed;
   if (broken !== null) return streakStatus(broken, null);
   const fought = apply.outputs.find((output) => output.state !== "current" && isFought(output.path, facts, now));
-  if (fought !== undefined) return plainStatus(fightOver(fought.path), now);
+  if (fought !== undefined) {
+    const lastRepair = facts.repairs.findLast(({ path }) => path === fought.path)?.at ?? now;
+    return plainStatus(fightOver(fought.path), Math.min(lastRepair, now), endOfFight(fought.path, facts, now));
+  }
   const { issue, apply: deploy, prove } = facts.failures;
   if (issue !== null) {
     return streakStatus(issue, Math.max(issue.tryAt, endOfStorm(desired, generation, facts, now) ?? 0));
   }
   if (deploy !== null) return streakStatus(deploy, deploy.tryAt);
   const obstacle = obstacleInForce(desired, observed, now);
-  if (obstacle !== null) return plainStatus(obstacle, now);
+  if (obstacle !== null) return plainStatus(obstacle, Math.min(observed.obstacleSince ?? now, now));
   return prove === null ? null : streakStatus(prove, prove.tryAt);
 }
 
@@ -222,8 +225,10 @@ function streakStatus(streak: Streak, retryAt: Instant | null): StatusFailure {
   };
 }
 
-function plainStatus({ code, message, hint }: Failure, now: Instant): StatusFailure {
-  return { code, message, hint, since: formatInstant(now), attempts: 1, retry_at: null };
+/** What is looked at again by itself, and not tried. */
+function plainStatus({ code, message, hint }: Failure, since: Instant, retryAt?: Instant): StatusFailure {
+  const retry = retryAt === undefined ? null : formatInstant(retryAt);
+  return { code, message, hint, since: formatInstant(since), attempts: 1, retry_at: retry };
 }
 
 function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly string[] {

@@ -1,12 +1,12 @@
 import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { expect, test } from "vitest";
-import { fail, recall } from "../../../src/agent/memory.ts";
+import { fail, observe, observedOf, recall } from "../../../src/agent/memory.ts";
 import type { World } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
-import { desired, generation, NOT_BEFORE } from "../core/given.ts";
+import { apply, desired, generation, NOT_BEFORE } from "../core/given.ts";
 
 test("after the end of an intermediate the CA is asked as seldom as after the end of a leaf", async () => {
   await using home = await mkdtempDisposable(`${tmpdir()}/certagent-memory-`);
@@ -31,4 +31,31 @@ test("after the end of an intermediate the CA is asked as seldom as after the en
 
   expect(before).toBeLessThanOrEqual(MINUTE);
   expect(delayOf()).toBeGreaterThanOrEqual(15 * MINUTE - SECOND);
+});
+
+test("an obstacle keeps the time at which it was first seen for as long as it is the same one", async () => {
+  await using home = await mkdtempDisposable(`${tmpdir()}/certagent-memory-`);
+  let now = NOT_BEFORE;
+  let seen: string | null = null;
+  const obstacle = () =>
+    seen === null ? null : { code: "DEPLOY_FAILED" as const, message: seen, hint: null, retryAt: null };
+  const world = {
+    clock: { ...systemClock, now: () => now },
+    clockSuspectFor: () => null,
+    layout: layoutOf(home.path, home.path),
+    applier: { observe: async () => new Map([["web", apply({ deployed: null, obstacle: obstacle() })]]) },
+  } satisfies { [Part in keyof World]?: unknown } as unknown as World;
+  const memory = await recall(world, desired({ name: "web" }), null);
+  const look = async (message: string | null): Promise<number | null> => {
+    now += MINUTE;
+    seen = message;
+    await observe(memory, new AbortController().signal);
+    return observedOf(memory).obstacleSince;
+  };
+  const minutes = (since: number | null) => since && (since - NOT_BEFORE) / MINUTE;
+
+  const since = [];
+  for (const each of [null, "full", "full", "no user", "no user", null]) since.push(minutes(await look(each)));
+
+  expect(since).toEqual([null, 2, 2, 4, 4, null]);
 });

@@ -135,6 +135,7 @@ export function settled(changes: Partial<Observed> = {}): Observed {
     facts: facts(),
     wish: null,
     servedUntil: null,
+    obstacleSince: null,
     clockSuspectFor: null,
     adoptionRefused: false,
     credentialChanged: false,

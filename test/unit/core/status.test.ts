@@ -319,3 +319,20 @@ test("a refused answer that the storm breaker holds is tried again when that end
   expect(status.state).toBe("failing");
   expect(status.failure?.retry_at).toBe(formatInstant(due - 3 + LIFETIME / 6));
 });
+
+test("a fight over a file has failed since its last repair, and is tried when the first is an hour old", () => {
+  const { failure } = statusOf(
+    managed({ apply: apply({ outputs: [drifted] }), facts: facts({ repairs: fought }) }),
+    NOW,
+  );
+
+  expect(failure?.since).toBe(formatInstant(NOW - MINUTE));
+  expect(failure?.retry_at).toBe(formatInstant(NOW - 3 * MINUTE + HOUR));
+});
+
+test("an obstacle at the outputs has been there since it was first seen", () => {
+  const obstacle = { code: "DEPLOY_FAILED" as const, message: 'no user "api"', hint: null, retryAt: null };
+  const given = { ...nothing, apply: apply({ deployed: null, obstacle }), obstacleSince: NOW - DAY };
+
+  expect(statusOf(managed(given), NOW).failure?.since).toBe(formatInstant(NOW - DAY));
+});
