@@ -136,12 +136,11 @@ export function openGenerations(folder: string): Generations {
       return { ...draft, number };
     },
     prune: async (protect) => {
-      const oldOf = (there: readonly string[]): readonly string[] =>
-        numbersOf(there)
-          .slice(0, -GENERATIONS_KEPT)
-          .filter((number) => !protect.includes(number))
-          .flatMap((number) => [`${number}.json`, unreadable(`${number}.json`)])
-          .filter((name) => there.includes(name));
+      const oldOf = (there: readonly string[]): readonly string[] => {
+        const old = numbersOf(there).slice(0, -GENERATIONS_KEPT);
+        const files = old.filter((number) => !protect.includes(number)).map((number) => `${number}.json`);
+        return there.filter((name) => files.some((file) => name === file || name === unreadable(file)));
+      };
       if (oldOf(await names.all()).length === 0) return;
       await names.change(async (held, there) => {
         const old = oldOf(there);
