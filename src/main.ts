@@ -15,8 +15,7 @@ process.umask(0o022);
 // Node's own warnings are no output of certagent. The daemon writes them into its log.
 process.removeAllListeners("warning");
 
-// The parsers that zod would compile are each made for a handful of texts: that takes longer than it saves.
-(await import("zod")).config({ jitless: true });
+(await import("./cli/schemas.ts")).compileNoParsers();
 
 const [{ isatty }, { certagent }, { TERMINALS }, { createPrint }, { endAtOnce }, { run }, { systemClock }] =
   await Promise.all([
