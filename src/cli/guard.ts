@@ -1,4 +1,5 @@
 import { lstat } from "node:fs/promises";
+import { basename } from "node:path";
 import { ownUid } from "../base/accounts.ts";
 import { nodeFiles } from "../base/atomic-file.ts";
 import { AgentError, asAgentError } from "../base/errors.ts";
@@ -74,6 +75,6 @@ export async function lockState(places: Places, { agent, control }: Layout): Pro
   }
   await makePlaces(places, [agent.folder, control]);
   const held = await lock(agent.lock);
-  await sweepTemporaries(agent.folder);
+  await sweepTemporaries(agent.folder, nodeFiles, basename(agent.allGenerations)); // that one by the agent, once it is ready
   return held;
 }

@@ -10,6 +10,8 @@ export interface Layout {
     readonly roots: string;
     /** The folder of all facts. */
     readonly allFacts: string;
+    /** The folder that holds a folder of generations for each spec. */
+    readonly allGenerations: string;
     generations(name: string): string;
     facts(name: string): string;
   };
@@ -42,6 +44,7 @@ export function layoutOf(state: string, runtime: string): Layout {
       specs: join(agent, "specs"),
       roots: join(agent, "roots"),
       allFacts: join(agent, "facts"),
+      allGenerations: join(agent, "generations"),
       generations: (name) => join(agent, "generations", name),
       facts: (name) => join(agent, "facts", `${name}.json`),
     },

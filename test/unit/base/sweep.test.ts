@@ -31,6 +31,19 @@ test("temporary files go from a folder and those below it, and nobody asks about
   expect(calls).toBe(4 + 4 + 2);
 });
 
+test("a folder that somebody else sweeps is not looked into", async () => {
+  await using state = await mkdtempDisposable(join(tmpdir(), "certagent-sweep-"));
+  for (const folder of ["facts", "generations"]) {
+    await mkdir(join(state.path, folder));
+    await writeFile(join(state.path, folder, TEMPORARY), "");
+  }
+
+  await sweepTemporaries(state.path, nodeFiles, "generations");
+
+  expect(await readdir(join(state.path, "facts"))).toEqual([]);
+  expect(await readdir(join(state.path, "generations"))).toEqual([TEMPORARY]);
+});
+
 test("a folder that is missing needs no sweep", async () => {
   await expect(sweepTemporaries(join(tmpdir(), "certagent-no-such-folder"))).resolves.toBeUndefined();
 });
