@@ -115,6 +115,18 @@ async function tellStreak(applying: Applying, progress: Progress, failure: Failu
   const { host, desired, signal } = applying;
   try {
     await keep(applying, progress, { failing: isFailing });
+  } catch (error) {
+    signal.throwIfAborted();
+    // The hook hears of a streak once: without the record it would hear of each try.
+    const { message, hint } = failureOf(error);
+    host.log.warning("cannot keep state", {
+      certificate: desired.name,
+      error: message,
+      ...(hint !== null && { hint }),
+    });
+    return;
+  }
+  try {
     if (isFailing && (await runHook(host, desired, "failed", signal))) progress.actions.push("ran the failed hook");
   } catch (error) {
     signal.throwIfAborted();

@@ -1,5 +1,6 @@
 import { chmod, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
+import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import type { Service } from "../../../src/core/ports.ts";
 import { ASKED, makeHost, NAME, never, pairAt, shellService, type TestHost, text } from "./harness.ts";
 
@@ -357,6 +358,18 @@ test("the failed hook is told once of a streak in which no certificate could be 
   await applier.failed(NAME, never);
 
   expect(await trace(host)).toEqual([NAME, NAME]);
+});
+
+test("a failure that cannot be kept is told as that, not as one of a hook that was not run", async () => {
+  await using host = await makeHost();
+  await host.issue();
+  const full = () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
+
+  const { failure } = await (await host.open({ ...nodeFiles, write: full })).apply(NAME, never);
+
+  expect(failure?.code).toBe("DEPLOY_FAILED");
+  expect(host.log.filter((line) => line.includes("cannot keep state"))).toHaveLength(1);
+  expect(host.log.filter((line) => line.includes("hook"))).toEqual([]);
 });
 
 test("a before hook that fails stops the change untouched", async () => {
