@@ -27,6 +27,7 @@ export async function assemble(
   const createIssuer = newIssuer(surroundings, (issuer) => ({
     credentialsDirectory,
     cacheFolder: layout.agent.roots,
+    spentFolder: layout.agent.spent,
     removeForMe: (used) => applier.forget(issuer, used, never),
   }));
   return createAgent({ clock, log, layout, applier, prove, specs, createIssuer });

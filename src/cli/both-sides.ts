@@ -15,8 +15,8 @@ export async function openSpecs(
   return await openSpecFolder({ folder: specs, hostFile: config, trust: { users: [...new Set([0, uid])] }, ...side });
 }
 
-/** What is the agent's alone: the secret, and a folder for what it has fetched. */
-export type AgentsOwn = Pick<IssuerContext, "credentialsDirectory" | "cacheFolder" | "removeForMe">;
+/** What is the agent's alone: the secret, and folders for what it has fetched and for what it has sent. */
+export type AgentsOwn = Pick<IssuerContext, "credentialsDirectory" | "cacheFolder" | "spentFolder" | "removeForMe">;
 
 export function newIssuer(
   { clock, version }: Pick<Surroundings, "clock" | "version">,

@@ -9,8 +9,10 @@ export interface IssuerContext {
   readonly userAgent: string;
   /** systemd's folder of credentials ($CREDENTIALS_DIRECTORY); undefined where there is none. */
   readonly credentialsDirectory?: string | undefined;
-  /** A folder of the agent's own: roots that were pinned by fingerprint and fetched, marks of tokens that were sent. */
+  /** A folder of the agent's own for what may be fetched again: roots that were pinned by fingerprint. */
   readonly cacheFolder?: string | undefined;
+  /** Another one for what must not be forgotten: the marks of one-time tokens that were sent. */
+  readonly spentFolder?: string | undefined;
   /** Has somebody who may do so remove the issuer's used secret, where it was there before `used`. */
   readonly removeForMe?: ((used: Instant) => Promise<void>) | undefined;
 }

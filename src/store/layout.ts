@@ -8,6 +8,8 @@ export interface Layout {
     readonly lock: string;
     readonly specs: string;
     readonly roots: string;
+    /** Marks of one-time tokens that were sent. The root side reads all that lies among the roots. */
+    readonly spent: string;
     /** The folder of all facts. */
     readonly allFacts: string;
     /** The folder that holds a folder of generations for each spec. */
@@ -43,6 +45,7 @@ export function layoutOf(state: string, runtime: string): Layout {
       lock: join(agent, "lock"),
       specs: join(agent, "specs"),
       roots: join(agent, "roots"),
+      spent: join(agent, "spent"),
       allFacts: join(agent, "facts"),
       allGenerations: join(agent, "generations"),
       generations: (name) => join(agent, "generations", name),

@@ -17,7 +17,7 @@ import { createVault, type Secret } from "./vault.ts";
 /** Mints with one-time tokens that were made elsewhere, each for the one spec whose subject and names it carries. */
 export function createTokenMinter(config: StepCaConfig, context: IssuerContext): Minter {
   const vault = createVault("token", config.provisioner.secret.source, context);
-  const spent = createSpentTokens(context.cacheFolder);
+  const spent = createSpentTokens(context.spentFolder);
 
   /** Sends a token, once. One that did not come to a connection is not spent. */
   const send = async (session: Session, id: string, spoil: () => void, make: () => Promise<Call>): Promise<Sent> => {

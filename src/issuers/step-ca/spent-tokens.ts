@@ -19,7 +19,7 @@ export interface SpentTokens {
 /** Marks are empty files in `folder`; without one they last as long as the process. */
 export function createSpentTokens(folder: string | undefined): SpentTokens {
   const taken = new Set<string>();
-  const markOf = (id: string): string | undefined => folder && join(folder, `spent-${id}`);
+  const markOf = (id: string): string | undefined => folder && join(folder, id);
   return {
     claim: async (id) => {
       if (taken.has(id)) return false;

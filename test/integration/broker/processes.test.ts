@@ -163,11 +163,13 @@ test("once, by root on the agent's state, does the agent's half as the agent", a
   expect((await certagent(scene.home, "status")).code).toBe(0);
 });
 
-test("a root that is pinned by its fingerprint is found where the agent keeps it, and root keeps nothing there", async () => {
+test("a root that is pinned by its fingerprint is found where the agent keeps it, and nothing else is kept there", async () => {
   await prepared();
   const { fingerprint } = scene.ca.root;
-  const password = { file: join(scene.home.folder, "secret", "password") };
-  const provisioner = { type: "jwk", name: scene.ca.provisioner.name, password };
+  const token = { file: join(scene.home.folder, "secret", "token") };
+  await writeFile(token.file, await scene.ca.token("web.internal"), { mode: 0o600 });
+  await chown(token.file, user, user);
+  const provisioner = { type: "jwk", name: scene.ca.provisioner.name, token };
   const internal = { type: "step-ca", url: scene.ca.url, root: { fingerprint }, provisioner };
   await scene.home.configure({ issuers: { internal }, default_issuer: "internal" });
 
@@ -176,6 +178,7 @@ test("a root that is pinned by its fingerprint is found where the agent keeps it
   expect(code, stderr).toBe(0);
   const { agent } = layoutOf(scene.home.state, scene.home.runtime);
   expect(await readdir(agent.roots)).toEqual([`root-${fingerprint}.pem`]);
+  expect(await readdir(agent.spent)).toHaveLength(1);
   expect(await notOf(agent.folder, user)).toEqual([]);
 });
 

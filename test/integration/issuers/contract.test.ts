@@ -116,11 +116,11 @@ describe.each(CAS)("first certificates from $name", ({ start }) => {
   test.each([false, true])(
     "a token of which bytes were sent is not sent again after a restart, and where it is to be deleted (%s) it is then",
     async (deletes) => {
-      await using cache = await mkdtempDisposable(join(tmpdir(), "certagent-spent-"));
+      await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-spent-"));
       const token = await ca.token("restart.internal");
       await using secret = await secretFile(token);
       const start = () =>
-        issuerOf(ca, { token: { file: secret.file, delete_after_use: deletes } }, {}, { cacheFolder: cache.path });
+        issuerOf(ca, { token: { file: secret.file, delete_after_use: deletes } }, {}, { spentFolder: folder.path });
       const order = await orderFor("restart.internal");
       await start().issue(order, never);
       // As the file still stands there where the process was killed in its first attempt.
