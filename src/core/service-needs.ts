@@ -45,11 +45,11 @@ function needOf(
     return { action: "prove", at, because: `time to look at ${calledOf(service)} again`, routine: true };
   }
   const streak = observed.facts.failures.prove;
-  const retry = tryAt(observed.facts, "prove", now) ?? now;
-  const reload = Math.max(retry, tryAt(observed.facts, "apply", now) ?? now);
-  // The back-off may be another service's: what is down is looked at all the same.
-  const isDown = isGone || code === "SERVICE_DOWN";
-  const look = lookedAt === null ? now : isDown ? Math.min(retry, lookedAt + LONGEST_BLINDNESS) : retry;
+  const retry = tryAt(observed.facts, "prove", now);
+  const reload = Math.max(retry ?? now, tryAt(observed.facts, "apply", now) ?? now);
+  // Whoever answers with another leaf is not down, whatever the unit says.
+  const isDown = code === "SERVICE_DOWN" || (isGone && code !== "SERVICE_STALE");
+  const look = lookedAt === null || retry === undefined ? now : isDown ? lookAtDown(lookedAt, retry) : retry;
   const { reloaded } = facts;
   if (service.passive || hasTaken(facts, generation)) {
     const isOfThis = streak !== null && (code === null || code === streak.code);
@@ -59,7 +59,9 @@ function needOf(
     // A reload of the future was made by a clock that was ahead: it was long ago.
     const isNews = reloaded !== null && reloaded.at <= now && reloaded.at > (lookedAt ?? now);
     const isStale = lookedAt !== null && code === "SERVICE_STALE" && streak !== null;
-    if (!service.passive && !isNews && isStale) return { action: "apply", at: reload, because, again: true };
+    // The root side tells nobody who does not run, nor outside of a window, however often it is asked.
+    const mayBeTold = !service.passive && !isGone && windowOpensAt(service, generation.chainNotAfter, now) <= now;
+    if (mayBeTold && !isNews && isStale) return { action: "apply", at: reload, because, again: true };
     return { action: "prove", at: isNews ? now : look, because };
   }
   if (isGone) return { action: "prove", at: look, because: `${calledOf(service)} is not running` };
@@ -70,6 +72,15 @@ function needOf(
   const isOfOthers = streak?.code === "SERVICE_STALE" || streak?.code === "SERVICE_DOWN";
   const at = isOfOthers ? (tryAt(observed.facts, "apply", now) ?? now) : reload;
   return { action: "apply", at, because: `${calledOf(service)} has not taken generation ${generation.number}` };
+}
+
+/**
+ * When a service that was seen to be down is looked at again. The back-off may be another one's: it is looked at all the
+ * same, but once it was looked at after the end of that, no sooner than in a while.
+ */
+function lookAtDown(lookedAt: Instant, retry: Instant): Instant {
+  const again = lookedAt + LONGEST_BLINDNESS;
+  return retry <= lookedAt ? again : Math.min(retry, again);
 }
 
 /** Whether a service was told of this generation's files and did not refuse. */

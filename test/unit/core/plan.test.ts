@@ -462,6 +462,68 @@ const rows: readonly Row[] = [
     services: [1],
   },
   {
+    title: "does not ask for a reload outside of its window of what is stale, but looks at it",
+    desired: { services: [service({ window: { at: () => ({ open: false, nextOpensAt: NOW + 2 * HOUR }) } })] },
+    observed: settled({
+      facts: facts({
+        proofs: [proof({ proven: false, at: NOW - MINUTE })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", at: NOW - MINUTE, tryAt: NOW }) },
+      }),
+    }),
+    kind: "prove",
+    because: /refused/,
+    services: [0],
+  },
+  {
+    title: "does not ask for a reload of what does not run, although something answers there, but looks at it",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ liveness: "down" })] }),
+      facts: facts({
+        proofs: [proof({ proven: false, at: NOW - MINUTE })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", at: NOW - MINUTE, tryAt: NOW }) },
+      }),
+    }),
+    kind: "prove",
+    because: /refused/,
+    services: [0],
+  },
+  {
+    title: "waits for the back-off to look at what answers there although its unit does not run",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ liveness: "down" })] }),
+      facts: facts({
+        proofs: [proof({ proven: false, at: NOW - 2 * MINUTE })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", tryAt: NOW + 30 * SECOND }) },
+      }),
+    }),
+    kind: "wait",
+    because: /refused/,
+    next: "prove",
+    until: NOW + 30 * SECOND,
+  },
+  {
+    title: "looks once a minute at what is down while another service's back-off is over and its reload waits",
+    desired: { services: [service({ key: "a" }), service({ key: "b" })] },
+    observed: settled({
+      apply: apply({ services: [serviceFacts(), serviceFacts({ liveness: "down", reloaded: null })] }),
+      facts: facts({
+        proofs: [
+          proof({ proven: false, at: NOW - MINUTE }),
+          proof({ proven: false, code: "SERVICE_DOWN", at: NOW - 20 * SECOND }),
+        ],
+        failures: {
+          issue: null,
+          apply: streak({ code: "DEPLOY_FAILED", tryAt: NOW + HOUR }),
+          prove: streak({ code: "SERVICE_STALE", at: NOW - MINUTE, tryAt: NOW - 30 * SECOND }),
+        },
+      }),
+    }),
+    kind: "wait",
+    because: /is not running/,
+    next: "prove",
+    until: NOW + 40 * SECOND,
+  },
+  {
     title: "has a service that came up take the files at once, whatever the back-off of another one that is stale",
     desired: { services: [service({ key: "a" }), service({ key: "b" })] },
     observed: settled({
