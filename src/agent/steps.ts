@@ -5,7 +5,8 @@ import { chainToAdopt } from "../core/fit.ts";
 import { isByHand } from "../core/issuing.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
 import type { Plan } from "../core/plan.ts";
-import { isProof } from "../core/service-needs.ts";
+import type { Service } from "../core/ports.ts";
+import { hasTaken, isProof, windowOpensAt } from "../core/service-needs.ts";
 import { issue } from "./issue.ts";
 import { logDeployed, logIssued, logSetback, logVerdict } from "./journal.ts";
 import { fail, type Memory, save } from "./memory.ts";
@@ -118,13 +119,22 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
   const failures = verdicts.flatMap((each) => each?.verdict.failure ?? []);
   const failure = failures.find(({ code }) => code !== "SERVICE_DOWN") ?? failures[0];
   const streak = memory.facts.failures.prove;
-  const others = proofs.filter((proof, index) => !indices.includes(index) && !isProof(proof, newest));
+  const others = memory.desired.services.filter(
+    (service, index) =>
+      !indices.includes(index) && !isProof(proofs[index], newest) && !waitsForWindow(memory, service, index),
+  );
   // That one service is still down, or that it serves, ends or hurries no streak of the others.
   const isOfOthers = streak !== null && streak.code !== "SERVICE_DOWN" && others.length > 0;
   if (failure !== undefined && !(isOfOthers && failure.code === "SERVICE_DOWN")) throw failure;
   if (failure !== undefined || others.length > 0) return;
   memory.facts = withoutFailure(memory.facts, "prove");
   memory.joinable = false; // its status says so from now on: who asks again wants another one
+}
+
+/** Whether a service was not told of the newest generation yet, and is not to be now. Nothing has failed there. */
+function waitsForWindow({ apply, newest, servedUntil, world }: Memory, service: Service, index: number): boolean {
+  const now = world.clock.now();
+  return !hasTaken(apply.services[index], newest) && windowOpensAt(service, servedUntil, now) > now;
 }
 
 /** Undefined where the spec changed meanwhile and has no such service. */

@@ -5,7 +5,7 @@ import { type Memory, recall } from "../../../src/agent/memory.ts";
 import { deploy, prove } from "../../../src/agent/steps.ts";
 import type { Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
-import { HOUR, systemClock } from "../../../src/base/time.ts";
+import { DAY, HOUR, systemClock } from "../../../src/base/time.ts";
 import type { Applier, ApplyReport } from "../../../src/core/applier.ts";
 import { withFailure } from "../../../src/core/facts.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
@@ -111,6 +111,21 @@ test("that one service serves does not end the back-off of another one", async (
 
   expect(memory.facts.failures.prove).toMatchObject({ code: "SERVICE_STALE", attempts: 1 });
   expect(memory.facts.proofs[1]).toMatchObject({ proven: true });
+});
+
+test("that one service serves ends its failure, though another one waits for its maintenance window", async () => {
+  const memory = await besideAnother("SERVICE_STALE", { served: true });
+  const window = { at: (now: number) => ({ open: false, nextOpensAt: now + HOUR }) };
+  const waiting = Object.assign(memory, {
+    desired: desired({ services: [service({ key: "a", window }), service({ key: "b" })] }),
+    apply: apply({ services: [serviceFacts({ reloaded: null }), serviceFacts()] }),
+    facts: { ...memory.facts, proofs: [proof({ generation: 2 }), proof({ proven: false })] },
+    servedUntil: systemClock.now() + DAY,
+  });
+
+  await prove(waiting, [1], signal);
+
+  expect(waiting.facts.failures.prove).toBeNull();
 });
 
 test("that one service is down does not hurry the reloads of another one that is stale", async () => {
