@@ -199,8 +199,7 @@ function renewalAhead({ renewBefore }: Desired, { generation }: Observed, now: I
 
 // ------------------------------------------------------------------------------------------------------------- drift
 
-/** When a file that others keep changing is put right again: at most three times an hour. */
-/** When a fight over an output is over and it is put right again; undefined where there was none. */
+/** When a file that others keep changing is put right again: at most three times an hour; undefined where none do. */
 export function endOfFight(path: string, facts: Facts, now: Instant): Instant | undefined {
   const recent = facts.repairs.filter((repair) => repair.path === path && isWithin(repair.at, now, HOUR));
   const third = recent.at(-DRIFT_REPAIRS);
