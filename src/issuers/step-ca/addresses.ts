@@ -1,4 +1,5 @@
 import type { Answer, NoAnswer } from "./http.ts";
+import { CLIENT_CERTIFICATE_ALERTS } from "./unreachable.ts";
 
 /** The addresses of one CA, in the order in which they are tried. Lives as long as its issuer. */
 export interface Addresses {
@@ -19,9 +20,14 @@ export function createAddresses(urls: readonly string[]): Addresses {
   return {
     inOrder: () => [...urls.filter((url) => !last.includes(url)), ...last],
     heard: (origin, outcome) => {
-      const isAway = outcome.status === undefined ? outcome.sent : GATEWAY_STATUSES.has(outcome.status);
       const others = last.filter((other) => other !== origin);
-      last = isAway ? [...others, origin] : others;
+      last = isAway(outcome) ? [...others, origin] : others;
     },
   };
+}
+
+/** Who refuses a client certificate is there: it may be one certificate of many that has expired. */
+function isAway(outcome: Answer | NoAnswer): boolean {
+  if (outcome.status !== undefined) return GATEWAY_STATUSES.has(outcome.status);
+  return outcome.sent && !CLIENT_CERTIFICATE_ALERTS.has(outcome.alert ?? 0);
 }
