@@ -26,6 +26,8 @@ export interface Memory {
   facts: Facts;
   /** What stands on disk of `facts`. */
   saved: Facts;
+  /** Why they could not be written, when that was told last; null where they were. */
+  unsaved: string | null;
   wish: Wish | null;
   /** A renewal that was asked for is done and still being deployed or proven: what asks again meanwhile joins it. */
   joinable: boolean;
@@ -63,6 +65,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     broken,
     facts,
     saved: facts,
+    unsaved: null,
     wish: null,
     joinable: false,
     adoptionRefused: false,
@@ -136,7 +139,10 @@ export function observedOf(memory: Memory): Observed {
   };
 }
 
-/** Writes the facts where they changed. In memory they are right either way, so a full disk is told of and no more. */
+/**
+ * Writes the facts where they changed. In memory they are right either way, so a full disk is told of, once, and no more:
+ * it is tried again whenever the certificate comes to rest.
+ */
 export async function save(memory: Memory): Promise<void> {
   const { world, name } = memory;
   if (isDeepStrictEqual(memory.facts, memory.saved)) return;
@@ -145,9 +151,12 @@ export async function save(memory: Memory): Promise<void> {
   try {
     await writeFacts(world.layout.agent.facts(name), written);
     memory.saved = written;
+    memory.unsaved = null;
   } catch (error) {
     const { message, hint } = asAgentError(error);
-    world.log.warning("cannot keep state", { certificate: name, reason: message, hint });
+    if (message !== memory.unsaved)
+      world.log.warning("cannot keep state", { certificate: name, reason: message, hint });
+    memory.unsaved = message;
   }
 }
 

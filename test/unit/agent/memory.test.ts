@@ -1,7 +1,7 @@
-import { mkdtempDisposable } from "node:fs/promises";
+import { mkdir, mkdtempDisposable, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { expect, test } from "vitest";
-import { fail, observe, observedOf, recall } from "../../../src/agent/memory.ts";
+import { fail, observe, observedOf, recall, save } from "../../../src/agent/memory.ts";
 import type { World } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
@@ -58,4 +58,32 @@ test("an obstacle keeps the time at which it was first seen for as long as it is
   for (const each of [null, "full", "full", "no user", "no user", null]) since.push(minutes(await look(each)));
 
   expect(since).toEqual([null, 2, 2, 4, 4, null]);
+});
+
+test("state that cannot be written is tried again each time, and told of once", async () => {
+  await using home = await mkdtempDisposable(`${tmpdir()}/certagent-memory-`);
+  const layout = layoutOf(home.path, home.path);
+  const told: string[] = [];
+  const world = {
+    clock: systemClock,
+    layout,
+    log: { warning: (text: string) => void told.push(text) },
+  } satisfies { [Part in keyof World]?: unknown } as unknown as World;
+  const memory = await recall(world, desired({ name: "web" }), null);
+  memory.facts = { ...memory.facts, issuances: [NOT_BEFORE] };
+  await mkdir(layout.agent.folder);
+  await writeFile(layout.agent.allFacts, "no folder");
+
+  for (let time = 0; time < 3; time++) await save(memory);
+  const whileFull = [...told];
+  await rm(layout.agent.allFacts);
+  await save(memory);
+
+  expect(whileFull).toEqual(["cannot keep state"]);
+  expect(memory.saved).toBe(memory.facts);
+  memory.facts = { ...memory.facts, issuances: [] };
+  await rm(layout.agent.allFacts, { recursive: true });
+  await writeFile(layout.agent.allFacts, "no folder");
+  await save(memory);
+  expect(told).toHaveLength(2);
 });
