@@ -27,6 +27,7 @@ export async function keepMallocSmall(): Promise<void> {
 
 /** To be called when work has ended. Takes some milliseconds, and some fifty where V8's heap has grown. */
 export async function giveMemoryBack(): Promise<void> {
+  // By itself V8 keeps the pages that a collection has freed for eight seconds.
   setFlagsFromString("--memory-pool-timeout=0");
   const hasShrunk = shrinkHeap();
   const glibc = await load();
@@ -52,18 +53,14 @@ interface Mapping {
   readonly length: bigint;
 }
 
-let program: Promise<readonly Mapping[]> | undefined;
-
 /**
  * Has the kernel take Node's own code and constants out of this process (madvise(2)). They stay in its cache for as long
- * as it has room, and what is used again comes back by itself, from there or from the file.
+ * as it has room, and what is used again comes back by itself, from there or from the file. What was written to would
+ * come back as it was before, so it is asked anew each time what that is.
  */
 async function unmapProgram({ madvise }: Awaited<ReturnType<typeof open>>): Promise<void> {
-  program ??= readFile("/proc/self/smaps", "utf8").then(
-    (smaps) => mappingsOf(smaps, process.execPath),
-    () => [],
-  );
-  for (const { start, length } of await program) madvise(start, length, MADV_DONTNEED);
+  const smaps = await readFile("/proc/self/smaps", "utf8").catch(() => "");
+  for (const { start, length } of mappingsOf(smaps, process.execPath)) madvise(start, length, MADV_DONTNEED);
 }
 
 /** Of the mappings in the text of proc(5)'s `smaps` those of a file that nobody can write to, and nobody has written to. */
