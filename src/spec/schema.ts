@@ -20,9 +20,9 @@ export function jsonSchema(name: SchemaName): z.core.JSONSchema.BaseSchema {
     target: "draft-2020-12",
     override: ({ jsonSchema: node }) => {
       if (node.type !== "string") return;
-      // An editor sees a text before its facts are replaced.
+      // An editor sees a text before its facts are replaced. A node comes by once for each step of its schema.
       delete node.maxLength;
-      if (node.pattern !== undefined) node.pattern = `${FACT}|${node.pattern}`;
+      if (node.pattern?.startsWith(FACT) === false) node.pattern = `${FACT}|${node.pattern}`;
     },
   });
 }

@@ -20,7 +20,7 @@ const LONGEST_SUBJECT = 64;
 
 const name = z
   .string({ error: expects("a name", quoted) })
-  .meta({ pattern: "^[^\\s]*[^\\s.]$" })
+  .meta({ pattern: "^\\S*(:\\S*|[^\\s.])$" })
   .transform((text, context): Name => {
     const parsed = parseName(text);
     if (parsed !== undefined) return parsed;

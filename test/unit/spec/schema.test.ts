@@ -74,6 +74,7 @@ test.each([
   ],
   ["an ACL entry that gives nothing", 'subject: a\noutputs: [{ format: key, path: /a, acl: ["u:b:---"] }]', false],
   ["a name with a last dot", `subject: a\nsans: [web.internal.]\n${OUTPUTS}`, false],
+  ["a URI with a last dot", `subject: a\nsans: ["urn:example:a."]\n${OUTPUTS}`, true],
   ["an address without a port", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: "a" } }]`, false],
   ["an IPv6 address", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: "[::1]:1" } }]`, true],
   ["a socket", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: /run/a.sock } }]`, true],
@@ -98,6 +99,12 @@ test.each([
   const issuer = Object.assign({}, whole?.issuers?.["internal"], part?.issuers?.["a"]);
 
   expect(validators.host.safeParse({ ...whole, ...part, issuers: { internal: issuer } }).success).toBe(isTaken);
+});
+
+test("no pattern of a JSON Schema takes facts twice", () => {
+  const patterns = JSON.stringify([jsonSchema("host"), jsonSchema("spec")]).match(/"pattern":"[^"]*"/g) ?? [];
+
+  expect(patterns.filter((pattern) => pattern.split("fqdn|hostname").length !== 2)).toEqual([]);
 });
 
 test("the JSON Schemas are of draft 2020-12, with a title and a description of every key", () => {
