@@ -55,6 +55,11 @@ export function logDeployed(log: Log, certificate: string, report: ApplyReport):
   }
 }
 
+/** A service that has come to be down beside one whose failure is told, and tried again, already. */
+export function logUnproven(log: Log, certificate: string, { code, message, hint }: AgentError): void {
+  log.warning(FAILED.prove, { certificate, code, reason: message, hint });
+}
+
 /** A service that was proven before and still is, is no news. */
 export function logVerdict(log: Log, certificate: string, { proof, failure }: Verdict, wasProven: boolean): void {
   if (failure !== undefined) return;

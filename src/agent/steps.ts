@@ -8,7 +8,7 @@ import type { Plan } from "../core/plan.ts";
 import type { Service } from "../core/ports.ts";
 import { hasTaken, isProof, windowOpensAt } from "../core/service-needs.ts";
 import { issue } from "./issue.ts";
-import { logDeployed, logIssued, logSetback, logVerdict } from "./journal.ts";
+import { logDeployed, logIssued, logSetback, logUnproven, logVerdict } from "./journal.ts";
 import { fail, type Memory, save } from "./memory.ts";
 import { observedGeneration } from "./observed-generation.ts";
 import { proveService, type Verdict } from "./prove.ts";
@@ -92,8 +92,8 @@ export async function deploy(memory: Memory, again: readonly number[], signal: A
   if (report.failure !== null) throw errorOf(report.failure);
   memory.facts = withoutFailure(memory.facts, "apply");
   // What was seen before a service took new files says nothing about it now: it is looked at at once.
-  const hasTaken = report.files === "written" && report.services.some(({ outcome }) => outcome === "reloaded");
-  if (hasTaken) memory.facts = withoutFailure(memory.facts, "prove");
+  const wereTold = report.files === "written" && report.services.some(({ outcome }) => outcome === "reloaded");
+  if (wereTold) memory.facts = withoutFailure(memory.facts, "prove");
   const unable = report.services.find((service) => service.failure !== null);
   if (unable?.failure != null) fail(memory, "prove", errorOf(unable.failure));
 }
@@ -103,12 +103,12 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
   const { newest, justReloaded } = memory;
   if (newest === null) return;
   memory.justReloaded = false;
-  const verdicts = await Promise.all(
-    indices.map((index) => verdictOf(memory, index, newest, { fresh: justReloaded, signal })),
-  );
+  const looks = indices.map((index) => verdictOf(memory, index, newest, { fresh: justReloaded, signal }));
+  const found = (await Promise.all(looks)).filter((each) => each !== undefined);
   if (signal.aborted) return;
-  const proofs: (Proof | null)[] = memory.desired.services.map((_, index) => memory.facts.proofs[index] ?? null);
-  for (const { index, verdict } of verdicts.flatMap((each) => each ?? [])) {
+  const before = memory.facts.proofs;
+  const proofs: (Proof | null)[] = memory.desired.services.map((_, index) => before[index] ?? null);
+  for (const { index, verdict } of found) {
     logVerdict(memory.world.log, memory.name, verdict, isProof(proofs[index], newest));
     proofs[index] = verdict.proof;
     // Whoever shows another leaf runs: it was started after the root side had looked, with the files of before.
@@ -116,7 +116,7 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
     memory.lookAfresh ||= wasDown && verdict.failure !== undefined && verdict.proof.fingerprint !== null;
   }
   memory.facts = { ...memory.facts, proofs };
-  const failures = verdicts.flatMap((each) => each?.verdict.failure ?? []);
+  const failures = found.flatMap(({ verdict }) => verdict.failure ?? []);
   const failure = failures.find(({ code }) => code !== "SERVICE_DOWN") ?? failures[0];
   const streak = memory.facts.failures.prove;
   const others = memory.desired.services.filter(
@@ -126,6 +126,10 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
   // That one service is still down, or that it serves, ends or hurries no streak of the others.
   const isOfOthers = streak !== null && streak.code !== "SERVICE_DOWN" && others.length > 0;
   if (failure !== undefined && !(isOfOthers && failure.code === "SERVICE_DOWN")) throw failure;
+  for (const { index, verdict } of found) {
+    const isNews = before[index]?.code !== verdict.proof.code;
+    if (verdict.failure !== undefined && isNews) logUnproven(memory.world.log, memory.name, verdict.failure);
+  }
   if (failure !== undefined || others.length > 0) return;
   memory.facts = withoutFailure(memory.facts, "prove");
   memory.joinable = false; // its status says so from now on: who asks again wants another one

@@ -128,14 +128,17 @@ test("that one service serves ends its failure, though another one waits for its
   expect(waiting.facts.failures.prove).toBeNull();
 });
 
-test("that one service is down does not hurry the reloads of another one that is stale", async () => {
+test("that one service is down does not hurry the reloads of another one that is stale, and is told once", async () => {
   const down = new AgentError("SERVICE_DOWN", "Cannot connect: refused");
   const memory = await besideAnother("SERVICE_STALE", { served: false, failure: down, other: undefined });
+  const told: string[] = [];
+  memory.world.log.warning = (text) => void told.push(text);
 
-  await prove(memory, [1], signal);
+  for (let look = 0; look < 3; look++) await prove(memory, [1], signal);
 
   expect(memory.facts.failures.prove).toMatchObject({ code: "SERVICE_STALE", attempts: 1 });
   expect(memory.facts.proofs[1]).toMatchObject({ proven: false, code: "SERVICE_DOWN" });
+  expect(told).toEqual(["not proven"]);
 });
 
 test("of a service that is down and one that is stale, the stale one is told of: it is to be reloaded again", async () => {
