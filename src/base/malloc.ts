@@ -27,8 +27,6 @@ export async function keepMallocSmall(): Promise<void> {
 
 /** To be called when work has ended. Takes some milliseconds, and some fifty where V8's heap has grown. */
 export async function giveMemoryBack(): Promise<void> {
-  // By itself V8 keeps the pages that a collection has freed for eight seconds.
-  setFlagsFromString("--memory-pool-timeout=0");
   const hasShrunk = shrinkHeap();
   const glibc = await load();
   glibc?.malloc_trim(0n);

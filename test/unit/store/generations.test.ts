@@ -2,6 +2,7 @@ import { mkdir, mkdtempDisposable, readdir, readFile, rename, rm, stat, writeFil
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
+import { pause } from "../../../src/base/time.ts";
 import type { Generation } from "../../../src/core/ports.ts";
 import { type Generations, openGenerations } from "../../../src/store/generations.ts";
 import { generateKey } from "../../../src/x509/key.ts";
@@ -157,10 +158,13 @@ test("what somebody else adds, removes or renames in the folder is noticed, what
   const { generations, folder } = state;
   await stageMany(generations, 4);
   const before = await generations.list();
+  const tick = () => pause(20); // of the clock of a file system, whose times before Linux 6.13 are no finer
 
+  await tick();
   await rename(join(folder, "4.json"), join(folder, "5.json"));
   const renamed = await generations.list();
   const { number } = await generations.stage(draft());
+  await tick();
   await rm(join(folder, "6.json"));
   const removed = await generations.list();
   await rm(folder, { recursive: true });
