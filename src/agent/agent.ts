@@ -1,7 +1,6 @@
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { semaphores } from "../base/semaphore.ts";
-import { sweepTemporaries } from "../base/sweep.ts";
 import { type Clock, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import type { Applier } from "../core/applier.ts";
 import type { Issuer } from "../core/ports.ts";
@@ -157,9 +156,6 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     log.warning("stopped while work was under way; the next start looks at it", { certificates: [...busy.keys()] });
   };
 
-  /** Before anything is issued; not before it is ready, as there are as many folders as specs. What stays harms nobody. */
-  const sweep = (): Promise<void> => sweepTemporaries(layout.agent.allGenerations).catch(() => undefined);
-
   // ------------------------------------------------------------------------------------------------------- answering
 
   const names = (): readonly string[] => [...roster.managed.keys(), ...roster.invalid.keys()].toSorted();
@@ -234,7 +230,6 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     },
     run: async (signal, onTick) => {
       stop = signal;
-      await sweep();
       while (!signal.aborted) {
         waker = new AbortController();
         const until = tick(signal);
@@ -244,7 +239,6 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
       await drain();
     },
     once: async (wanted, signal) => {
-      await sweep();
       for (const one of chosen(wanted)) one.forgive();
       await Promise.all(chosen(wanted).map((one) => start(one, signal)));
     },

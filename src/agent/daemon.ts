@@ -23,6 +23,8 @@ export interface DaemonOptions {
   readonly watched: readonly string[];
   /** Finishes what a killed process left undone. */
   readonly recover: () => Promise<void>;
+  /** Removes what such a one left where nothing is written before the agent works. */
+  readonly sweep: () => Promise<void>;
 }
 
 /**
@@ -54,6 +56,7 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   log.info("ready", { version: identity.version, specs: agent.names().length });
   const tell = summaries(options);
   let wasAtWork = false;
+  await options.sweep();
   await agent.run(stop.signal, (atWork) => {
     heartbeat.beat();
     tell(atWork);

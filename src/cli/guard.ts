@@ -75,6 +75,14 @@ export async function lockState(places: Places, { agent, control }: Layout): Pro
   }
   await makePlaces(places, [agent.folder, control]);
   const held = await lock(agent.lock);
-  await sweepTemporaries(agent.folder, nodeFiles, basename(agent.allGenerations)); // that one by the agent, once it is ready
+  await sweepTemporaries(agent.folder, nodeFiles, basename(agent.allGenerations));
   return held;
+}
+
+/**
+ * The same for the generations. To be called before anything is issued, and once all are told that the agent is ready: there
+ * are as many folders as specs. What cannot be removed harms nobody.
+ */
+export async function sweepGenerations({ agent }: Layout): Promise<void> {
+  await sweepTemporaries(agent.allGenerations).catch(() => undefined);
 }

@@ -3,7 +3,7 @@ import { checkNames } from "../agent/controlled.ts";
 import type { Logger } from "../base/logger.ts";
 import type { CertificateStatus } from "../core/status-document.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
-import { APPLY_OPTION, checkStart, lockState, modeOf } from "./guard.ts";
+import { APPLY_OPTION, checkStart, lockState, modeOf, sweepGenerations } from "./guard.ts";
 import { LOG_OPTION, withLog } from "./logging.ts";
 import { stopSignal } from "./signals.ts";
 import { printStatus } from "./status-table.ts";
@@ -49,6 +49,7 @@ async function bringUpToDate(invocation: Invocation, world: World, logger: Logge
   await opened.recover();
   await agent.reread();
   checkNames(agent, invocation.operands);
+  await sweepGenerations(layout);
   await agent.once(invocation.operands, signal);
   await agent.settled();
   const certificates = agent.status(invocation.operands);

@@ -2,7 +2,7 @@ import type { Log } from "../base/log.ts";
 import { keepMallocSmall } from "../base/malloc.ts";
 import { openNotifier } from "../base/notify.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
-import { APPLY_OPTION, checkStart, lockState, modeOf } from "./guard.ts";
+import { APPLY_OPTION, checkStart, lockState, modeOf, sweepGenerations } from "./guard.ts";
 import { LOG_OPTION, withLog } from "./logging.ts";
 import { layoutIn, surroundingsOf } from "./surroundings.ts";
 import { VERSION } from "./version.ts";
@@ -54,6 +54,7 @@ async function serve(invocation: Invocation, world: World, log: Log): Promise<Ex
     identity: { version: VERSION, pid: process.pid, since: clock.now(), apply: mode.name },
     watched: [places.specs, places.config],
     recover: () => opened.recover(),
+    sweep: () => sweepGenerations(layout),
   });
   return 0;
 }

@@ -1,9 +1,9 @@
 /** `certagent run` as a service: what it hears and what it tells. No CA is needed to find that out. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
 import { pause } from "../../../src/base/time.ts";
@@ -56,6 +56,28 @@ test("the service manager is told of start, reload, status and stop, without a w
   expect(code).toBe(0);
   expect(stderr.split("\n").filter((line) => line !== "" && !/^<\d>\w/.test(line))).toEqual([]);
 });
+
+test.each(["run", "once"])(
+  "%s removes what a killed agent left of a generation, of a removed spec too",
+  async (command) => {
+    await using home = await homeWithSpecs("web");
+    const left = ["web", "gone"].map((name) =>
+      join(home.state, "agent", "generations", name, ".certagent-0123456789abcdef"),
+    );
+    for (const file of left) {
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, "half a key");
+    }
+
+    if (command === "once") await certagent(home, "once");
+    else {
+      await using agent = await startAgent(home);
+      await agent.until("looked after", (all) => all.get("web")?.state === "failing");
+    }
+
+    for (const file of left) await expect(access(file)).rejects.toThrow("ENOENT");
+  },
+);
 
 test("the watchdog gets signs of life twice within its patience, however long the loop has nothing to do", async () => {
   await using home = await homeWithSpecs();

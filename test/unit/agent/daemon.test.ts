@@ -42,6 +42,7 @@ test("a thousand certificates that come to rest are not each a summary of a thou
     identity: { version: "0", pid: 1, since: 0, apply: "direct" },
     watched: [],
     recover: () => Promise.resolve(),
+    sweep: () => Promise.resolve(),
   });
 
   expect(looks).toBe(2);

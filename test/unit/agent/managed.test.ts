@@ -1,4 +1,4 @@
-import { mkdir, mkdtempDisposable, readdir, writeFile } from "node:fs/promises";
+import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
@@ -14,41 +14,6 @@ import { specFolder } from "../../property/spec-folder.ts";
 import { streak } from "../core/given.ts";
 
 const never = new AbortController().signal;
-
-test.each(["run", "once"] as const)(
-  "%s removes what a killed agent left of a generation, of a removed spec too",
-  async (way) => {
-    await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
-    const time = simulatedTime();
-    const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
-    const layout = layoutOf(home.path, home.path);
-    const host = modelHost(scenario, time);
-    const { issuer } = modelCa("good", scenario, time, await modelPki());
-    const agent = createAgent({
-      clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
-      log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
-      layout,
-      applier: host.applier(layout),
-      prove: host.prove,
-      specs: specFolder([{ name: "web", issuer: "good" }], scenario),
-      createIssuer: () => issuer,
-    });
-    for (const name of ["web", "gone"]) {
-      await mkdir(layout.agent.generations(name), { recursive: true });
-      await writeFile(join(layout.agent.generations(name), ".certagent-0123456789abcdef"), "half a key");
-    }
-    await agent.reread();
-    const stop = new AbortController();
-
-    const working = way === "run" ? agent.run(stop.signal, () => {}) : agent.once([], stop.signal);
-
-    await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe("current"), { timeout: 10_000 });
-    expect(await readdir(layout.agent.generations("web"))).toEqual(["1.json"]);
-    expect(await readdir(layout.agent.generations("gone"))).toEqual([]);
-    stop.abort();
-    await working;
-  },
-);
 
 test("nothing is looked at between an issuance and its deployment, which looks for itself", async () => {
   await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
