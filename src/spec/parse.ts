@@ -11,10 +11,10 @@ import {
   type Pair,
   Parser,
   type Tags,
-  type YAMLParseError,
 } from "yaml";
 import { type Facts, substitute } from "./facts.ts";
 import { fileProblem, formatKey, type Problem } from "./problem.ts";
+import { everyToken, syntaxError } from "./syntax-error.ts";
 
 /** The largest file that is read, in bytes. */
 export const LARGEST_FILE = 65_536;
@@ -122,23 +122,9 @@ function tokensOf(text: string): readonly CST.Token[] {
 
 /** The package builds nodes recursively and takes a stack overflow for an error of the text, so depth is judged before. */
 function refuseDepth(tokens: readonly CST.Token[]): void {
-  for (const { token, depth } of walk(tokens)) {
+  for (const { token, depth } of everyToken(tokens)) {
     if (CST.isCollection(token) && depth === DEEPEST) {
       throw new Refused(token.offset, `nested more than ${DEEPEST} deep`);
-    }
-  }
-}
-
-/** Every token with how deep it lies, without recursion: nothing is known of the depth yet. */
-function* walk(tokens: readonly CST.Token[]): Generator<{ readonly token: CST.Token; readonly depth: number }> {
-  const open = tokens.map((token) => ({ token, depth: 0 }));
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    yield next;
-    const { token, depth } = next;
-    if (token.type === "document" && token.value !== undefined) open.push({ token: token.value, depth });
-    if (!CST.isCollection(token)) continue;
-    for (const { key, value } of token.items) {
-      for (const inner of [key, value]) if (inner != null) open.push({ token: inner, depth: depth + 1 });
     }
   }
 }
@@ -157,86 +143,15 @@ function compose(tokens: readonly CST.Token[], text: string): Node {
   });
   const [document, second] = composer.compose(tokens, true, text.length);
   const [error, next] = document?.errors ?? [];
-  if (error !== undefined) throw syntaxError(error, next, text, tokens);
+  if (error !== undefined) {
+    const { offset, message, hint } = syntaxError(error, next, text, tokens);
+    throw new Refused(offset, message, hint);
+  }
   if (second !== undefined)
     throw new Refused(second.range[0], "a second document begins here", "one file is one document");
   const root = document?.contents ?? null;
   if (root === null || (isScalar(root) && root.value === null)) throw new Refused(0, "the file is empty");
   return root;
-}
-
-/** What the YAML package says, where it can be said more plainly; the first that fits. */
-const PLAINLY: readonly (readonly [said: RegExp, message: string, hint: string | null])[] = [
-  [/^Tabs are not allowed/, "a tab indents this line", "indent with spaces"],
-  [/^Missing closing/, "a quote is not closed", null],
-  [/^Flow map .*end with a \}/, "a { is not closed, or its lines are not indented", null],
-  [/^Flow sequence .*end with a \]/, "a [ is not closed, or its lines are not indented", null],
-  [/^Unexpected flow-(map|seq)-end/, "this bracket closes nothing", null],
-  [/^Unexpected block-seq-ind on same line/, "a list begins on a line of its own", "or write it in one line: [a, b]"],
-  [/^Unexpected .* at node end$/, "something follows the value", null],
-  [/^Implicit (map )?keys need to be/, 'a key has to be on one line, with ": " after it', null],
-  [/^Nested mappings are not allowed/, 'a second ": " in one line', "quote the value"],
-  [/^Invalid escape sequence/, "an escape that YAML does not have", "use single quotes, or write \\\\ for one \\"],
-  [/^Plain value cannot start with/, "a value that begins with this character needs quotes", null],
-];
-
-function syntaxError(
-  error: YAMLParseError,
-  next: YAMLParseError | undefined,
-  text: string,
-  tokens: readonly CST.Token[],
-): Refused {
-  const [offset] = error.pos;
-  if (error.code === "NON_STRING_KEY") return new Refused(offset, "a key must be plain text");
-  const misplaced = misplacedLine(error, next, text);
-  if (misplaced !== undefined) {
-    return new Refused(misplaced, "not valid YAML: this line is not indented as its neighbours are");
-  }
-  const line = text.slice(text.lastIndexOf("\n", offset - 1) + 1).split("\n", 1)[0] ?? "";
-  // What follows a colon is a piece of the file, and that may be a secret in the wrong place.
-  const [first = ""] = error.message.split(/\n|(?<=\w): /, 1);
-  const [, said = first.charAt(0).toLowerCase() + first.slice(1), hint = null] =
-    PLAINLY.find(([pattern]) => pattern.test(first)) ?? [];
-  // In { } and [ ] the braces of a fact end it.
-  const found = /\$\{\w+\}/.exec(line);
-  const fact = found !== null && /[[{,]/.test(line.slice(0, found.index)) ? found[0] : undefined;
-  const at = /^(Missing closing|Flow )/.test(first) ? openedAt(tokens, offset) : offset;
-  return new Refused(at, `not valid YAML: ${said}`, fact === undefined ? hint : `quote it: "${fact}"`);
-}
-
-/** Blank lines, comments, and what a line is indented by. */
-const BEFORE_TEXT = /(?: *(?:#.*)?\r?\n)* */y;
-
-/**
- * Where the text of a line begins that is indented too far or too little. One that is too far in continues the value
- * above it, up to its own colon; one that is too far out comes after the end of what it belongs to. The package complains
- * of that value, of what is left over, or of a comment above the line.
- */
-function misplacedLine(error: YAMLParseError, next: YAMLParseError | undefined, text: string): number | undefined {
-  const isContinued = error.code === "BLOCK_AS_IMPLICIT_KEY" && next?.code === "MULTILINE_IMPLICIT_KEY";
-  const [offset] = error.pos;
-  const begin = text.lastIndexOf("\n", (isContinued ? next.pos[1] : offset) - 1) + 1;
-  const isLeftOver = error.message.endsWith(" at node end") && text.slice(begin, offset).trim() === "";
-  const isBesideOthers = /same column$|^Sequence item without/.test(error.message);
-  if (!isContinued && !isLeftOver && !isBesideOthers) return undefined;
-  BEFORE_TEXT.lastIndex = begin;
-  BEFORE_TEXT.exec(text);
-  return BEFORE_TEXT.lastIndex;
-}
-
-const CLOSERS: Readonly<Record<string, string>> = { "{": "}", "[": "]" };
-
-/** Where the innermost bracket stands that was opened before `offset` and never closed, or the quote that goes on to there. */
-function openedAt(tokens: readonly CST.Token[], offset: number): number {
-  let latest = -1;
-  for (const { token } of walk(tokens)) {
-    const isOpen =
-      token.type === "flow-collection"
-        ? token.offset < offset && token.end[0]?.source !== CLOSERS[token.start.source]
-        : token.type.endsWith("-quoted-scalar") && CST.isScalar(token) && token.offset + token.source.length === offset;
-    if (isOpen) latest = Math.max(latest, token.offset);
-  }
-  return latest < 0 ? offset : latest;
 }
 
 interface Place {

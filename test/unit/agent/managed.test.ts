@@ -2,7 +2,7 @@ import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
-import { type Agent, createAgent } from "../../../src/agent/agent.ts";
+import { type Agent, type AgentOptions, createAgent } from "../../../src/agent/agent.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { DAY, systemClock } from "../../../src/base/time.ts";
 import { readFacts, writeFacts } from "../../../src/store/facts.ts";
@@ -15,67 +15,73 @@ import { streak } from "../core/given.ts";
 
 const never = new AbortController().signal;
 
-test("nothing is looked at between an issuance and its deployment, which looks for itself", async () => {
-  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
+type World = Pick<AgentOptions, "layout" | "applier" | "createIssuer">;
+
+/** A host with one spec, of a lifetime of a day, whose clock stands still. `start`: an agent over it, other in some way. */
+async function hostWithSpec() {
+  const home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
   const time = simulatedTime();
   const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
   const layout = layoutOf(home.path, home.path);
   const { issuer } = modelCa("good", scenario, time, await modelPki());
   const host = modelHost(scenario, time);
-  const applier = host.applier(layout);
+  const world: World = { layout, applier: host.applier(layout), createIssuer: () => issuer };
+  const start = async (change: Partial<World> = {}): Promise<Agent> => {
+    const agent = createAgent({
+      clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
+      log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
+      prove: host.prove,
+      specs: specFolder([{ name: "web", issuer: "good" }], scenario),
+      ...world,
+      ...change,
+    });
+    await agent.reread();
+    return agent;
+  };
+  return { ...world, issuer, time, start, [Symbol.asyncDispose]: home.remove };
+}
+
+async function until(agent: Agent, state: string): Promise<void> {
+  await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe(state), { timeout: 10_000 });
+}
+
+test("nothing is looked at between an issuance and its deployment, which looks for itself", async () => {
+  await using host = await hostWithSpec();
+  const { applier, issuer } = host;
   const steps: string[] = [];
-  const agent = createAgent({
-    clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
-    log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
-    layout,
+  const agent = await host.start({
     applier: {
       ...applier,
       observe: (...args) => (steps.push("look"), applier.observe(...args)),
       apply: (...args) => (steps.push("apply"), applier.apply(...args)),
     },
-    prove: host.prove,
-    specs: specFolder([{ name: "web", issuer: "good" }], scenario),
     createIssuer: () => ({ ...issuer, issue: (...args) => (steps.push("issue"), issuer.issue(...args)) }),
   });
-  await agent.reread();
   const stop = new AbortController();
 
   const running = agent.run(stop.signal, () => {});
 
-  await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe("current"), { timeout: 10_000 });
+  await until(agent, "current");
   expect(steps.slice(0, 4)).toEqual(["look", "issue", "apply", "look"]);
   stop.abort();
   await running;
 });
 
 test("a renewal that was asked for is deployed at once, whatever the back-off of a deployment that failed", async () => {
-  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
-  const time = simulatedTime(); // stands still: no back-off ever ends
-  const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
-  const layout = layoutOf(home.path, home.path);
-  const host = modelHost(scenario, time);
-  const applier = host.applier(layout);
-  const { issuer } = modelCa("good", scenario, time, await modelPki());
+  await using host = await hostWithSpec(); // no back-off ever ends
   let isMended = false;
-  const agent = createAgent({
-    clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
-    log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
-    layout,
+  const agent = await host.start({
     applier: {
-      ...applier,
+      ...host.applier,
       apply: async (...args) => {
-        if (isMended) return await applier.apply(...args);
+        if (isMended) return await host.applier.apply(...args);
         throw new AgentError("HOOK_FAILED", "Cannot run the before hook");
       },
     },
-    prove: host.prove,
-    specs: specFolder([{ name: "web", issuer: "good" }], scenario),
-    createIssuer: () => issuer,
   });
-  await agent.reread();
   const stop = new AbortController();
   const running = agent.run(stop.signal, () => {});
-  await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe("failing"), { timeout: 10_000 });
+  await until(agent, "failing");
   isMended = true;
 
   const outcomes = await agent.renew(["web"], () => {}, stop.signal);
@@ -86,34 +92,21 @@ test("a renewal that was asked for is deployed at once, whatever the back-off of
 });
 
 test("a renewal that the end of the agent cuts off before it is deployed is not told as done", async () => {
-  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
-  const time = simulatedTime();
-  const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
-  const layout = layoutOf(home.path, home.path);
-  const { issuer } = modelCa("good", scenario, time, await modelPki());
-  const host = modelHost(scenario, time);
-  const applier = host.applier(layout);
+  await using host = await hostWithSpec();
   const stop = new AbortController();
   let isSlow = false;
-  const agent = createAgent({
-    clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
-    log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
-    layout,
+  const agent = await host.start({
     applier: {
-      ...applier,
+      ...host.applier,
       apply: async (...args) => {
-        if (!isSlow) return await applier.apply(...args);
+        if (!isSlow) return await host.applier.apply(...args);
         stop.abort();
         throw new Error("certagent is stopping");
       },
     },
-    prove: host.prove,
-    specs: specFolder([{ name: "web", issuer: "good" }], scenario),
-    createIssuer: () => issuer,
   });
-  await agent.reread();
   const running = agent.run(stop.signal, () => {});
-  await vi.waitFor(() => expect(agent.status(["web"])[0]?.state).toBe("current"), { timeout: 10_000 });
+  await until(agent, "current");
   isSlow = true;
 
   const outcomes = await agent.renew(["web"], () => {}, new AbortController().signal);
@@ -123,25 +116,8 @@ test("a renewal that the end of the agent cuts off before it is deployed is not 
 });
 
 test("a failure that is over is not told of from disk, before the agent has run again and afterwards", async () => {
-  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-managed-"));
-  const time = simulatedTime();
-  const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
-  const layout = layoutOf(home.path, home.path);
-  const { issuer } = modelCa("good", scenario, time, await modelPki());
-  const host = modelHost(scenario, time);
-  const start = async (): Promise<Agent> => {
-    const agent = createAgent({
-      clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
-      log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
-      layout,
-      applier: host.applier(layout),
-      prove: host.prove,
-      specs: specFolder([{ name: "web", issuer: "good" }], scenario),
-      createIssuer: () => issuer,
-    });
-    await agent.reread();
-    return agent;
-  };
+  await using host = await hostWithSpec();
+  const { start, layout, time } = host;
   await (await start()).once([], never);
   const path = layout.agent.facts("web");
   const facts = await readFacts(path);
