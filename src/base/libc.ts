@@ -6,6 +6,7 @@ const CALLS = {
   socket: { arguments: ["i32", "i32", "i32"], return: "i32" },
   connect: { arguments: ["i32", "buffer", "u32"], return: "i32" },
   flock: { arguments: ["i32", "i32"], return: "i32" },
+  fallocate: { arguments: ["i32", "i32", "i64", "i64"], return: "i32" },
   _exit: { arguments: ["i32"], return: "void" },
   getxattr: { arguments: ["buffer", "buffer", "buffer", "u64"], return: "i64" },
   strerror: { arguments: ["i32"], return: "pointer" },

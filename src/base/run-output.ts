@@ -2,14 +2,15 @@ import { fstatSync, ftruncateSync, readSync } from "node:fs";
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { rethrow } from "./file-error.ts";
+import { loadLibc } from "./libc.ts";
 import { printable } from "./printable.ts";
 import { type Milliseconds, pause } from "./time.ts";
 
 const STEP: Milliseconds = 50;
-/** A flood may outrun the looks, and then it is no end that is missed. */
-const MOST_TRIES = 10;
 /** As <fcntl.h> has it: a file without a name in a folder (open(2)). Node knows no word for it, but hands it on. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
+/** From <linux/falloc.h>: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE. */
+const PUNCH_HOLE = 0x03;
 const LEFT_OUT = "\n[… left out …]\n";
 
 /**
@@ -25,38 +26,36 @@ export interface ProgramOutput extends AsyncDisposable {
 
 /** Keeps at most `limit` bytes. Throws `DEPLOY_FAILED` where no temporary file can be made. */
 export async function openOutput(limit: number): Promise<ProgramOutput> {
+  const { fallocate } = await loadLibc();
   const file = await openNameless();
   const half = limit / 2;
-  let kept: Buffer = Buffer.alloc(0);
-  let cut = false;
+  let head: Buffer | undefined;
+  /** Up to where nothing stands any more. */
+  let freed = 0;
 
   /**
-   * Moves what the file holds to what is kept. Appending writers go on at its new, shorter end. What is written between
-   * the last look and the cut is lost, and may be a program's last words: so nothing is waited for in between.
+   * Gives the middle of a flood back to the disk. The file stays as long as it is, so whatever comes meanwhile is behind
+   * all this, and a program's last words are never cut off.
    */
-  const fold = (): void => {
-    let size = sizeOf(file);
-    let fresh = endsOf(file, size, limit);
-    for (let tries = 0; tries < MOST_TRIES && sizeOf(file) !== size; tries += 1) {
-      size = sizeOf(file);
-      fresh = endsOf(file, size, limit);
-    }
-    ftruncateSync(file.fd, 0);
-    const all = Buffer.concat([kept, ...fresh]);
-    cut ||= size > limit || all.length > limit;
-    kept = all.length <= limit ? all : Buffer.concat([all.subarray(0, half), all.subarray(-half)]);
+  const free = (): void => {
+    const end = sizeOf(file) - limit;
+    if (end - freed < limit) return;
+    head ??= readAt(file, 0, half);
+    // A file system without holes: what was left out would fill it, so that something has to go.
+    if (fallocate(file.fd, PUNCH_HOLE, BigInt(freed), BigInt(end - freed)) !== 0) ftruncateSync(file.fd, 0);
+    else freed = end;
   };
 
   const stop = new AbortController();
-  const foldWhenLong = async (): Promise<void> => {
+  const freeWhileItRuns = async (): Promise<void> => {
     for (;;) {
       await pause(STEP, stop.signal);
       if (stop.signal.aborted) return;
-      if (sizeOf(file) > 2 * limit) fold();
+      free();
     }
   };
   // A disk that fails here costs the words of a program, which is no reason to give up the program.
-  const watching = foldWhenLong().catch(() => undefined);
+  const watching = freeWhileItRuns().catch(() => undefined);
   const stopWatching = (): Promise<void> => {
     stop.abort();
     return watching;
@@ -66,8 +65,13 @@ export async function openOutput(limit: number): Promise<ProgramOutput> {
     descriptor: file.fd,
     text: async () => {
       await stopWatching();
-      fold();
-      return cut ? `${readable(kept.subarray(0, half))}${LEFT_OUT}${readable(kept.subarray(half))}` : readable(kept);
+      const size = sizeOf(file);
+      if (head === undefined && size <= limit) return readable(readAt(file, 0, size));
+      const [first, last] = [
+        head ?? readAt(file, 0, half),
+        readAt(file, Math.max(size - half, 0), Math.min(size, half)),
+      ];
+      return `${readable(first)}${LEFT_OUT}${readable(last)}`;
     },
     [Symbol.asyncDispose]: async () => {
       await stopWatching();
@@ -92,12 +96,6 @@ async function openIn(folder: string): Promise<FileHandle> {
 
 function sizeOf({ fd }: FileHandle): number {
   return fstatSync(fd).size;
-}
-
-/** All of it, or its head and its tail. */
-function endsOf(file: FileHandle, size: number, limit: number): readonly Buffer[] {
-  const half = limit / 2;
-  return size <= limit ? [readAt(file, 0, size)] : [readAt(file, 0, half), readAt(file, size - half, half)];
 }
 
 function readAt({ fd }: FileHandle, position: number, length: number): Buffer {
