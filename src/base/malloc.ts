@@ -27,10 +27,10 @@ export async function keepMallocSmall(): Promise<void> {
 
 /** To be called when work has ended. Takes some milliseconds, and some fifty where V8's heap has grown. */
 export async function giveMemoryBack(): Promise<void> {
-  const hasShrunk = shrinkHeap();
   const glibc = await load();
+  if (glibc !== undefined) await unmapProgram(glibc);
+  shrinkHeap(); // what was read for that, too
   glibc?.malloc_trim(0n);
-  if (hasShrunk && glibc !== undefined) await unmapProgram(glibc);
 }
 
 /** So many bytes more than after the last time are worth the collection. */
@@ -38,13 +38,15 @@ const WORTH_IT = 6 * 1024 * 1024;
 
 let smallest = 0;
 
-/** The last resort is the one collection after which V8 keeps no pages for later. Answers whether it was worth it. */
-function shrinkHeap(): boolean {
-  if (physicalHeap() < smallest + WORTH_IT) return false;
+/** The last resort is the one collection after which V8 keeps no pages for later. */
+function shrinkHeap(): void {
+  if (physicalHeap() < smallest + WORTH_IT) return;
   collector()?.({ type: "major", flavor: "last-resort", execution: "sync" });
   smallest = physicalHeap();
-  return true;
 }
+
+/** In kB. An agent at rest uses a third of that, a start 50 MB. */
+const MANY_PAGES = 20 * 1024;
 
 interface Mapping {
   readonly start: bigint;
@@ -57,6 +59,8 @@ interface Mapping {
  * come back as it was before, so it is asked anew each time what that is.
  */
 async function unmapProgram({ madvise }: Awaited<ReturnType<typeof open>>): Promise<void> {
+  const status = await readFile("/proc/self/status", "utf8").catch(() => "");
+  if (Number(/^RssFile:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) < MANY_PAGES) return;
   const smaps = await readFile("/proc/self/smaps", "utf8").catch(() => "");
   for (const { start, length } of mappingsOf(smaps, process.execPath)) madvise(start, length, MADV_DONTNEED);
 }
