@@ -60,7 +60,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   const tell = (problems: readonly Problem[]): void => {
     const hints = new Map(problems.map((problem) => [placeAndMessage(problem), problem.hint]));
     for (const [reason, hint] of hints) {
-      if (!told.has(reason)) log.warning("configuration problem", { reason, ...withHint(hint) });
+      if (!told.has(reason)) log.warning("configuration problem", { reason, hint: hint ?? undefined });
     }
     told = new Set(hints.keys());
   };
@@ -90,7 +90,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
         log.warning("spec refused", {
           certificate: name,
           reason: broken.message,
-          ...withHint(broken.hint),
+          hint: broken.hint ?? undefined,
           in_force: inForce,
         });
       }
@@ -128,11 +128,6 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
 
 function placeAndMessage({ file, line, column, message }: Problem): string {
   return line === null ? `${file}: ${message}` : `${file}:${line}:${column}: ${message}`;
-}
-
-/** No field where there is nothing to suggest. */
-function withHint(hint: string | null): { readonly hint?: string } {
-  return hint === null ? {} : { hint };
 }
 
 /** What a spec's problems are told as; the same streak for as long as the problem is the same. */

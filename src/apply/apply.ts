@@ -122,7 +122,7 @@ async function tellStreak(applying: Applying, progress: Progress, failure: Failu
     host.log.warning("cannot keep state", {
       certificate: desired.name,
       error: message,
-      ...(hint !== null && { hint }),
+      hint: hint ?? undefined,
     });
     return;
   }
