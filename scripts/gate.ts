@@ -7,13 +7,15 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempDisposable, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
 interface Tally {
   readonly passed: number;
   readonly failed: number;
+  /** What failed, with its reason: told once more at the end, since the place where it happened is long gone by then. */
+  readonly failures?: readonly string[];
 }
 
 /** Each of these counts as one test. Fast ones first. */
@@ -47,7 +49,21 @@ interface VitestReport {
   readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly numTodoTests: number;
-  readonly testResults: readonly { readonly status: string; readonly assertionResults: readonly unknown[] }[];
+  readonly testResults: readonly TestFile[];
+}
+
+interface TestFile {
+  readonly name: string;
+  readonly status: string;
+  /** Why the file did not load. */
+  readonly message: string;
+  readonly assertionResults: readonly TestResult[];
+}
+
+interface TestResult {
+  readonly fullName: string;
+  readonly status: string;
+  readonly failureMessages?: readonly string[];
 }
 
 /** Skipped tests count as failed: what was not looked at is not known to work. So does a file that did not load. */
@@ -61,7 +77,20 @@ async function runTests(options: readonly string[]): Promise<Tally> {
   const report = JSON.parse(text) as VitestReport;
   const unloaded = report.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0);
   const failed = report.numFailedTests + report.numPendingTests + report.numTodoTests + unloaded.length;
-  return atLeastOneFailure({ passed: report.numPassedTests, failed }, code);
+  const tally = { passed: report.numPassedTests, failed, failures: report.testResults.flatMap(failuresOf) };
+  return atLeastOneFailure(tally, code);
+}
+
+/** A paragraph for each test of the file that did not pass, or one for a file that did not load. */
+function failuresOf({ name, status, message, assertionResults }: TestFile): string[] {
+  const file = relative(process.cwd(), name);
+  if (status === "failed" && assertionResults.length === 0) return [`${file}\n${message}`];
+  return assertionResults
+    .filter((test) => test.status !== "passed")
+    .map(({ fullName, status, failureMessages = [status] }) => {
+      const lines = failureMessages.join("\n").split("\n");
+      return [`${file}: ${fullName}`, ...lines.filter((line) => !line.includes("/node_modules/"))].join("\n");
+    });
 }
 
 /** Name → argv of the long runs. Each ends with its own `N passed, N failed`. */
@@ -81,9 +110,9 @@ async function runCampaign(argv: readonly string[]): Promise<Tally> {
 }
 
 /** A run that ended badly, or counted nothing, has failed whatever it counted. */
-function atLeastOneFailure({ passed, failed }: Tally, code: number): Tally {
-  const wrong = code !== 0 || passed === 0;
-  return { passed, failed: wrong ? Math.max(failed, 1) : failed };
+function atLeastOneFailure(tally: Tally, code: number): Tally {
+  const wrong = code !== 0 || tally.passed === 0;
+  return { ...tally, failed: wrong ? Math.max(tally.failed, 1) : tally.failed };
 }
 
 /** Runs a program of `node_modules/.bin`; `onLine` gets its standard output, else that goes where ours goes. */
@@ -107,6 +136,9 @@ async function eachLine(stream: Readable | null, onLine: ((line: string) => void
 
 function report(): void {
   process.stdout.write("\n");
+  for (const { failures = [] } of tallies.values()) {
+    for (const failure of failures) process.stdout.write(`FAILED ${failure}\n\n`);
+  }
   let [passed, failed] = [0, 0];
   for (const [name, tally] of tallies) {
     passed += tally.passed;
