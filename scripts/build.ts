@@ -11,8 +11,15 @@ const NOTICE = `certagent is licensed under the Apache License 2.0 (LICENSE). It
 file and comes with its own LICENSE. The packages that certagent.mjs contains, each with its licence:
 `;
 
-/** Packages that cost memory and start-up time: loaded when a key is certified, a token signed, a CA asked, a file watched. */
-const LAZY_PACKAGES = ["@peculiar/x509", "chokidar", "jose", "reflect-metadata", "undici/lib/dispatcher/client.js"];
+/** Packages that cost memory and start-up time: loaded when a key is certified, a token signed, a CA asked, a file watched, a text parsed. */
+const LAZY_PACKAGES = [
+  "@peculiar/x509",
+  "chokidar",
+  "jose",
+  "reflect-metadata",
+  "undici/lib/dispatcher/client.js",
+  "yaml",
+];
 
 /** undici's index brings its fetch, caches and WebSocket: 8 MB of memory more than the client's own file (measured). */
 const UNDICI_INDEX = "node_modules/undici/index.js";

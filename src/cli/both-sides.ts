@@ -9,10 +9,11 @@ import type { Places, Surroundings } from "./surroundings.ts";
 /** Configuration and specs, as one side reads them: it keeps what was last in force in a folder of its own. */
 export async function openSpecs(
   { specs, config }: Places,
-  { uid }: Pick<Surroundings, "uid">,
+  { uid, version }: Pick<Surroundings, "uid" | "version">,
   side: { readonly lastGoodFolder: string; readonly facts: Facts; readonly readOnly: boolean },
 ): Promise<FolderOnDisk> {
-  return await openSpecFolder({ folder: specs, hostFile: config, trust: { users: [...new Set([0, uid])] }, ...side });
+  const trust = { users: [...new Set([0, uid])] };
+  return await openSpecFolder({ folder: specs, hostFile: config, trust, version, ...side });
 }
 
 /** What is the agent's alone: the secret, and folders for what it has fetched and for what it has sent. */

@@ -10,9 +10,10 @@ import type { Desired } from "../core/ports.ts";
 import type { Facts } from "./facts.ts";
 import { isMisnamed, MISNAMED, specNameOf } from "./folder.ts";
 import { type Host, hostFrom } from "./host.ts";
-import { LARGEST_FILE, type Position, parseYaml, type Source } from "./parse.ts";
+import { parseYaml } from "./parse.ts";
 import { fileProblem, formatKey, type Problem } from "./problem.ts";
 import { settle } from "./settle.ts";
+import { LARGEST_FILE, type Position, type Source } from "./source.ts";
 import { specFrom } from "./spec.ts";
 import { distrustOfFile, distrustOfFolder, type Trust } from "./trust.ts";
 

@@ -2,8 +2,8 @@ import type { z } from "zod";
 import { nearest } from "../base/nearest.ts";
 import { describe, kindsOf, oneOf, show } from "./describe.ts";
 import { laterKind } from "./later.ts";
-import type { Source } from "./parse.ts";
 import { formatKey, type Problem } from "./problem.ts";
+import type { Source } from "./source.ts";
 
 type Path = readonly PropertyKey[];
 type Issue = z.core.$ZodIssue;

@@ -4,12 +4,15 @@ import { failureOf } from "../base/errors.ts";
 import { type FileStat, fileCalls } from "../base/file-calls.ts";
 import { fileError } from "../base/file-error.ts";
 import { sideBySide } from "../base/side-by-side.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Facts } from "./facts.ts";
-import { type Host, type HostResult, parseHost } from "./host.ts";
+import { type Host, type HostResult, hostFrom } from "./host.ts";
 import { type LastGood, openLastGood } from "./last-good.ts";
+import { openParsedTexts, type ParsedTexts, sourceOf } from "./parsed.ts";
 import { fileProblem, type Problem } from "./problem.ts";
 import { type Candidate, type SpecEntry, settle } from "./settle.ts";
-import { parseSpec, type SpecResult } from "./spec.ts";
+import type { ParseResult, Source } from "./source.ts";
+import { type SpecResult, specFrom } from "./spec.ts";
 import { distrustOfFolder, readTrusted, type Trust } from "./trust.ts";
 
 export interface SpecFolderOptions {
@@ -17,10 +20,12 @@ export interface SpecFolderOptions {
   readonly folder: string;
   /** The host configuration. */
   readonly hostFile: string;
-  /** A folder of this side's own for the texts that were last in force. */
+  /** A folder of this side's own for the texts that were last in force, and what they were parsed to. */
   readonly lastGoodFolder: string;
   readonly trust: Trust;
   readonly facts: Facts;
+  /** Of certagent: another one may find that a text says something else. */
+  readonly version: string;
   /** Only looks: what is in force is not kept for later. */
   readonly readOnly?: boolean;
 }
@@ -63,10 +68,12 @@ const HOST = "certagent";
 
 /** Opens a folder of specs; what was last in force is found again. Readings wait for each other. */
 export async function openSpecFolder(options: SpecFolderOptions): Promise<FolderOnDisk> {
+  const { lastGoodFolder, readOnly = false } = options;
   const state: State = {
     options,
-    lastGoodHost: await openLastGood(options.lastGoodFolder, options),
-    lastGood: await openLastGood(join(options.lastGoodFolder, "specs"), options),
+    lastGoodHost: await openLastGood(lastGoodFolder, options),
+    lastGood: await openLastGood(join(lastGoodFolder, "specs"), options),
+    parsed: await openParsedTexts(join(lastGoodFolder, "parsed.json"), { ...options, readOnly }),
     host: { identity: undefined, host: undefined, problems: [], isSound: false },
     specs: new Map(),
   };
@@ -105,6 +112,7 @@ interface State {
   readonly options: SpecFolderOptions;
   readonly lastGoodHost: LastGood;
   readonly lastGood: LastGood;
+  readonly parsed: ParsedTexts;
   host: ReadHost;
   specs: ReadonlyMap<string, ReadSpec>;
 }
@@ -128,6 +136,7 @@ async function readAll(state: State, owners: ReadonlyMap<string, string>): Promi
   const specs = await settle(candidates, owners);
   problems.push(...(await keepTexts(state, specs)));
   if (names !== undefined) await forgetOthers(state.lastGood, specs);
+  await state.parsed.keep(new Set([hostFile, ...candidates.map(({ file }) => file)]));
   const { host: hostAsRead, specs: specsAsRead } = state;
   const isCurrent = async (name: string): Promise<boolean> =>
     isSame(identity, await identityOf(join(folder, "/"))) &&
@@ -137,16 +146,18 @@ async function readAll(state: State, owners: ReadonlyMap<string, string>): Promi
   return { host, specs, problems, isSound, isCurrent };
 }
 
-async function readHost({ options, lastGoodHost, host: before }: State): Promise<ReadHost> {
+async function readHost(state: State): Promise<ReadHost> {
+  const { options, lastGoodHost, host: before } = state;
   const { hostFile: file, facts, trust } = options;
   const identity = await identityOf(file);
   if (identity !== undefined && identity === before.identity) return before;
   const read = await readTrusted(file, trust);
   const bytes = "bytes" in read ? read.bytes : undefined;
+  const unusable = { host: undefined, isSound: false };
   const result: HostResult =
     bytes === undefined
-      ? { host: undefined, isSound: false, problems: "problem" in read ? [read.problem] : [] }
-      : parseHost(bytes, file, facts);
+      ? { ...unusable, problems: "problem" in read ? [read.problem] : [] }
+      : { ...unusable, ...(await understand(state, file, bytes, judgeHost(bytes))) };
   if (bytes !== undefined && result.isSound) {
     const unkept = await keep(lastGoodHost, HOST, bytes);
     return {
@@ -157,8 +168,9 @@ async function readHost({ options, lastGoodHost, host: before }: State): Promise
     };
   }
   const earlier = await lastGoodHost.load(HOST);
-  const host = (earlier && parseHost(earlier, file, facts).host) ?? result.host;
-  return { identity: bytes && identity, host, problems: result.problems, isSound: false };
+  const parsed = earlier && (await parse(earlier, file, facts));
+  const host = parsed && "source" in parsed ? judgeHost(earlier)(parsed.source).host : undefined;
+  return { identity: bytes && identity, host: host ?? result.host, problems: result.problems, isSound: false };
 }
 
 async function listFolder({ folder, trust }: SpecFolderOptions): Promise<{ names?: string[]; problems: Problem[] }> {
@@ -195,8 +207,10 @@ async function readSpecs(state: State, names: readonly string[]): Promise<Readon
   return new Map(read.flatMap(({ name, spec }) => (spec === undefined ? [] : [[name, spec]])));
 }
 
-async function readSpec({ options, host: { host }, specs }: State, name: string): Promise<ReadSpec | undefined> {
-  const { folder, facts, trust } = options;
+async function readSpec(state: State, name: string): Promise<ReadSpec | undefined> {
+  const { options, specs } = state;
+  const { host } = state.host;
+  const { folder, trust } = options;
   const file = join(folder, `${name}.yaml`);
   const before = specs.get(name);
   const isKnown = before?.identity !== undefined && before.hostDigest === host?.digest;
@@ -210,8 +224,37 @@ async function readSpec({ options, host: { host }, specs }: State, name: string)
     const problem = fileProblem(file, "cannot be used without a host configuration", `see ${options.hostFile}`);
     return { ...about, identity, problems: [problem] };
   }
-  const { desired, problems, places } = parseSpec(read.bytes, { name, file, host, facts });
+  const digest = sha256(read.bytes);
+  const found = await understand(state, file, read.bytes, (source) => specFrom(source, { name, digest, host }));
+  const { desired, problems, places } = { desired: undefined, places: [], ...found };
   return { ...about, identity, current: desired, problems, places, bytes: read.bytes };
+}
+
+/** What `judge` makes of a text, which is not parsed again where it was parsed before and found good. */
+async function understand<Result extends Pick<SpecResult, "problems" | "places">>(
+  { options, parsed }: State,
+  file: string,
+  bytes: Uint8Array,
+  judge: (source: Source) => Result,
+): Promise<Result | Pick<SpecResult, "problems">> {
+  const known = parsed.find(file, bytes);
+  const again = known && judge(sourceOf(known, file));
+  if (known !== undefined && again?.problems.length === 0) return { ...again, places: known.places };
+  const result = await parse(bytes, file, options.facts);
+  if (!("source" in result)) return result;
+  const found = judge(result.source);
+  if (found.problems.length === 0) parsed.add(file, bytes, { data: result.source.data, places: found.places });
+  return found;
+}
+
+/** The parser is loaded when there is a text that was not parsed before. */
+async function parse(bytes: Uint8Array, file: string, facts: Facts): Promise<ParseResult> {
+  const { parseYaml } = await import("./parse.ts");
+  return parseYaml(bytes, file, facts);
+}
+
+function judgeHost(bytes: Uint8Array): (source: Source) => HostResult & Pick<SpecResult, "places"> {
+  return (source) => ({ ...hostFrom(source, sha256(bytes)), places: [] });
 }
 
 /** What is known of specs whose folder cannot be read. */
@@ -244,9 +287,11 @@ function remembered(
 async function lastGoodOf({ options, lastGood, host: { host } }: State, name: string, file: string) {
   const bytes = await lastGood.load(name);
   if (bytes === undefined || host === undefined) return undefined;
-  const about = { name, file, facts: options.facts };
-  const judged = parseSpec(bytes, { ...about, host }).desired;
-  const desired = judged ?? parseSpec(bytes, { ...about, host: undefined }).desired;
+  const parsed = await parse(bytes, file, options.facts);
+  if (!("source" in parsed)) return undefined;
+  const about = { name, digest: sha256(bytes) };
+  const judged = specFrom(parsed.source, { ...about, host }).desired;
+  const desired = judged ?? specFrom(parsed.source, { ...about, host: undefined }).desired;
   return desired?.request.issuer === "" ? undefined : desired;
 }
 

@@ -1,13 +1,11 @@
 import * as z from "zod";
 import { nearest } from "../base/nearest.ts";
-import { sha256 } from "../core/hash.ts";
 import { type IssuerConfig, issuerSchema } from "../issuers/index.ts";
 import { type Complaint, judge, problemsOf } from "./complain.ts";
 import { expects, show, withHint } from "./describe.ts";
-import type { Facts } from "./facts.ts";
 import { writablePath } from "./fields.ts";
-import { parseYaml, type Source } from "./parse.ts";
 import type { Problem } from "./problem.ts";
+import type { Source } from "./source.ts";
 
 const ISSUER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -72,14 +70,7 @@ export interface HostResult {
   readonly isSound: boolean;
 }
 
-/** Parses a host configuration. Never throws. */
-export function parseHost(bytes: Uint8Array, file: string, facts: Facts): HostResult {
-  const parsed = parseYaml(bytes, file, facts);
-  if (!("source" in parsed)) return { host: undefined, problems: parsed.problems, isSound: false };
-  return hostFrom(parsed.source, sha256(bytes));
-}
-
-/** The same of a source that is parsed already. */
+/** A host configuration; `digest` is that of its text. Never throws. */
 export function hostFrom(source: Source, digest: string): HostResult {
   const whole = judge(hostSchema, source.data);
   const complaints = "value" in whole ? [] : whole.complaints;

@@ -4,7 +4,7 @@ import { writeAtomically } from "../base/atomic-file.ts";
 import { makeFolders, removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import { sha256 } from "../core/hash.ts";
-import { LARGEST_FILE } from "./parse.ts";
+import { LARGEST_FILE } from "./source.ts";
 
 /** The texts that were last in force, durable, so that a broken edit costs nothing across restarts either. */
 export interface LastGood {

@@ -13,11 +13,10 @@ import {
   type Tags,
 } from "yaml";
 import { type Facts, substitute } from "./facts.ts";
-import { fileProblem, formatKey, type Problem } from "./problem.ts";
+import { fileProblem, formatKey } from "./problem.ts";
+import { LARGEST_FILE, type ParseResult, type Position, type Source } from "./source.ts";
 import { everyToken, syntaxError } from "./syntax-error.ts";
 
-/** The largest file that is read, in bytes. */
-export const LARGEST_FILE = 65_536;
 const DEEPEST = 16;
 const MOST_KEYS = 512;
 const MOST_ITEMS = 2048;
@@ -25,27 +24,7 @@ const MOST_ITEMS = 2048;
 // Control characters but tab and newline (a lone CR counts), and the marks that reorder text on a terminal.
 const FORBIDDEN = /(?![\t\n\r])\p{Cc}|[\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)/u;
 
-/** Where something stands in a file; both count from 1, columns in UTF-16 units. */
-export interface Position {
-  readonly line: number;
-  readonly column: number;
-}
-
 type Path = readonly PropertyKey[];
-
-/** A YAML file as plain data that remembers where everything stood. */
-export interface Source {
-  readonly file: string;
-  /** Maps (without a prototype), arrays, strings, numbers, booleans and nulls. */
-  readonly data: unknown;
-  /** Where the value at a path stands; for a path that is not there, the nearest value around it. */
-  valueAt(path: Path): Position;
-  /** Where the key at a path stands. */
-  keyAt(path: Path): Position;
-}
-
-/** A parsed file, or why it could not be parsed. */
-export type ParseResult = { readonly source: Source } | { readonly problems: readonly Problem[] };
 
 /** Ends the parse at the first thing that is refused: what follows a syntax error is mostly noise. */
 class Refused extends Error {

@@ -2,8 +2,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileCalls } from "../base/file-calls.ts";
 import { isOurs } from "../base/trusted-folder.ts";
 import type { Desired } from "../core/ports.ts";
-import type { Position } from "./parse.ts";
 import { fileProblem, type Problem } from "./problem.ts";
+import type { Position } from "./source.ts";
 
 const MOST_LINKS = 20;
 

@@ -1,17 +1,15 @@
 import * as z from "zod";
 import { MINUTE, type Milliseconds } from "../base/time.ts";
-import { sha256 } from "../core/hash.ts";
 import type { CertificateRequest, Desired, Output } from "../core/ports.ts";
 import { serviceSchema } from "../services/index.ts";
 import { type Name, parseName, sortNames } from "../x509/name.ts";
 import { type Complaint, judge, problemsOf } from "./complain.ts";
 import { expects, quoted, show, withHint } from "./describe.ts";
-import type { Facts } from "./facts.ts";
 import { argv, duration, writeDuration } from "./fields.ts";
 import { type Host, unknownIssuer } from "./host.ts";
 import { outputSchema } from "./output.ts";
-import { type Position, parseYaml, type Source } from "./parse.ts";
 import type { Problem } from "./problem.ts";
+import type { Position, Source } from "./source.ts";
 
 const KEY_TYPES = ["ec-p256", "ec-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"] as const;
 const USAGES = ["server", "client"] as const;
@@ -124,18 +122,7 @@ export interface SpecResult {
   readonly places: readonly Position[];
 }
 
-/** Parses the spec `name`. Without a host configuration the issuer is not judged. Never throws. */
-export function parseSpec(
-  bytes: Uint8Array,
-  { name: specName, file, host, facts }: { name: string; file: string; host: Host | undefined; facts: Facts },
-): SpecResult {
-  const parsed = parseYaml(bytes, file, facts);
-  if (!("source" in parsed)) return { desired: undefined, problems: parsed.problems, warnings: [], places: [] };
-  const digest = sha256(bytes);
-  return specFrom(parsed.source, { name: specName, digest, host });
-}
-
-/** The same of a source that is parsed already. */
+/** The spec `name`. Without a host configuration the issuer is not judged. Never throws. */
 export function specFrom(
   source: Source,
   context: { name: string; digest: string; host: Host | undefined },

@@ -6,8 +6,8 @@ import type { FileStat } from "../base/file-calls.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
 import { readRegular } from "../base/read-file.ts";
 import { shellWord } from "../base/shell-word.ts";
-import { LARGEST_FILE } from "./parse.ts";
 import { fileProblem, type Problem } from "./problem.ts";
+import { LARGEST_FILE } from "./source.ts";
 
 /** Whose files are believed. */
 export interface Trust {

@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parseHost } from "../../../src/spec/host.ts";
 import type { Problem } from "../../../src/spec/problem.ts";
-import { parseSpec } from "../../../src/spec/spec.ts";
+import { parseHost, parseSpec } from "../../unit/spec/texts.ts";
 
 const facts = { fqdn: "vm1.internal", hostname: "vm1" };
 const host = parseHost(readFileSync("test/contract/certagent.yaml"), "certagent.yaml", facts).host;

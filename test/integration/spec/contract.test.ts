@@ -1,11 +1,10 @@
 /** The contract's files are accepted as they stand; what this version does not have yet is listed here, and only here. */
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { parseHost } from "../../../src/spec/host.ts";
 import { LATER } from "../../../src/spec/later.ts";
 import { formatProblem } from "../../../src/spec/problem.ts";
 import { jsonSchema } from "../../../src/spec/schema.ts";
-import { parseSpec } from "../../../src/spec/spec.ts";
+import { parseHost, parseSpec } from "../../unit/spec/texts.ts";
 
 const facts = { fqdn: "vm1.internal", hostname: "vm1" };
 const { host, isSound, problems: hostProblems } = parseHost(read("certagent.yaml"), "certagent.yaml", facts);

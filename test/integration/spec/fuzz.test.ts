@@ -2,9 +2,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
-import { parseHost } from "../../../src/spec/host.ts";
-import { LARGEST_FILE } from "../../../src/spec/parse.ts";
-import { parseSpec } from "../../../src/spec/spec.ts";
+import { LARGEST_FILE } from "../../../src/spec/source.ts";
+import { parseHost, parseSpec } from "../../unit/spec/texts.ts";
 
 vi.setConfig({ testTimeout: 120_000 });
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { parseYaml, type Source } from "../../../src/spec/parse.ts";
+import { parseYaml } from "../../../src/spec/parse.ts";
+import type { Source } from "../../../src/spec/source.ts";
 import { FACTS } from "./world.ts";
 
 function parse(text: string): Source {

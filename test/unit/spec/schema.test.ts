@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { parseHost } from "../../../src/spec/host.ts";
-import { type ParseResult, parseYaml } from "../../../src/spec/parse.ts";
+import { parseYaml } from "../../../src/spec/parse.ts";
 import { jsonSchema } from "../../../src/spec/schema.ts";
-import { parseSpec } from "../../../src/spec/spec.ts";
+import type { ParseResult } from "../../../src/spec/source.ts";
+import { parseHost, parseSpec } from "./texts.ts";
 import { FACTS, HOST } from "./world.ts";
 
 const validators = {

@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { parseHost } from "../../../src/spec/host.ts";
-import { parseSpec } from "../../../src/spec/spec.ts";
+import { parseHost, parseSpec } from "./texts.ts";
 import { FACTS, HOST } from "./world.ts";
 
 const { host } = parseHost(Buffer.from(HOST), "certagent.yaml", FACTS);

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openSpecFolder, type Specs } from "../../../src/spec/folder.ts";
+import { openSpecFolder, type SpecFolderOptions, type Specs } from "../../../src/spec/folder.ts";
 
 export const HOST = `issuers:
   internal:
@@ -35,7 +35,7 @@ export interface World extends AsyncDisposable {
   write(name: string, text: string): Promise<void>;
   read(owners?: ReadonlyMap<string, string>): Promise<Specs>;
   /** Forgets what is only in memory. */
-  restart(): Promise<void>;
+  restart(as?: Partial<Pick<SpecFolderOptions, "facts" | "readOnly" | "version">>): Promise<void>;
 }
 
 /** A folder of specs with a host configuration, in a temporary folder. */
@@ -46,7 +46,9 @@ export async function worldIn(): Promise<World> {
   const lastGood = join(base, "last-good");
   await mkdir(folder, { mode: 0o755 });
   await writeFile(hostFile, HOST, { mode: 0o644 });
-  const open = () => openSpecFolder({ folder, hostFile, lastGoodFolder: lastGood, trust: TRUST, facts: FACTS });
+  const about = { trust: TRUST, facts: FACTS, version: "1" };
+  const open = (as: Partial<SpecFolderOptions> = {}) =>
+    openSpecFolder({ folder, hostFile, lastGoodFolder: lastGood, ...about, ...as });
   // Opened where it is asked for: what is still being written cannot be removed.
   let specs: ReturnType<typeof open> | undefined;
   const file = (name: string): string => join(folder, `${name}.yaml`);
@@ -61,8 +63,8 @@ export async function worldIn(): Promise<World> {
       specs ??= open();
       return (await specs).read({ owners });
     },
-    restart: async () => {
-      specs = open();
+    restart: async (as) => {
+      specs = open(as);
       await specs;
     },
     [Symbol.asyncDispose]: () => rm(base, { recursive: true }),
