@@ -101,6 +101,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   let roundAt: Instant = 0;
   let rereadAt: Instant = 0;
   let waker = new AbortController();
+  /** When the loop looks again if nobody wakes it. */
+  let wakesAt: Instant = 0;
   /** Ends the loop; undefined where it does not run. */
   let stop: AbortSignal | undefined;
 
@@ -121,7 +123,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     const done = one.work(signal).finally(() => {
       busy.delete(one.name);
       for (const waiter of waiters.get(one.name) ?? []) waiter(run);
-      wake();
+      if (busy.size === 0 || one.dueAt() < wakesAt) wake();
     });
     busy.set(one.name, { one, done });
     return done;
@@ -232,9 +234,9 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
       stop = signal;
       while (!signal.aborted) {
         waker = new AbortController();
-        const until = tick(signal);
+        wakesAt = tick(signal);
         onTick(busy.size);
-        await clock.sleepUntil(until, AbortSignal.any([signal, waker.signal]));
+        await clock.sleepUntil(wakesAt, AbortSignal.any([signal, waker.signal]));
       }
       await drain();
     },

@@ -88,15 +88,18 @@ function logStatus(agent: Agent, log: Log): void {
   }
 }
 
-/** While many certificates are at work, each that comes to rest makes a tick, and a summary looks at every one. */
+/** A summary looks at every certificate, and most rounds change nothing: while one is under way there is none for so long. */
 const BETWEEN_SUMMARIES = 10 * SECOND;
 
 /** Tells the service manager how things stand, where that has changed: when all are at rest, and now and then in between. */
 function summaries({ agent, clock, notifier }: DaemonOptions): (atWork: number) => void {
   let told = "";
   let lookedAt = Number.NEGATIVE_INFINITY;
+  let wasAtRest = false;
   return (atWork) => {
     const now = clock.monotonic();
+    if (wasAtRest) lookedAt = now;
+    wasAtRest = atWork === 0;
     if (atWork > 0 && now - lookedAt < BETWEEN_SUMMARIES) return;
     lookedAt = now;
     const summary = summaryOf(agent);

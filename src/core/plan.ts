@@ -182,11 +182,12 @@ function servicesUnsettled(desired: Desired, observed: Observed, now: Instant): 
   if (prove !== undefined) {
     return { kind: "prove", because: prove.because, services: due.map((need) => need.index) };
   }
-  const next = needs.filter((need) => !need.routine).toSorted((a, b) => a.at - b.at)[0];
+  const next = needs.filter((need) => need.routine === undefined).toSorted((a, b) => a.at - b.at)[0];
   if (next !== undefined) {
     return { kind: "wait", because: next.because, next: { action: next.action, at: next.at }, until: next.at };
   }
-  return needs.length === 0 ? undefined : { kind: "routine", until: Math.min(...needs.map((need) => need.at)) };
+  const soon = needs.filter((need) => need.routine === "soon");
+  return soon.length === 0 ? undefined : { kind: "routine", until: Math.min(...soon.map((need) => need.at)) };
 }
 
 /** Nothing is wrong: the certificate waits for its own instant in the renewal window. */

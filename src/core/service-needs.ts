@@ -14,7 +14,8 @@ export interface Need {
   readonly action: "apply" | "prove";
   readonly at: Instant;
   readonly because: string;
-  readonly routine?: boolean;
+  /** Not worth telling anybody of: `soon` is worth waking up for, `round` is done when everything is looked at. */
+  readonly routine?: "soon" | "round";
   /** It has taken the files and does not serve them. */
   readonly again?: boolean;
 }
@@ -42,7 +43,8 @@ function needOf(
   const isGone = facts.liveness === "down" || facts.liveness === "absent";
   if (isProof(proof, generation)) {
     const at = Math.min(proof.at, now) + (isGone ? LONGEST_BLINDNESS : PROOF_LIFE);
-    return { action: "prove", at, because: `time to look at ${calledOf(service)} again`, routine: true };
+    const because = `time to look at ${calledOf(service)} again`;
+    return { action: "prove", at, because, routine: isGone ? "soon" : "round" };
   }
   const streak = observed.facts.failures.prove;
   const retry = tryAt(observed.facts, "prove", now);

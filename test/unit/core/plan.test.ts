@@ -670,10 +670,14 @@ test.each(rows)("plan() $title", ({ desired: changes, observed, now = NOW, kind,
   if (until !== undefined) expect(answer.until).toBe(until);
 });
 
-test("plan() waits for its routine looks without telling of them", () => {
-  const answer = plan(desired(), settled({ facts: facts({ proofs: [proof({ at: NOW - 14.5 * MINUTE })] }) }), NOW);
+test("plan() waits for its routine looks without telling of them, and wakes up for a service that is down alone", () => {
+  const lookedAt = facts({ proofs: [proof({ at: NOW - 30 * SECOND })] });
+  const down = settled({ facts: lookedAt, apply: apply({ services: [serviceFacts({ liveness: "down" })] }) });
+  const up = settled({ facts: facts({ proofs: [proof({ at: NOW - 14.5 * MINUTE })] }) });
 
-  expect(answer).toMatchObject({ kind: "wait", next: { action: "issue", at: RENEW_AT }, until: NOW + 30 * SECOND });
+  const next = { action: "issue", at: RENEW_AT };
+  expect(plan(desired(), down, NOW)).toMatchObject({ kind: "wait", next, until: NOW + 30 * SECOND });
+  expect(plan(desired(), up, NOW)).toMatchObject({ kind: "wait", next, until: NOW + 60 * SECOND });
 });
 
 test("plan() gives the same answer for the same input", () => {
