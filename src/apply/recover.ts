@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { failureOf } from "../base/errors.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import type { Desired } from "../core/ports.ts";
@@ -32,7 +33,7 @@ export async function finishAll(
       host.log.warning("cannot finish a change that was cut off", { certificate: name, error: message, hint });
     }
   }
-  await sweepTemporaries(host.layout.apply.folder, host.files);
+  await sweepTemporaries(host.layout.apply.folder, host.files, basename(host.layout.apply.replaced));
 }
 
 /** Removes what a killed process left unfinished beside outputs and in sets. To be called before anything is deployed. */

@@ -95,6 +95,19 @@ test("a change of the spec's mode is a change, not a repair", async () => {
   expect(accessAt(host.path("web.crt")).mode).toBe(0o640);
 });
 
+test("a copy of what is replaced that was cut off is gone once there is a whole one", async () => {
+  await using host = await makeHost();
+  const folder = join(host.layout.apply.replaced, NAME);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeFile(join(folder, ".certagent-0123456789abcdef"), "half");
+  await writeFile(host.path("web.crt"), (await host.pki.issue()).pem);
+  await host.issue();
+
+  await (await host.open()).apply(NAME, never);
+
+  expect(await readdir(folder)).toEqual([expect.stringMatching(/-web\.crt$/)]);
+});
+
 test("PEM of somebody else is replaced, and a copy for root alone is kept the first time", async () => {
   await using host = await makeHost();
   const applier = await host.open();
