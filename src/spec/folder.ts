@@ -331,5 +331,5 @@ async function identityOf(file: string): Promise<string | undefined> {
 }
 
 function identityIn({ dev, ino, ctimeNs, size }: FileStat): string {
-  return `${dev}:${ino}:${ctimeNs}:${size}`;
+  return [dev, ino, ctimeNs, size].join(":"); // V8 keeps a template's pieces: three times the memory
 }

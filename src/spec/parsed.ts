@@ -20,9 +20,11 @@ export interface ParsedTexts {
   keep(files: ReadonlySet<string>): Promise<void>;
 }
 
-interface Entry extends Parsed {
+interface Entry extends Pick<Parsed, "places"> {
   /** Of the text, and of what else decides what it says. */
   readonly key: string;
+  /** As JSON. */
+  readonly data: string;
 }
 
 type Entries = Readonly<Record<string, Entry>>;
@@ -42,10 +44,10 @@ export async function openParsedTexts(
   return {
     find: (file, bytes) => {
       const entry = known[file];
-      return entry?.key === keyOf(bytes) ? entry : undefined;
+      return entry?.key === keyOf(bytes) ? parsedFrom(entry) : undefined;
     },
     add: (file, bytes, { data, places }) => {
-      added[file] = { key: keyOf(bytes), data, places };
+      added[file] = { key: keyOf(bytes), data: JSON.stringify(data), places };
     },
     keep: async (files) => {
       known = {}; // what stands in memory from now on is what the specs were made of
@@ -69,9 +71,17 @@ async function isWritten(path: string, text: Uint8Array): Promise<boolean> {
 async function load(path: string): Promise<Entries> {
   try {
     const text = (await readBounded(path, LARGEST)).toString("utf8");
-    return (JSON.parse(text, withoutPrototype) as Entries | null) ?? {};
+    return (JSON.parse(text) as Entries | null) ?? {};
   } catch {
     return {};
+  }
+}
+
+function parsedFrom({ data, places }: Entry): Parsed | undefined {
+  try {
+    return { data: JSON.parse(data, withoutPrototype), places };
+  } catch {
+    return undefined;
   }
 }
 

@@ -249,7 +249,7 @@ function requestOf({ subject, sans, usages, lifetime, key }: SpecData, issuer: s
     issuer,
     subject,
     names: sortNames(sans ?? (own === undefined ? [] : [own])),
-    usages: USAGES.filter((usage) => (usages ?? USAGES).includes(usage)),
+    usages: usages === undefined ? USAGES : USAGES.filter((usage) => usages.includes(usage)),
     lifetime: lifetime ?? null,
     key: key?.type ?? null,
   };

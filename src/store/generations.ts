@@ -69,9 +69,9 @@ export interface Generations {
 /** Opens the generations in a folder, which is made when something is first kept in it. */
 export function openGenerations(folder: string): Generations {
   const pathOf = (number: number): string => join(folder, `${number}.json`);
-  const pendingPath = join(folder, "pending.key");
+  const pendingPath = (): string => join(folder, "pending.key");
   // Beside the folder, so that its names stay as they are; no spec has a name like this.
-  const reservedPath = join(dirname(folder), `.${basename(folder)}.reserved`);
+  const reservedPath = (): string => join(dirname(folder), `.${basename(folder)}.reserved`);
 
   const names = openNames(folder);
   const list = async (): Promise<readonly number[]> => numbersOf(await names.all());
@@ -95,7 +95,7 @@ export function openGenerations(folder: string): Generations {
   let isReserved = true; // by a process that was killed, perhaps
   const release = async (): Promise<void> => {
     if (!isReserved) return;
-    await remove(reservedPath);
+    await remove(reservedPath());
     isReserved = false;
   };
   /** False once it is known that there is none: nobody else writes here. */
@@ -108,10 +108,10 @@ export function openGenerations(folder: string): Generations {
     reserve: async () => {
       try {
         isReserved = true;
-        await withFolders(reservedPath, () => writeFile(reservedPath, ROOM, { mode: 0o600, flush: true }));
+        await withFolders(reservedPath(), () => writeFile(reservedPath(), ROOM, { mode: 0o600, flush: true }));
       } catch (error) {
         await release().catch(() => {});
-        throw fileError("write", reservedPath, error);
+        throw fileError("write", reservedPath(), error);
       }
       return { [Symbol.asyncDispose]: release };
     },
@@ -131,7 +131,7 @@ export function openGenerations(folder: string): Generations {
         await writeAtomicallyIn(held, `${next}.json`, bytes, { mode: 0o600, alone: true });
         return { result: next, now: [...there, `${next}.json`] };
       });
-      if (mayHavePending) await removeDurably(pendingPath);
+      if (mayHavePending) await removeDurably(pendingPath());
       mayHavePending = false;
       return { ...draft, number };
     },
@@ -150,7 +150,7 @@ export function openGenerations(folder: string): Generations {
     },
     pendingKey: async () => {
       // One that is there and cannot be read now is not replaced: a certificate may have been issued for it.
-      const bytes = await readBounded(pendingPath, KEY_LIMIT).catch((error: unknown) => {
+      const bytes = await readBounded(pendingPath(), KEY_LIMIT).catch((error: unknown) => {
         if (isMissing(error)) return undefined;
         throw error;
       });
@@ -162,7 +162,7 @@ export function openGenerations(folder: string): Generations {
     },
     keepPendingKey: async (key) => {
       mayHavePending = true;
-      await writeBytes(pendingPath, Buffer.from(key.toPem()));
+      await writeBytes(pendingPath(), Buffer.from(key.toPem()));
     },
   };
 }

@@ -97,10 +97,11 @@ export function compareNames(a: Name, b: Name): number {
 /** Sorted and without doubles: the form in which a request keeps its names. */
 export function sortNames(names: readonly Name[]): readonly Name[] {
   const sorted = names.toSorted(compareNames);
-  return sorted.filter((name, index) => {
+  const isNew = (name: Name, index: number): boolean => {
     const before = sorted[index - 1];
     return before === undefined || compareNames(before, name) !== 0;
-  });
+  };
+  return sorted.every(isNew) ? sorted : sorted.filter(isNew);
 }
 
 /** Whether both hold the same names, in whatever order and however often. */
