@@ -163,6 +163,7 @@ async function judgeHosts(report: Report, named: readonly Loaded[]): Promise<Hos
   const loaded = named.length > 0 ? named : await load(report, hostFile);
   const results = loaded.map(({ source, digest }) => hostFrom(source, digest));
   report.problems.push(...results.flatMap(({ problems }) => problems));
+  report.warnings.push(...results.flatMap(({ warnings }) => warnings));
   return results[0]?.host;
 }
 

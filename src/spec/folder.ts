@@ -154,7 +154,7 @@ async function readHost(state: State): Promise<ReadHost> {
   const read = await readTrusted(file, trust);
   const bytes = "bytes" in read ? read.bytes : undefined;
   const unusable = { host: undefined, isSound: false };
-  const result: HostResult =
+  const result: Omit<HostResult, "warnings"> =
     bytes === undefined
       ? { ...unusable, problems: "problem" in read ? [read.problem] : [] }
       : { ...unusable, ...(await understand(state, file, bytes, judgeHost(bytes))) };

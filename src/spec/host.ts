@@ -41,7 +41,9 @@ export const hostSchema = z
         textfile: writablePath.optional().meta({ description: "A file for node_exporter's textfile collector." }),
       })
       .optional()
-      .meta({ description: "How certagent tells about itself." }),
+      .meta({
+        description: "How certagent tells about itself. This version has no metrics yet: it only judges these keys.",
+      }),
   })
   .meta({ title: "certagent.yaml", description: "The host configuration of certagent." });
 
@@ -66,6 +68,8 @@ export interface HostResult {
   /** Undefined where nothing of it can be used. A broken issuer costs only the specs that use it. */
   readonly host: Host | undefined;
   readonly problems: readonly Problem[];
+  /** What does not keep it from being taken. */
+  readonly warnings: readonly Problem[];
   /** Whether all problems are issuers of a kind that this version does not have: nobody's slip. */
   readonly isSound: boolean;
 }
@@ -81,6 +85,7 @@ export function hostFrom(source: Source, digest: string): HostResult {
   return {
     host,
     problems: problemsOf(source, all),
+    warnings: host === undefined ? [] : problemsOf(source, warningsAbout(host)),
     isSound: host !== undefined && all.every(({ isLater }) => isLater),
   };
 }
@@ -121,6 +126,13 @@ function complaintsAbout(host: Host): readonly Complaint[] {
   const complaints = fingerprintComplaints(host.issuers);
   if (defaultIssuer === null || known.includes(defaultIssuer)) return complaints;
   return [...complaints, { path: ["default_issuer"], ...unknownIssuer(defaultIssuer, known) }];
+}
+
+/** Who asks for metrics must not take silence for a scrape that fails. */
+function warningsAbout({ metrics: { listen: address, textfile } }: Host): readonly Complaint[] {
+  if (address === null && textfile === null) return [];
+  const hint = "nothing listens and nothing is written for it; all else is as it says";
+  return [{ path: ["metrics"], message: "this version has no metrics yet", hint, aboutKey: true }];
 }
 
 /** One file cannot have two fingerprints: whichever is wrong, one of the two issuers would trust it. */

@@ -7,7 +7,8 @@ import { jsonSchema } from "../../../src/spec/schema.ts";
 import { parseHost, parseSpec } from "../../unit/spec/texts.ts";
 
 const facts = { fqdn: "vm1.internal", hostname: "vm1" };
-const { host, isSound, problems: hostProblems } = parseHost(read("certagent.yaml"), "certagent.yaml", facts);
+const judged = parseHost(read("certagent.yaml"), "certagent.yaml", facts);
+const { host, isSound } = judged;
 
 function read(file: string): Buffer {
   return readFileSync(`test/contract/${file}`);
@@ -55,11 +56,12 @@ test("every spec of the contract is in the list", () => {
   expect(names.toSorted()).toEqual(Object.keys(NOT_YET).toSorted());
 });
 
-test("the contract's host configuration is accepted but for two issuers, and the third can be used", () => {
-  expect(hostProblems.map(formatProblem)).toEqual([
+test("the contract's host configuration is accepted but for two issuers and metrics, and the third can be used", () => {
+  expect(judged.problems.map(formatProblem)).toEqual([
     "certagent.yaml:28:13: this version has no provisioner of type x5c yet",
     "certagent.yaml:34:11: this version has no issuer of type acme yet",
   ]);
+  expect(judged.warnings.map(formatProblem)).toEqual(["certagent.yaml:43:1: this version has no metrics yet"]);
   expect(isSound).toBe(true);
   expect([...(host?.issuers.keys() ?? [])]).toEqual(["internal"]);
   expect(host?.defaultIssuer).toBe("internal");

@@ -47,6 +47,19 @@ test("check names every problem of host configuration and specs, in the shape of
   ]);
 });
 
+test("check says of metrics that this version has none, and takes all else", async () => {
+  await using world = await worldIn();
+  await writeFile(world.hostFile, `${HOST}metrics: { listen: "127.0.0.1:9469" }\n`);
+  await world.write("web", specText("web.internal", "/srv/web"));
+
+  const { ok, warnings } = await judge(world);
+
+  expect(ok).toBe(true);
+  expect(warnings).toEqual([
+    expect.objectContaining({ file: world.hostFile, key: "metrics", message: "this version has no metrics yet" }),
+  ]);
+});
+
 test("check of a live folder refuses two specs that want one file", async () => {
   await using world = await worldIn();
   await world.write("one", specText("one.internal", "/srv/web"));

@@ -17,6 +17,6 @@ export function parseSpec(
 /** What the text of a host configuration is judged as. */
 export function parseHost(bytes: Uint8Array, file: string, facts: Facts): HostResult {
   const parsed = parseYaml(bytes, file, facts);
-  if (!("source" in parsed)) return { host: undefined, problems: parsed.problems, isSound: false };
+  if (!("source" in parsed)) return { host: undefined, problems: parsed.problems, warnings: [], isSound: false };
   return hostFrom(parsed.source, sha256(bytes));
 }
