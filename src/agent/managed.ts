@@ -88,6 +88,8 @@ export async function manage(
       if (memory.joinable) return;
       memory.wish ??= { since: world.clock.now(), attempted: false };
       if (!memory.issuing) memory.wish = { ...memory.wish, attempted: false };
+      // Who asks may just have cleared the way.
+      memory.lookAfresh ||= memory.apply.obstacle !== null;
       dueAt = 0;
     },
     isRenewing: () => memory.joinable || (memory.wish !== null && (memory.issuing || !memory.wish.attempted)),

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { type Agent, type AgentOptions, createAgent } from "../../../src/agent/agent.ts";
-import { AgentError } from "../../../src/base/errors.ts";
+import { AgentError, type Failure } from "../../../src/base/errors.ts";
 import { DAY, systemClock } from "../../../src/base/time.ts";
 import { readFacts, writeFacts } from "../../../src/store/facts.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
@@ -83,6 +83,33 @@ test("a renewal that was asked for is deployed at once, whatever the back-off of
   const running = agent.run(stop.signal, () => {});
   await until(agent, "failing");
   isMended = true;
+
+  const outcomes = await agent.renew(["web"], () => {}, stop.signal);
+
+  expect(outcomes).toMatchObject([{ ok: true, state: "current" }]);
+  stop.abort();
+  await running;
+});
+
+test("a renewal that was asked for looks whether what was in its way still is, whatever was believed", async () => {
+  await using host = await hostWithSpec();
+  const { applier } = host;
+  let isThere = true;
+  let obstacle: Failure | null = { code: "DEPLOY_FAILED", message: "/srv is missing", hint: null, retryAt: null };
+  const agent = await host.start({
+    applier: {
+      ...applier,
+      observe: async (asked, signal) => {
+        if (!isThere && asked.every(({ afresh }) => afresh === true)) obstacle = null;
+        const facts = await applier.observe(asked, signal);
+        return new Map([...facts].map(([name, each]) => [name, { ...each, obstacle }]));
+      },
+    },
+  });
+  const stop = new AbortController();
+  const running = agent.run(stop.signal, () => {});
+  await until(agent, "failing");
+  isThere = false;
 
   const outcomes = await agent.renew(["web"], () => {}, stop.signal);
 
