@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { nodeFiles } from "../../base/atomic-file.ts";
 import { AgentError } from "../../base/errors.ts";
 import type { FileStat } from "../../base/file-calls.ts";
-import { isMissing } from "../../base/file-error.ts";
+import { fileError, isMissing } from "../../base/file-error.ts";
 import { makeFolders } from "../../base/folder.ts";
 import { readBounded, readRegular } from "../../base/read-file.ts";
 import { shellWord } from "../../base/shell-word.ts";
@@ -77,8 +77,9 @@ async function readAnchors(
       anchorsRead.set(file, { identity: identityOf(read.stat), anchors });
     }
     return anchors;
-  } catch (cause) {
-    if (!isMissing(cause)) {
+  } catch (thrown) {
+    if (!isMissing(thrown)) {
+      const cause = fileError("read", file, thrown);
       const fact = cause instanceof Error ? cause.message.replace(/^Cannot [^:]*: /, "") : String(cause);
       const hint = cause instanceof AgentError ? cause.hint : undefined;
       throw new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": ${fact}`, { cause, hint });

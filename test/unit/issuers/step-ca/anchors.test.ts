@@ -38,3 +38,16 @@ test("anchors that everybody may write from now on are refused at once", async (
 
   await expect(known.issuer.anchors([])).rejects.toMatchObject({ code: "SPEC_INVALID" });
 });
+
+test("anchors that cannot be reached are told of in certagent's words, with what shows why", async () => {
+  await using known = await settled();
+  const issuer = issuerOf(
+    { url: "https://ca.internal", rootFile: `${known.rootFile}/below`, provisioner: { name: "x" } },
+    { password: { file: "/nowhere" } },
+  );
+
+  await expect(issuer.anchors([])).rejects.toMatchObject({
+    message: `Cannot use the trust anchors in "${known.rootFile}/below": a part of the path is not a folder`,
+    hint: `namei -l ${known.rootFile}/below shows which`,
+  });
+});
