@@ -23,7 +23,7 @@ export interface ManagedCertificate {
   forgive(): void;
   /** The spec was not there and is now: forgets back-off and repairs, and looks afresh. Its files may have gone with it. */
   startOver(): void;
-  /** Observes only. Rejects where `signal` aborts, not for what is wrong with this one certificate. */
+  /** Observes only, whatever was believed. Rejects where `signal` aborts, not for what is wrong with this one certificate. */
   look(signal: AbortSignal): Promise<void>;
   /** Observes, plans and acts until there is nothing to do now. Never rejects. */
   work(signal: AbortSignal): Promise<void>;
@@ -67,6 +67,7 @@ export async function manage(
       dueAt = Math.min(dueAt, until ?? dueAt);
     },
     look: async (signal) => {
+      memory.lookAfresh = true;
       try {
         await observe(memory, signal);
         forgetWhatIsOver(memory);

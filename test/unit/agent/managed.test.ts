@@ -91,6 +91,24 @@ test("a renewal that was asked for is deployed at once, whatever the back-off of
   await running;
 });
 
+test("a plan is made from a look of its own, whatever was believed", async () => {
+  await using host = await hostWithSpec();
+  const { applier } = host;
+  const looks: unknown[] = [];
+  const agent = await host.start({
+    applier: {
+      ...applier,
+      observe: (asked, signal) => (looks.push(...asked.map(({ afresh }) => afresh)), applier.observe(asked, signal)),
+    },
+  });
+  await agent.once([], never);
+  looks.length = 0;
+
+  await agent.plan(["web"], never);
+
+  expect(looks).toEqual([true]);
+});
+
 test("a renewal that was asked for looks whether what was in its way still is, whatever was believed", async () => {
   await using host = await hostWithSpec();
   const { applier } = host;
