@@ -29,7 +29,8 @@ export const apply: Command = {
     LOG_OPTION,
   ],
   description: `Writes the newest certificate that the agent has issued for a spec to its outputs, and makes its services take it,
-as far as that is not so already. It takes paths, owners and commands from specs and configuration alone, and what
+as far as that is not so already; where nothing is left to do, all its services are told once more (a restart is one
+too, where the spec asks for it). It takes paths, owners and commands from specs and configuration alone, and what
 the agent has issued only where it fits them. With certagent run --apply broker the agent asks for all this by
 itself, through files that --requests serves. One such process works at a time; another one waits for it.
 Where systemd runs, each command of a spec or of a recipe has a unit of its own, certagent-run-NAME-….service, with

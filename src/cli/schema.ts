@@ -9,8 +9,9 @@ export const schema: Command = {
   operands: "host | spec",
   options: [],
   description: `Prints the JSON Schema (draft 2020-12) of what operators write, for completion and complaints in editors. It
-accepts every file that certagent accepts. With yaml-language-server, a first line in the file names it:
-  # yaml-language-server: $schema=/usr/share/certagent/spec.schema.json`,
+accepts every file that certagent accepts. With yaml-language-server, a first line in the file names it, by its path
+from there:
+  # yaml-language-server: $schema=spec.schema.json`,
   examples: [
     ["certagent schema spec > spec.schema.json", "of /etc/certagent.d/*.yaml"],
     ["certagent schema host > host.schema.json", "of /etc/certagent/certagent.yaml"],

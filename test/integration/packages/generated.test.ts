@@ -26,6 +26,13 @@ test.each(["certagent.1", "certagent.yaml.5", "certagent-spec.5"])(
   },
 );
 
+test("every file below /usr/share that the manual page names is in the packages", async () => {
+  const manual = await readFile(join(ROOT, "packaging/man/certagent.1"), "utf8");
+  const packages = await readFile(join(ROOT, "packaging/nfpm.yaml"), "utf8");
+
+  for (const [path] of manual.matchAll(/\/usr\/share\/[\w./-]+/g)) expect(packages).toContain(`dst: ${path},`);
+});
+
 /** What bash offers for the last of these words. */
 async function offered(words: readonly string[], folder: string): Promise<readonly string[]> {
   const script = await readFile(join(ROOT, "packaging/completions/certagent.bash"), "utf8");
