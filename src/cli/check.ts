@@ -1,6 +1,8 @@
+import { stat } from "node:fs/promises";
 import { formatProblem, type Problem } from "../spec/problem.ts";
 import { type Command, placesOf } from "./command.ts";
 import type { Print } from "./print.ts";
+import { layoutIn } from "./surroundings.ts";
 
 export const check: Command = {
   name: "check",
@@ -22,12 +24,22 @@ holds them; away from the folder in force, owners and modes are warnings.`,
     [2, "used wrongly"],
   ],
   run: async (invocation, { print, run, uid }) => {
-    const { config, specs } = placesOf(invocation);
+    const places = placesOf(invocation);
+    const { config, specs } = places;
     const { check: judge } = await import("../spec/check.ts");
     const { readFacts } = await import("../spec/facts.ts");
     const trust = { users: [...new Set([0, uid])] };
     const facts = await readFacts();
-    const result = await judge({ paths: invocation.operands, folder: specs, hostFile: config, trust, facts, run });
+    const reader = await stat((await layoutIn(places)).agent.folder).catch(() => undefined);
+    const result = await judge({
+      paths: invocation.operands,
+      folder: specs,
+      hostFile: config,
+      trust,
+      reader,
+      facts,
+      run,
+    });
     const { ok, files, problems, warnings } = result;
     if (invocation.isSet("json")) print.json(result);
     else {

@@ -15,7 +15,7 @@ import { fileProblem, formatKey, type Problem } from "./problem.ts";
 import { settle } from "./settle.ts";
 import { LARGEST_FILE, type Position, type Source } from "./source.ts";
 import { specFrom } from "./spec.ts";
-import { distrustOfFile, distrustOfFolder, type Trust } from "./trust.ts";
+import { closedTo, distrustOfFile, distrustOfFolder, type Reader, type Trust } from "./trust.ts";
 
 export interface CheckOptions {
   /** Files and folders to judge; none means the live folder and the host configuration. */
@@ -25,6 +25,8 @@ export interface CheckOptions {
   /** The host configuration; also for specs that are judged without one beside them. */
   readonly hostFile: string;
   readonly trust: Trust;
+  /** The agent's user, where there is an agent. */
+  readonly reader?: Reader | undefined;
   readonly facts: Facts;
   readonly run: Run;
 }
@@ -103,6 +105,7 @@ async function filesOf(report: Report, path: string): Promise<readonly string[]>
     if (await isLive(report, path)) {
       const distrust = await distrustOfFolder(resolve(path), report.options.trust);
       if (distrust !== undefined) report.problems.push(fileProblem(path, distrust.message, distrust.hint));
+      await judgeReach(report, path);
     }
     const specs = names.filter((name) => specNameOf(name) !== undefined);
     if (specs.length === 0) report.warnings.push(fileProblem(path, "there is no spec in this folder"));
@@ -130,6 +133,7 @@ async function load(report: Report, file: string): Promise<readonly Loaded[]> {
     const distrust = distrustOfFile(file, found, report.options.trust);
     const complaints = live ? report.problems : report.warnings;
     if (distrust !== undefined) complaints.push(fileProblem(file, distrust.message, distrust.hint));
+    if (live) await judgeReach(report, file);
     const parsed = parseYaml(bytes, file, report.options.facts);
     if ("source" in parsed) {
       return [{ source: parsed.source, digest: sha256(bytes) }];
@@ -139,6 +143,12 @@ async function load(report: Report, file: string): Promise<readonly Loaded[]> {
     report.problems.push(unreadable(file, error));
   }
   return [];
+}
+
+/** Root reads everything: that the agent may not has to be said. */
+async function judgeReach({ options, warnings }: Report, path: string): Promise<void> {
+  const closed = options.reader && closedTo(options.reader, path, await stat(path));
+  if (closed !== undefined) warnings.push(fileProblem(path, closed.message, closed.hint));
 }
 
 function unreadable(path: string, error: unknown): Problem {

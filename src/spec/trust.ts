@@ -63,6 +63,32 @@ export async function distrustOfFolder(path: string, trust: Trust): Promise<Dist
   return undefined;
 }
 
+/** The user who has to read configuration and specs. */
+export interface Reader {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * Why `reader` will not get at what `stat` was taken of; undefined where it will. A file is read, a folder is listed and
+ * gone through. An ACL or a further group of the reader's could still let it in: that is not looked at.
+ */
+export function closedTo(
+  reader: Reader,
+  path: string,
+  stat: Pick<Stats, "uid" | "gid" | "mode">,
+): Distrust | undefined {
+  if (reader.uid === 0) return undefined;
+  const wanted = (stat.mode & 0o170000) === 0o040000 ? 0o5 : 0o4;
+  const shift = stat.uid === reader.uid ? 6 : stat.gid === reader.gid ? 3 : 0;
+  if (((stat.mode >> shift) & wanted) === wanted) return undefined;
+  const may = wanted === 0o5 ? "rx" : "r";
+  return {
+    message: `${path} is closed to user ${reader.uid}, who is the agent's`,
+    hint: `chmod o+${may} ${shellWord(path)}`,
+  };
+}
+
 interface Step {
   readonly path: string;
   readonly stat: Stats;

@@ -60,6 +60,25 @@ test("check says of metrics that this version has none, and takes all else", asy
   ]);
 });
 
+test("check by root warns of what the agent's user may not read", async () => {
+  await using world = await worldIn();
+  const { folder, hostFile } = world;
+  await world.write("web", specText("web.internal", "/srv/web"));
+  await chmod(world.file("web"), 0o640);
+  await world.write("api", specText("api.internal", "/srv/api"));
+  await chmod(folder, 0o750);
+
+  const reader = { uid: 64_001, gid: 64_001 };
+  const result = await check({ paths: [], folder, hostFile, trust: TRUST, reader, facts: FACTS, run });
+
+  expect(result.ok).toBe(true);
+  expect(result.warnings).toEqual(
+    [folder, world.file("web")].map((file) =>
+      expect.objectContaining({ file, message: `${file} is closed to user 64001, who is the agent's` }),
+    ),
+  );
+});
+
 test("check of a live folder refuses two specs that want one file", async () => {
   await using world = await worldIn();
   await world.write("one", specText("one.internal", "/srv/web"));
