@@ -1,4 +1,4 @@
-import { lookUpGroup, lookUpUser, ownGid, ownUid } from "../base/accounts.ts";
+import { lookUpGroup, lookUpUser, mayGiveFiles, ownGid, ownGroups, ownUid } from "../base/accounts.ts";
 import type { Grant } from "../base/acl.ts";
 import { AgentError } from "../base/errors.ts";
 import { MINUTE, type Milliseconds } from "../base/time.ts";
@@ -15,7 +15,10 @@ export interface ExactAccess {
 /** How long a name's number is believed: accounts change with packages, and directories are far away. */
 const BELIEVED: Milliseconds = MINUTE;
 
-/** Turns names into numbers. Throws `DEPLOY_FAILED` for a name that this host does not know, and for one twice in an ACL. */
+/**
+ * Turns names into numbers. Throws `DEPLOY_FAILED` for a name that this host does not know, for one twice in an ACL, and
+ * for an owner or a group that this process may not give a file to.
+ */
 export type ResolveAccess = (output: Output) => Promise<ExactAccess>;
 
 /** Names that were found are remembered for a minute; names that were not are looked up every time. */
@@ -36,9 +39,20 @@ export function createAccessResolver({ ask, clock }: System): ResolveAccess {
     return id;
   };
 
+  let mayGive: Promise<boolean> | undefined;
+  const requireGift = async (path: string, whom: string, key: string): Promise<void> => {
+    mayGive ??= mayGiveFiles();
+    if (await mayGive) return;
+    throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": this process may not give it to ${whom}`, {
+      hint: `leave ${key} out of the spec, or run certagent as root, with CAP_CHOWN`,
+    });
+  };
+
   return async ({ path, mode, owner, group, acl }) => {
     const uid = owner === null ? ownUid() : await idOf("user", owner, path);
     const gid = group === null ? ownGid() : await idOf("group", group, path);
+    if (uid !== ownUid()) await requireGift(path, `user ${owner}`, "owner");
+    if (gid !== ownGid() && !ownGroups().includes(gid)) await requireGift(path, `group ${group}`, "group");
     const grants: Grant[] = [];
     for (const { tag, qualifier, permissions } of acl) {
       const id = await idOf(tag, qualifier, path);

@@ -42,3 +42,15 @@ export function ownUid(): number {
 export function ownGid(): number {
   return process.getegid?.() ?? 0;
 }
+
+/** Further groups that certagent runs with: it may give its files to them without any capability. */
+export function ownGroups(): readonly number[] {
+  return process.getgroups?.() ?? [];
+}
+
+/** Whether this process may give files to anybody: CAP_CHOWN, the lowest bit of its capabilities. Root may lack it. */
+export async function mayGiveFiles(): Promise<boolean> {
+  const status = await readFile("/proc/self/status", "utf8").catch(() => "");
+  const lowest = /^CapEff:\s*[0-9a-f]*([0-9a-f])$/m.exec(status)?.[1];
+  return lowest === undefined ? ownUid() === 0 : (Number.parseInt(lowest, 16) & 1) === 1;
+}

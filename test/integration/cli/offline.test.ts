@@ -180,6 +180,22 @@ test.each(["status", "renew"])("%s of somebody who may not ask is one clear line
   expect([code, stdout]).toEqual([1, ""]);
 });
 
+test.each(["owner", "group"])("without root another's %s is an obstacle before anybody is asked", async (key) => {
+  await using home = await makeHome(CONFIG);
+  await home.write("web", `subject: web.internal\noutputs:\n  - { format: key, path: /srv/web.key, ${key}: root }\n`);
+  await chmod(home.folder, 0o755);
+  for (const folder of [home.state, home.runtime]) {
+    await mkdir(folder);
+    await chown(folder, 65_534, 65_534);
+  }
+
+  const { code, stdout } = await asNobody([process.execPath, await bundled(), "once", ...home.options]);
+
+  expect(stdout).toContain('Cannot write "/srv/web.key": this process may not give it to ');
+  expect(stdout).toContain(`hint: leave ${key} out of the spec, or run certagent as root`);
+  expect(code).toBe(1);
+});
+
 /** The sources and Node must be readable for all: the bundle lies in a folder of root's. */
 async function asNobody(argv: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const shown = join(argv[1] ?? "", "..");
