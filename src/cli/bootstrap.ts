@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import type * as z from "zod";
 import { writeAtomically } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
-import { isMissing } from "../base/file-error.ts";
+import { fileError, isMissing } from "../base/file-error.ts";
 import { makeFolder } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import { shellWord } from "../base/shell-word.ts";
@@ -80,7 +80,7 @@ async function keptRoot(file: string, fingerprint: string): Promise<Certificate 
     found = loadCertificates(await readBounded(await realpath(file), MOST_PEM_BYTES));
   } catch (error) {
     if (isMissing(error)) return undefined;
-    if (!(error instanceof AgentError) || error.code !== "CHAIN_UNUSABLE") throw error;
+    if (!(error instanceof AgentError) || error.code !== "CHAIN_UNUSABLE") throw fileError("read", file, error);
   }
   const [first, ...others] = found;
   if (first?.fingerprint === fingerprint && others.length === 0) return first;

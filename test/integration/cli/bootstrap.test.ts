@@ -181,6 +181,18 @@ describe("is refused, with nothing written:", () => {
     expect(code).toBe(1);
   });
 
+  test("a place that cannot be looked at is no defect of certagent", async () => {
+    await using place = await scratch();
+    await writeFile(place.file, "");
+
+    expect(await bootstrap(ca.url, ca.root.fingerprint, join(place.file, "root.crt"))).toMatchObject({
+      code: 1,
+      stderr:
+        `certagent: Cannot read "${place.file}/root.crt": a part of the path is not a folder\n` +
+        `certagent: hint: namei -l ${place.file}/root.crt shows which\n`,
+    });
+  });
+
   test("a folder that this user cannot write", async () => {
     await using place = await scratch();
     await chmod(place.folder, 0o755);
