@@ -10,7 +10,7 @@ end
 complete -c certagent -f
 complete -c certagent -n __fish_use_subcommand -f -a run -d 'the daemon, in the foreground'
 complete -c certagent -n '__fish_seen_subcommand_from run' -l apply -d 'who writes outputs and reloads services: this process, or certagent-apply.service' -x -a 'direct broker'
-complete -c certagent -n '__fish_seen_subcommand_from run' -l log -d 'auto is coloured text on a terminal, else lines with a priority for journald' -x -a 'auto text json'
+complete -c certagent -n '__fish_seen_subcommand_from run' -l log -d 'how events are told: auto is coloured text on a terminal, else lines with a priority for journald' -x -a 'auto text json'
 complete -c certagent -n '__fish_seen_subcommand_from run' -l config -d 'host configuration' -r -F
 complete -c certagent -n '__fish_seen_subcommand_from run' -l specs -d 'folder of the specs, a *.yaml each' -r -F
 complete -c certagent -n '__fish_seen_subcommand_from run' -l state -d 'what survives a restart: keys, facts' -r -F
@@ -20,7 +20,7 @@ complete -c certagent -n '__fish_seen_subcommand_from run' -l help -d 'explain t
 complete -c certagent -n __fish_use_subcommand -f -a once -d 'brings everything up to date once and exits (cloud-init, images, cron)'
 complete -c certagent -n '__fish_seen_subcommand_from once' -f -a '(__certagent_specs)'
 complete -c certagent -n '__fish_seen_subcommand_from once' -l apply -d 'who writes outputs and reloads services: this process, or certagent-apply.service' -x -a 'direct broker'
-complete -c certagent -n '__fish_seen_subcommand_from once' -l log -d 'auto is coloured text on a terminal, else lines with a priority for journald' -x -a 'auto text json'
+complete -c certagent -n '__fish_seen_subcommand_from once' -l log -d 'how events are told: auto is coloured text on a terminal, else lines with a priority for journald' -x -a 'auto text json'
 complete -c certagent -n '__fish_seen_subcommand_from once' -l config -d 'host configuration' -r -F
 complete -c certagent -n '__fish_seen_subcommand_from once' -l specs -d 'folder of the specs, a *.yaml each' -r -F
 complete -c certagent -n '__fish_seen_subcommand_from once' -l state -d 'what survives a restart: keys, facts' -r -F
@@ -69,7 +69,7 @@ complete -c certagent -n __fish_use_subcommand -f -a apply -d 'makes outputs and
 complete -c certagent -n '__fish_seen_subcommand_from apply' -f -a '(__certagent_specs)'
 complete -c certagent -n '__fish_seen_subcommand_from apply' -l requests -d 'serve what the agent asks, until it asks no more (certagent-apply.service)'
 complete -c certagent -n '__fish_seen_subcommand_from apply' -l recover -d 'finish what a power cut left, and tell no service (certagent-recover.service)'
-complete -c certagent -n '__fish_seen_subcommand_from apply' -l log -d 'auto is coloured text on a terminal, else lines with a priority for journald' -x -a 'auto text json'
+complete -c certagent -n '__fish_seen_subcommand_from apply' -l log -d 'how events are told: auto is coloured text on a terminal, else lines with a priority for journald' -x -a 'auto text json'
 complete -c certagent -n '__fish_seen_subcommand_from apply' -l config -d 'host configuration' -r -F
 complete -c certagent -n '__fish_seen_subcommand_from apply' -l specs -d 'folder of the specs, a *.yaml each' -r -F
 complete -c certagent -n '__fish_seen_subcommand_from apply' -l state -d 'what survives a restart: keys, facts' -r -F

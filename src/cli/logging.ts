@@ -9,7 +9,7 @@ export const LOG_OPTION: Option = {
   value: "FORMAT",
   default: "auto",
   choices: ["auto", "text", "json"],
-  description: "auto is coloured text on a terminal, else lines with a priority for journald",
+  description: "how events are told: auto is coloured text on a terminal, else lines with a priority for journald",
 };
 
 const STANDARD_ERROR = 2;
