@@ -2,6 +2,7 @@
 import { dirname, resolve } from "node:path";
 import { AgentError } from "../base/errors.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
+import { addressText } from "../core/address.ts";
 import type { Address, Output, ProbeTarget, System } from "../core/ports.ts";
 import { matchesPattern } from "./path-pattern.ts";
 import { targetAt } from "./recipe.ts";
@@ -14,9 +15,15 @@ const MOST_NESTED = 10;
 const MOST_STEPS = 5_000_000;
 /** More than thousands of servers have. */
 const MOST_DIRECTIVES = 50_000;
-const LOOKED_FOR: ReadonlySet<string> = new Set(["include", "listen", "server_name", "ssl_certificate"]);
+const LOOKED_FOR: ReadonlySet<string> = new Set([
+  "include",
+  "listen",
+  "server_name",
+  "ssl_certificate",
+  "ssl_reject_handshake",
+]);
 
-/** The first server whose certificate is one of the outputs; undefined where nginx does not tell. */
+/** The first server whose certificate is one of the outputs, as a client gets to it; undefined where nginx does not tell. */
 export async function servedByNginx(
   { run }: Pick<System, "run">,
   outputs: readonly Output[],
@@ -47,11 +54,13 @@ export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarge
   }
   const folder = dirname(main);
   const including: Including = { filesOf: includes(files, folder), left: MOST_DIRECTIVES };
-  for (const { certificates, listens, names } of servers(expand(files.get(main) ?? [], including), [])) {
-    const address = listens.map(tlsAddress).find((found) => found !== undefined);
-    if (address && certificates.some((path) => paths.has(resolve(folder, path)))) {
-      return targetAt(address, { serverName: names.map(askableName).find((name) => name !== undefined) });
-    }
+  const all = [...servers(expand(files.get(main) ?? [], including), { certificates: [], rejects: false })];
+  const places = placesOf(all);
+  for (const server of all) {
+    if (server.rejects || !server.certificates.some((path) => paths.has(resolve(folder, path)))) continue;
+    const found = server.listens.map(({ address }) => targetOf(server, places.get(addressText(address))));
+    const target = found.find((one) => one !== undefined);
+    if (target !== undefined) return target;
   }
   return undefined;
 }
@@ -96,37 +105,95 @@ function includes(files: Files, folder: string): Including["filesOf"] {
   };
 }
 
-interface ServerBlock {
+/** What a server has of the block around it, where it says nothing itself. */
+interface Inherited {
   readonly certificates: readonly string[];
-  readonly listens: readonly (readonly string[])[];
+  /** It ends all handshakes (`ssl_reject_handshake`). */
+  readonly rejects: boolean;
+}
+
+interface ServerBlock extends Inherited {
+  readonly listens: readonly Listen[];
   readonly names: readonly string[];
 }
 
-/** Every server block, with the certificate of the block around it where it names none. */
-function* servers(directives: readonly Directive[], inherited: readonly string[]): Generator<ServerBlock> {
+interface Listen {
+  readonly address: Address;
+  readonly options: readonly string[];
+}
+
+/** Every server block. */
+function* servers(directives: readonly Directive[], inherited: Inherited): Generator<ServerBlock> {
   const argumentsOf = (name: string): string[][] =>
     directives.filter(({ words }) => words[0] === name).map(({ words }) => words.slice(1));
-  const own = argumentsOf("ssl_certificate").flat();
-  const certificates = own.length > 0 ? own : inherited;
-  yield { certificates, listens: argumentsOf("listen"), names: argumentsOf("server_name").flat() };
-  for (const { block } of directives) if (block !== undefined) yield* servers(block, certificates);
+  const certificates = argumentsOf("ssl_certificate").flat();
+  const [rejects] = argumentsOf("ssl_reject_handshake").flat();
+  const own: Inherited = {
+    certificates: certificates.length > 0 ? certificates : inherited.certificates,
+    rejects: rejects === undefined ? inherited.rejects : rejects === "on",
+  };
+  const listens = argumentsOf("listen").map(listenOf);
+  const names = argumentsOf("server_name").flat();
+  // QUIC has the same address for itself.
+  yield { ...own, listens: listens.filter(({ options }) => !options.includes("quic")), names };
+  for (const { block } of directives) if (block !== undefined) yield* servers(block, own);
 }
 
-/** Where a `listen` takes TLS from anyone; undefined where it does not. */
-function tlsAddress([at = "", ...options]: readonly string[]): Address | undefined {
-  if (!options.includes("ssl") || options.includes("proxy_protocol")) return undefined;
-  if (at.startsWith("unix:")) return { path: at.slice("unix:".length) };
-  const parts = /^(?:(?<host>\[[^\]]+\]|[^:]+):)?(?<port>\d+)$/.exec(at)?.groups;
+function listenOf([at = "", ...options]: readonly string[]): Listen {
+  if (at.startsWith("unix:")) return { address: { path: at.slice("unix:".length) }, options };
+  const parts = /^(?:(?<host>\[[^\]]+\]|[^:]+):)?(?<port>\d+)(?:-\d+)?$/.exec(at)?.groups;
   const host = parts?.host?.replace(/^\[|\]$/g, "") ?? "*";
   const port = Number(parts?.port ?? 443);
-  if (parts === undefined) return { host: at, port };
-  return { host: host === "*" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host, port };
+  if (parts === undefined) return { address: { host: at, port }, options };
+  return {
+    address: { host: host === "*" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host, port },
+    options,
+  };
 }
 
-/** A name that a client can ask for, out of an argument of `server_name`. */
-function askableName(name: string): string | undefined {
-  const plain = name.replace(/^\*\./, "www.").replace(/^\./, "");
-  return /^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/.test(plain) ? plain : undefined;
+/** One address: what one `listen` says of it holds for all servers there. */
+interface Place {
+  readonly address: Address;
+  readonly options: Set<string>;
+  /** Who answers those who ask for a name that nobody has, or for none. */
+  byDefault: ServerBlock;
+  /** Who answers those who ask for a name. */
+  readonly byName: Map<string, ServerBlock>;
+}
+
+function placesOf(all: readonly ServerBlock[]): ReadonlyMap<string, Place> {
+  const places = new Map<string, Place>();
+  for (const server of all) {
+    for (const { address, options } of server.listens) {
+      const key = addressText(address);
+      const place = places.get(key) ?? { address, options: new Set(), byDefault: server, byName: new Map() };
+      places.set(key, place);
+      for (const option of options) place.options.add(option);
+      if (options.includes("default_server") || options.includes("default")) place.byDefault = server;
+      for (const name of server.names) if (!place.byName.has(name)) place.byName.set(name, server);
+    }
+  }
+  return places;
+}
+
+/** How anyone gets to this very server at a place, by TLS; undefined where nobody does. */
+function targetOf(server: ServerBlock, place: Place | undefined): ProbeTarget | undefined {
+  if (place === undefined || !place.options.has("ssl") || place.options.has("proxy_protocol")) return undefined;
+  const names = server.names.filter((name) => place.byName.get(name) === server);
+  const asked = names.find(isAskable) ?? names.flatMap(examplesOf).find((name) => !place.byName.has(name));
+  if (asked === undefined && place.byDefault !== server) return undefined;
+  return targetAt(place.address, { serverName: asked });
+}
+
+/** Names that a wildcard of `server_name` covers, more than one, as somebody else may have one of them for itself. */
+function examplesOf(name: string): readonly string[] {
+  const itself = name.startsWith(".") ? [name.slice(1)] : [];
+  const others = ["www", "any"].map((label) => name.replace(/^\*?\./, `${label}.`).replace(/\.\*$/, `.${label}`));
+  return [...itself, ...others].filter(isAskable);
+}
+
+function isAskable(name: string): boolean {
+  return /^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/.test(name);
 }
 
 /** White space, a comment, a quoted word, a mark, or a plain word, in which `${name}` is no block. */

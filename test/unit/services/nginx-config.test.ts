@@ -24,6 +24,8 @@ test.for([
   ["listen web.internal ssl;", { host: "web.internal", port: 443 }],
   ["listen unix:/run/nginx.sock ssl;", { path: "/run/nginx.sock" }],
   ["listen 443 ssl proxy_protocol; listen 444 ssl;", { host: "127.0.0.1", port: 444 }],
+  ["listen 443 quic; listen 443 ssl;", { host: "127.0.0.1", port: 443 }],
+  ["listen 127.0.0.1:8443-8445 ssl;", { host: "127.0.0.1", port: 8443 }],
 ] as const)("%s is looked at from this host", ([listen, address]) => {
   expect(findServer(inHttp(`server { ${listen} ${pair} }`), OURS)?.address).toEqual(address);
 });
@@ -42,10 +44,50 @@ test.for([
   ["*.internal", "www.internal"],
   [".internal", "internal"],
   ['"~^(?<a>x{1,3})\\\\.internal$" web.internal', "web.internal"],
+  ["*.internal web.internal", "web.internal"],
+  ["mail.*", "mail.www"],
   ["_", null],
 ] as const)("of server_name %s a client asks for %s", ([names, serverName]) => {
   expect(findServer(inHttp(`server { server_name ${names}; listen 443 ssl; ${pair} }`), OURS)?.serverName).toBe(
     serverName,
+  );
+});
+
+const theirs = "ssl_certificate their.pem; ssl_certificate_key their.key;";
+
+test.for([
+  ["one that ends handshakes", "listen 1 ssl default_server; ssl_reject_handshake on;"],
+  ["the default one", `listen 1 ssl default_server; ${theirs}`],
+  ["one for a name below its own", `listen 1 ssl; server_name www.web.internal; ${theirs}`],
+  ["one that says of the address that it speaks TLS", `listen *:1 ssl; ${theirs}`],
+] as const)("beside %s ours is asked for as nginx finds it", ([, other]) => {
+  const text = `${pair} server { ${other} } server { listen 1; server_name web.internal; }`;
+
+  expect(findServer(inHttp(text), OURS)?.serverName).toBe("web.internal");
+});
+
+test("a server that ends handshakes is not looked at", () => {
+  expect(findServer(inHttp(`${pair} server { listen 1 ssl; ssl_reject_handshake on; }`), OURS)).toBeUndefined();
+});
+
+test("of a wildcard a name is asked for that no other server has", () => {
+  const other = `server { listen 1 ssl; server_name www.internal; ${theirs} }`;
+
+  const found = findServer(inHttp(`server { listen 1 ssl; server_name *.internal; ${pair} } ${other}`), OURS);
+
+  expect(found?.serverName).toBe("any.internal");
+});
+
+test("what another server has for itself is not looked at in place of ours", () => {
+  const other = (more: string): string => `server { listen 1 ssl ${more}; server_name web.internal; ${theirs} }`;
+  const ours = (names: string): string => `server { listen 1 ssl; server_name ${names}; ${pair} }`;
+
+  expect(findServer(inHttp(other("") + ours("web.internal")), OURS)).toBeUndefined();
+  expect(findServer(inHttp(other("") + ours("~^web")), OURS)).toBeUndefined();
+  expect(findServer(inHttp(ours("~^web") + other("default_server")), OURS)).toBeUndefined();
+  expect(findServer(inHttp(other("proxy_protocol") + ours("admin.internal")), OURS)).toBeUndefined();
+  expect(findServer(inHttp(other("") + ours("~^web") + ours("admin.internal")), OURS)?.serverName).toBe(
+    "admin.internal",
   );
 });
 
