@@ -19,13 +19,13 @@ const SHORT_LOOK: Milliseconds = 5 * SECOND;
 
 /**
  * Looks whether a service serves a generation. Where there is no probe, a reload that ended well and a unit that is
- * still active are the proof. `fresh`: it was reloaded a moment ago and may take its time.
+ * still active are the proof. `fresh`: it was reloaded a moment ago and may take its time. `before`: how it was found last.
  */
 export async function proveService(
   service: Service,
   facts: ServiceFacts,
   generation: ObservedGeneration,
-  { prove, now, fresh }: { prove: Prove; now: () => Instant; fresh: boolean },
+  { prove, now, fresh, before }: { prove: Prove; now: () => Instant; fresh: boolean; before: Proof | null },
   signal: AbortSignal,
 ): Promise<Verdict> {
   const proofOf = (failure: AgentError | undefined, fingerprint: string | null, address: string | null): Proof => ({
@@ -44,10 +44,21 @@ export async function proveService(
 
   const address = addressText(facts.probe.address);
   const timeout = fresh && !isGone(facts) ? service.timeout : SHORT_LOOK;
-  const sighting = await prove(facts.probe, generation.fingerprint, { timeout, key: generation.key }, signal);
-  if (sighting.served) return { proof: proofOf(undefined, generation.fingerprint, address), failure: undefined };
+  const { fingerprint, key } = generation;
+  const sighting = await prove(
+    facts.probe,
+    fingerprint,
+    { timeout, key, inDoubt: isStale(before, generation) },
+    signal,
+  );
+  if (sighting.served) return { proof: proofOf(undefined, fingerprint, address), failure: undefined };
   const proof = proofOf(sighting.failure, sighting.other?.fingerprint ?? null, address);
   return { proof, failure: withHint(sighting.failure, calledOf(service), facts) };
+}
+
+/** Whether another leaf was seen where this generation was to be served. */
+function isStale(proof: Proof | null, { number }: ObservedGeneration): boolean {
+  return proof?.generation === number && proof.code === "SERVICE_STALE" && proof.fingerprint !== null;
 }
 
 function isGone({ liveness }: ServiceFacts): boolean {

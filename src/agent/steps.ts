@@ -143,13 +143,13 @@ function waitsForWindow({ apply, newest, servedUntil, world }: Memory, service: 
 
 /** Undefined where the spec changed meanwhile and has no such service. */
 async function verdictOf(
-  { desired, apply, world }: Memory,
+  { desired, apply, facts, world }: Memory,
   index: number,
   generation: ObservedGeneration,
   { fresh, signal }: { fresh: boolean; signal: AbortSignal },
 ): Promise<{ index: number; verdict: Verdict } | undefined> {
   const [service, seen] = [desired.services[index], apply.services[index]];
   if (service === undefined || seen === undefined) return undefined;
-  const looking = { prove: world.prove, now: world.clock.now, fresh };
+  const looking = { prove: world.prove, now: world.clock.now, fresh, before: facts.proofs[index] ?? null };
   return { index, verdict: await proveService(service, seen, generation, looking, signal) };
 }

@@ -19,12 +19,12 @@ export type Sighting =
 
 /**
  * Looks with fresh connections until the leaf of that fingerprint is served reliably, for `timeout` milliseconds at the
- * most. Never throws for what the service does.
+ * most; `inDoubt`: it was seen not to be, and more is asked. Never throws for what the service does.
  */
 export type Prove = (
   target: ProbeTarget,
   fingerprint: string,
-  options: { readonly timeout: Milliseconds; readonly key: string },
+  options: { readonly timeout: Milliseconds; readonly key: string; readonly inDoubt: boolean },
   signal: AbortSignal,
 ) => Promise<Sighting>;
 

@@ -9,6 +9,8 @@ import type { Certificate } from "../x509/certificate.ts";
  * For a moment after a reload old and new workers answer by turns (measured: up to 150 ms), so one look proves nothing.
  */
 const CONSECUTIVE = 3;
+/** Where one of two workers keeps the old leaf for good, three in a row come soon all the same. */
+const CONSECUTIVE_IN_DOUBT = 20;
 const FIRST_WAIT: Milliseconds = 50;
 const LONGEST_WAIT: Milliseconds = 1000;
 
@@ -18,8 +20,8 @@ const LONGEST_FACT = 128;
 export interface ProofOptions {
   /** How long the leaf may take to appear; one look is taken in any case. */
   readonly timeout: Milliseconds;
-  /** How many fresh connections in a row must show it; 3 unless told. */
-  readonly consecutive?: number | undefined;
+  /** Whether another leaf was seen the last time, after the service had taken this one. */
+  readonly inDoubt?: boolean | undefined;
   /** The kind of key of the leaf, such as `rsa-2048`: a server may have another certificate for another kind. */
   readonly key?: string | undefined;
 }
@@ -39,15 +41,17 @@ export async function proveBy(
   probe: Probe,
   target: ProbeTarget,
   fingerprint: string,
-  { timeout, consecutive = CONSECUTIVE, key }: ProofOptions,
+  { timeout, inDoubt = false, key }: ProofOptions,
   signal: AbortSignal,
 ): Promise<Proof> {
   const end = systemClock.monotonic() + timeout;
   let wait = FIRST_WAIT;
+  let enough = inDoubt ? CONSECUTIVE_IN_DOUBT : CONSECUTIVE;
   for (let inRow = 0; ; ) {
     const proof = await look(probe, target, { fingerprint, kind: kindOf(key) }, signal);
+    if (!proof.served && proof.other !== undefined && inRow > 0) enough = CONSECUTIVE_IN_DOUBT;
     inRow = proof.served ? inRow + 1 : 0;
-    if (inRow >= consecutive) return proof;
+    if (inRow >= enough) return proof;
     // A row that has begun is finished: it is short, and better than "not proven" of what was just seen.
     if (!proof.served && (systemClock.monotonic() + wait > end || signal.aborted)) return proof;
     await pause(proof.served ? FIRST_WAIT : wait, signal);

@@ -4,6 +4,7 @@ import type { Prove, Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import type { Milliseconds } from "../../../src/base/time.ts";
 import type { ServiceFacts } from "../../../src/core/applier.ts";
+import type { Proof } from "../../../src/core/facts.ts";
 import type { Service } from "../../../src/core/ports.ts";
 import { generation, NOW, service, serviceFacts } from "../core/given.ts";
 
@@ -16,14 +17,15 @@ async function verdictOf(
     sighting = unaware,
     changes = {},
     fresh = false,
-  }: { sighting?: Sighting; changes?: Partial<Service>; fresh?: boolean } = {},
+    before = null,
+  }: { sighting?: Sighting; changes?: Partial<Service>; fresh?: boolean; before?: Proof | null } = {},
 ) {
-  const looks: { readonly fingerprint: string; readonly timeout: Milliseconds }[] = [];
-  const prove: Prove = (_target, fingerprint, { timeout }) => {
-    looks.push({ fingerprint, timeout });
+  const looks: { readonly fingerprint: string; readonly timeout: Milliseconds; readonly inDoubt: boolean }[] = [];
+  const prove: Prove = (_target, fingerprint, { timeout, inDoubt }) => {
+    looks.push({ fingerprint, timeout, inDoubt });
     return Promise.resolve(sighting);
   };
-  const looking = { prove, now: () => NOW, fresh };
+  const looking = { prove, now: () => NOW, fresh, before };
   const verdict = await proveService(service(changes), serviceFacts(facts), generation(), looking, signal);
   return { ...verdict, looks };
 }
@@ -42,6 +44,24 @@ test("a service that serves the leaf is proven, with who answered and when", asy
     code: null,
   });
   expect(looks[0]?.fingerprint).toBe(generation().fingerprint);
+});
+
+test("a service that was seen to serve another leaf is in doubt, and one that was down or told of another generation not", async () => {
+  const stale: Proof = {
+    type: "nginx",
+    fingerprint: "0".repeat(64),
+    generation: 3,
+    at: NOW,
+    address: null,
+    proven: false,
+    code: "SERVICE_STALE",
+  };
+  const inDoubt = async (changes: Partial<Proof>): Promise<boolean | undefined> =>
+    (await verdictOf({}, { sighting: { served: true }, before: { ...stale, ...changes } })).looks[0]?.inDoubt;
+
+  expect(await inDoubt({})).toBe(true);
+  expect(await inDoubt({ generation: 2 })).toBe(false);
+  expect(await inDoubt({ fingerprint: null, code: "SERVICE_DOWN" })).toBe(false);
 });
 
 test("a service that serves another leaf is stale, and the hint asks for its files and its address", async () => {

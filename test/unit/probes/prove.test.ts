@@ -35,21 +35,31 @@ test("prove() takes what is served on three fresh connections in a row", async (
   expect(server.asked.length).toBe(3);
 });
 
-test("prove() begins to count anew where old and new workers answer by turns", async () => {
-  const { probe, looks } = workers("onnonnn");
+test("prove() does not count what old workers answered before the new ones", async () => {
+  const { probe, looks } = workers("oonnn");
 
   const proof = await proveBy(probe, at(1), fresh.leaf.fingerprint, { timeout: MINUTE }, signal);
 
   expect(proof).toEqual({ served: true });
-  expect(looks()).toBe(7);
+  expect(looks()).toBe(5);
 });
 
-test("prove() looks once where that is asked for", async () => {
+test("prove() takes no three in a row where old and new workers answer by turns", async () => {
+  const { probe, looks } = workers(`onnonnnnnno${"n".repeat(20)}`);
+
+  const proof = await proveBy(probe, at(1), fresh.leaf.fingerprint, { timeout: MINUTE }, signal);
+
+  expect(proof).toEqual({ served: true });
+  expect(looks()).toBe(31);
+});
+
+test("prove() takes no three in a row of who has shown another leaf the last time", async () => {
   const { probe, looks } = workers("n");
 
-  await proveBy(probe, at(1), fresh.leaf.fingerprint, { timeout: 0, consecutive: 1 }, signal);
+  const proof = await proveBy(probe, at(1), fresh.leaf.fingerprint, { timeout: 0, inDoubt: true }, signal);
 
-  expect(looks()).toBe(1);
+  expect(proof).toEqual({ served: true });
+  expect(looks()).toBe(20);
 });
 
 test("prove() waits for a server that takes the new pair later", async () => {
