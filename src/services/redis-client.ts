@@ -2,7 +2,7 @@ import { X509Certificate } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { Connect } from "../base/connect.ts";
-import { AgentError } from "../base/errors.ts";
+import { AgentError, type AgentErrorOptions } from "../base/errors.ts";
 import { CIPHERS } from "../base/tls-ciphers.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Generation } from "../core/ports.ts";
@@ -49,7 +49,7 @@ export async function openRedis(
 function shaken(socket: TLSSocket, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
     socket.once("secureConnect", resolve);
-    socket.once("error", (cause) => reject(failure(name, `the TLS handshake failed: ${cause.message}`, cause)));
+    socket.once("error", (cause) => reject(broken(name, cause, "the TLS handshake failed: ")));
     socket.once("close", () => reject(failure(name, "the TLS handshake was not finished in time")));
   });
 }
@@ -65,12 +65,12 @@ function trust(socket: TLSSocket, { chain, roots, request }: Generation, name: s
     between.push(above);
   const anchors = roots.map(({ der }) => new X509Certificate(der));
   if (leaf === undefined || !leadsTo(leaf, between, anchors)) {
-    throw failure(name, "its certificate does not lead to this issuer's roots");
+    throw failure(name, "its certificate does not lead to this issuer's roots", { hint: STRANGER });
   }
   const named = request.names.some(({ type, value }) =>
     type === "ip" ? leaf.checkIP(value) : type === "dns" && leaf.checkHost(value.replace(/^\*/, "any")),
   );
-  if (!named) throw failure(name, "its certificate has none of this spec's names");
+  if (!named) throw failure(name, "its certificate has none of this spec's names", { hint: STRANGER });
 }
 
 /** Each certificate is gone on from once: ten that all have issued each other lead on in millions of orders. */
@@ -95,17 +95,17 @@ function issuedBy(child: X509Certificate, parent: X509Certificate): boolean {
 /** Commands and replies over a stream, one at a time. */
 function talk(stream: Duplex, name: string, signal: AbortSignal): RedisClient {
   let received: Buffer = Buffer.alloc(0);
-  let broken: AgentError | undefined;
+  let ended: AgentError | undefined;
   let waiting: PromiseWithResolvers<Reply> | undefined;
   const end = (error: AgentError): void => {
-    broken ??= error;
-    waiting?.reject(broken);
+    ended ??= error;
+    waiting?.reject(ended);
     stream.destroy();
   };
   const onAbort = (): void => end(failure(name, "no answer in time"));
   signal.addEventListener("abort", onAbort, { once: true });
-  stream.on("error", (cause) => end(failure(name, cause.message, cause)));
-  stream.once("close", () => end(failure(name, "it closed the connection")));
+  stream.on("error", (cause) => end(broken(name, cause)));
+  stream.once("close", () => end(failure(name, "it closed the connection", { hint: UNWANTED })));
   stream.on("data", (chunk: Buffer) => {
     received = Buffer.concat([received, chunk]);
     try {
@@ -114,12 +114,12 @@ function talk(stream: Duplex, name: string, signal: AbortSignal): RedisClient {
       received = received.subarray(read.end);
       waiting?.resolve(read.reply);
     } catch (error) {
-      end(error instanceof AgentError ? error : failure(name, String(error), error));
+      end(error instanceof AgentError ? error : failure(name, String(error), { cause: error }));
     }
   });
   return {
     ask: async (...words) => {
-      if (broken) throw broken;
+      if (ended) throw ended;
       waiting = Promise.withResolvers();
       stream.write(encodeCommand(words));
       return await waiting.promise;
@@ -131,6 +131,20 @@ function talk(stream: Duplex, name: string, signal: AbortSignal): RedisClient {
   };
 }
 
-function failure(name: string, fact: string, cause?: unknown): AgentError {
-  return new AgentError("RELOAD_FAILED", `Cannot talk to Redis at ${name}: ${fact}`, { cause });
+/** Redis ends what it does not want before a word of its answer can be read. */
+const UNWANTED =
+  "Redis closes a connection at once at maxclients, by protected-mode, and at its tls-port where tls: true is missing";
+const DISTRUST = "does Redis trust this issuer's roots? its tls-ca-cert-file has to hold them";
+const STRANGER =
+  "while Redis serves another certificate, give socket: in place of connect:, or restart it with the files of this spec";
+
+/** A connection that has ended with an error; OpenSSL's have a short reason, and a text with its own file names. */
+function broken(name: string, cause: Error, during = ""): AgentError {
+  const fact = "reason" in cause ? String(cause.reason) : cause.message;
+  const isAlert = /\balert (unknown ca|.*certificate)/.test(fact);
+  return failure(name, during + fact, { cause, hint: isAlert ? DISTRUST : UNWANTED });
+}
+
+function failure(name: string, fact: string, more: AgentErrorOptions = {}): AgentError {
+  return new AgentError("RELOAD_FAILED", `Cannot talk to Redis at ${name}: ${fact}`, more);
 }

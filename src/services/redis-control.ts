@@ -169,6 +169,7 @@ const REMEDIES: readonly (readonly [RegExp, string])[] = [
     /^WRONGPASS/,
     "does the file hold the password of that user (username:, else the default user), and is the user on?",
   ],
+  [/^ERR AUTH .*without any password/, "its default user has none: leave password: out, or name the user that has it"],
   [/^ERR unknown command .CONFIG/i, "CONFIG is renamed there: give reload: a command that restarts this Redis"],
 ];
 

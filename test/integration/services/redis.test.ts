@@ -149,6 +149,27 @@ test("a wrong password, none, and too few rights are told apart, and no password
   expect(failures.map((error) => JSON.stringify(error) + (error as Error).stack).join()).not.toContain(SECRET);
 });
 
+test("a password where Redis has none is told of with what to write instead", async () => {
+  await using redis = await startRedis(first, { roots });
+  const password = await passwordFile(redis, SECRET);
+
+  const failure = reload(serviceOf({ type: "redis", socket: redis.socket, password }), redis.files);
+
+  await expect(failure).rejects.toMatchObject({ hint: expect.stringContaining("leave password: out") });
+});
+
+test("a Redis that ends the connection is told of in one line, with why it may do so", async () => {
+  await using redis = await startRedis(first, { roots: (await makePki("Other")).roots.map(({ pem }) => pem).join("") });
+  const connect = `127.0.0.1:${redis.port}`;
+  const attempt = (more: object): Promise<unknown> =>
+    reload(serviceOf({ type: "redis", ...more }), redis.files).catch((error: unknown) => error);
+
+  expect([await attempt({ connect, tls: true }), await attempt({ connect })]).toMatchObject([
+    { message: expect.stringMatching(/: tlsv1 alert unknown ca$/), hint: expect.stringContaining("tls-ca-cert-file") },
+    { code: "RELOAD_FAILED", hint: expect.stringContaining("tls: true is missing") },
+  ]);
+});
+
 test("a Redis whose CONFIG was renamed is told of with what to write instead", async () => {
   await using redis = await startRedis(first, { roots, extra: ['rename-command CONFIG ""'] });
 
@@ -175,7 +196,10 @@ test("no password is sent to a server that this issuer did not certify, or not f
     const password = await passwordFile(redis, SECRET);
     const service = serviceOf({ type: "redis", connect: `127.0.0.1:${redis.port}`, tls: true, password });
 
-    await expect(reload(service, redis.files)).rejects.toThrow(words);
+    await expect(reload(service, redis.files)).rejects.toMatchObject({
+      message: expect.stringContaining(words),
+      hint: expect.stringContaining("give socket:"),
+    });
   }
 });
 
