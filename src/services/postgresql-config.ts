@@ -29,19 +29,25 @@ interface Budget {
   bytes: number;
 }
 
-/** The address of the cluster whose `ssl_cert_file` is one of the outputs, else PostgreSQL's own default. */
+/**
+ * The address of the cluster that the unit stands for, as Debian names them (`postgresql@15-main.service`); of other units
+ * that of the cluster whose `ssl_cert_file` is one of the outputs, else PostgreSQL's own default.
+ */
 export async function clusterAddress(
+  unit: string,
   outputs: readonly Output[],
   configs: readonly string[] = CONFIGS,
 ): Promise<Address> {
+  const [, version, name] = /^postgresql@([\d.]+)-(.+)\.service$/.exec(unit) ?? [];
   const ours = new Set(outputs.map(({ path }) => path));
   for (const config of (await Promise.all(configs.map(filesOf))).flat()) {
+    if (name !== undefined && !config.endsWith(`/${version}/${name}/postgresql.conf`)) continue;
     const budget = { files: MOST_FILES, bytes: MOST_BYTES };
     const own = await readSettings(config, budget);
     const data = own.get("data_directory") ?? dirname(config);
     // What ALTER SYSTEM has set stands in the data folder, and wins.
     const settings = new Map([...own, ...(await readSettings(join(data, "postgresql.auto.conf"), budget))]);
-    if (ours.has(resolve(data, settings.get("ssl_cert_file") ?? "server.crt"))) {
+    if (name !== undefined || ours.has(resolve(data, settings.get("ssl_cert_file") ?? "server.crt"))) {
       return (await runningAddress(data)) ?? addressOf(settings.get("port"), settings.get("listen_addresses"));
     }
   }

@@ -56,6 +56,6 @@ export const postgresql = z
       },
       liveness: async (system, signal) =>
         reload && spec.unit === undefined ? "unknown" : await unitLiveness(system, name, signal),
-      defaultProbe: async (_system, outputs) => targetAt(await clusterAddress(outputs), { flavour: "postgres" }),
+      defaultProbe: async (_system, outputs) => targetAt(await clusterAddress(name, outputs), { flavour: "postgres" }),
     };
   });

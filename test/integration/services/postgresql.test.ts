@@ -111,8 +111,13 @@ test("the default probe of PostgreSQL is where the cluster listens that has our 
 
   const configs = [join(postgres.data, "..", "*", "postgresql.conf")];
 
-  expect(await clusterAddress(outputs, configs)).toEqual({ host: "127.0.0.1", port: postgres.port });
-  expect(await clusterAddress(outputsAt({ certificate: "/a.crt", key: "/a.key" }), configs)).toEqual({
+  expect(await clusterAddress("postgresql.service", outputs, configs)).toEqual({
+    host: "127.0.0.1",
+    port: postgres.port,
+  });
+  expect(
+    await clusterAddress("postgresql.service", outputsAt({ certificate: "/a.crt", key: "/a.key" }), configs),
+  ).toEqual({
     host: "127.0.0.1",
     port: 5432,
   });
@@ -126,7 +131,7 @@ test("the default probe of PostgreSQL is where the cluster listens that has our 
 test("the default probe of PostgreSQL is where it runs, whatever its configuration says since", async () => {
   await appendFile(postgres.config, "port = '1'\n");
 
-  const found = await clusterAddress(outputsAt(postgres.files), [postgres.config]);
+  const found = await clusterAddress("postgresql.service", outputsAt(postgres.files), [postgres.config]);
 
   expect(found).toEqual({ host: "127.0.0.1", port: postgres.port });
 });

@@ -17,7 +17,7 @@ test("a configuration that includes itself again and again, folders and devices 
   ];
   await writeFile(config, lines.join("\n"));
 
-  const address = await clusterAddress(desiredIn(data.path).outputs, [config]);
+  const address = await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config]);
 
   expect(address).toEqual({ host: "127.0.0.1", port: 6000 });
 });
@@ -28,7 +28,10 @@ test("the last setting wins, included ones in their place", async () => {
   await writeFile(join(data.path, "more"), "port = 6001\nlisten_addresses = '127.0.0.2'\n");
   await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_if_exists 'more'\nport = 6002\n");
 
-  expect(await clusterAddress(desiredIn(data.path).outputs, [config])).toEqual({ host: "127.0.0.2", port: 6002 });
+  expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config])).toEqual({
+    host: "127.0.0.2",
+    port: 6002,
+  });
 });
 
 test("a cluster is found in whichever folder it lies", async () => {
@@ -41,7 +44,30 @@ test("a cluster is found in whichever folder it lies", async () => {
 
   const pattern = join(data.path, "*", "*", "postgresql.conf");
 
-  expect(await clusterAddress(desiredIn(data.path).outputs, [pattern])).toEqual({ host: "127.0.0.1", port: 6003 });
+  expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [pattern])).toEqual({
+    host: "127.0.0.1",
+    port: 6003,
+  });
+});
+
+test("of clusters with one certificate the one that the unit stands for is looked at", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  const { outputs } = desiredIn(data.path);
+  for (const [name, port] of [
+    ["main", 6006],
+    ["second", 6007],
+    ["other-second", 6008],
+  ] as const) {
+    await mkdir(join(data.path, "17", name), { recursive: true });
+    const config = `port = ${port}\nssl_cert_file = '../../web.crt'\n`;
+    await writeFile(join(data.path, "17", name, "postgresql.conf"), config);
+  }
+  const portOf = (unit: string) => clusterAddress(unit, outputs, [join(data.path, "*", "*", "postgresql.conf")]);
+
+  expect(await portOf("postgresql.service")).toMatchObject({ port: 6006 });
+  expect(await portOf("postgresql@17-second.service")).toMatchObject({ port: 6007 });
+  expect(await portOf("postgresql@17-other-second.service")).toMatchObject({ port: 6008 });
+  expect(await portOf("postgresql@17-gone.service")).toMatchObject({ port: 5432 });
 });
 
 test("a folder that is included is one folder, and no pattern for all there are", async () => {
@@ -51,7 +77,9 @@ test("a folder that is included is one folder, and no pattern for all there are"
   await writeFile(join(data.path, "else", "its.conf"), "port = 6004\n");
   await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_dir '*'\ninclude_dir '**'\n");
 
-  expect(await clusterAddress(desiredIn(data.path).outputs, [config])).toMatchObject({ port: 6000 });
+  expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config])).toMatchObject({
+    port: 6000,
+  });
 });
 
 test("of a configuration without end no more is read than one has, and nothing of it is kept", async () => {
@@ -64,5 +92,7 @@ test("of a configuration without end no more is read than one has, and nothing o
   await writeFile(join(data.path, "much", "z.conf"), `${"y 1\n".repeat(20_000)}port = 6005\n`);
   await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_dir 'much'\n");
 
-  expect(await clusterAddress(desiredIn(data.path).outputs, [config])).toMatchObject({ port: 6000 });
+  expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config])).toMatchObject({
+    port: 6000,
+  });
 });
