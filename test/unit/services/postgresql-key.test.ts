@@ -41,3 +41,12 @@ test.for<[string, Partial<Output>, string]>([
 test("only the key is judged", () => {
   expect(keyRefusal(outputsAt({ certificate: "/a", key: "/b" }, { owner: "postgres" }).slice(0, 1))).toBeUndefined();
 });
+
+test("a key that is another service's is no obstacle beside one that PostgreSQL takes", () => {
+  const another = outputsAt({ certificate: "/nginx/a.pem", key: "/nginx/a.key" }, { owner: "root", group: "root" });
+  const refused = outputsAt({ certificate: "/pg/a.pem", key: "/pg/a.key" }, { owner: "postgres", mode: 0o640 });
+  const taken = outputsAt({ certificate: "/pg/b.pem", key: "/pg/b.key" }, { owner: "postgres" });
+
+  expect(keyRefusal([...another, ...taken])).toBeUndefined();
+  expect(keyRefusal([...another, ...refused])?.message).toContain("/nginx/a.key");
+});
