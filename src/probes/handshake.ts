@@ -97,11 +97,19 @@ function peerLeaf(socket: TLSSocket, target: ProbeTarget, signal: AbortSignal): 
 }
 
 function noLeaf({ address, serverName }: ProbeTarget, cause: Error | undefined): AgentError {
-  const plain = cause !== undefined && "code" in cause && /WRONG_VERSION_NUMBER|PACKET_LENGTH/.test(String(cause.code));
+  const code = cause !== undefined && "code" in cause ? String(cause.code) : "";
   const reason = cause !== undefined && "reason" in cause ? String(cause.reason) : (cause?.message ?? "no certificate");
   const asked = serverName === null ? "" : ` for the name ${serverName}`;
-  const fact = plain ? "what listens there does not speak TLS" : `the TLS handshake${asked} failed: ${reason}`;
-  return new AgentError("SERVICE_STALE", `Cannot see the certificate at ${addressText(address)}: ${fact}`, { cause });
+  const isPlain = /WRONG_VERSION_NUMBER|PACKET_LENGTH/.test(code);
+  const fact = isPlain ? "what listens there does not speak TLS" : `the TLS handshake${asked} failed: ${reason}`;
+  const isNameless = serverName === null && code.includes("UNRECOGNIZED_NAME");
+  const hint = isNameless
+    ? "it answers only who asks for a name: write server_name: beside the probe's connect:"
+    : undefined;
+  return new AgentError("SERVICE_STALE", `Cannot see the certificate at ${addressText(address)}: ${fact}`, {
+    cause,
+    hint,
+  });
 }
 
 /** PostgreSQL, Redis and others log a connection that is cut; one that says goodbye they do not. */

@@ -150,6 +150,15 @@ test.for(["TLSv1.2", "TLSv1.3"])(
   },
 );
 
+test("of an nginx that answers nobody without a name it is told to write one", async () => {
+  await using nginx = await startNginx(first, { extra: "ssl_reject_handshake on;" });
+
+  await expect(probe(targetOf(serviceFor(nginx)), signal)).rejects.toMatchObject({
+    message: expect.stringMatching(/: the TLS handshake failed: tlsv1 unrecognized name$/),
+    hint: expect.stringContaining("write server_name:"),
+  });
+});
+
 test("a reload of nginx that is down fails, and the probe says that nothing listens", async () => {
   await using nginx = await startNginx(first);
   const service = serviceFor(nginx);
