@@ -67,7 +67,9 @@ function explain(cause: unknown): Explanation {
   if (cause.name === "TimeoutError") return EXPLANATIONS["TIMEOUT"] ?? { fact: cause.message };
   const { code = "" } = cause as NodeJS.ErrnoException;
   const known = EXPLANATIONS[code];
-  if (known === undefined) return { fact: remoteText(cause.message === "" ? code : cause.message) };
+  // OpenSSL's errors have a short reason, and a text with its own file names.
+  const words = "reason" in cause ? String(cause.reason) : cause.message;
+  if (known === undefined) return { fact: remoteText(words === "" ? code : words) };
   return code === "PROXY_REFUSED" ? { ...known, fact: cause.message } : known;
 }
 

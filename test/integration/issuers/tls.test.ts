@@ -87,7 +87,7 @@ test("a server that knows only TLS 1.1 is not spoken to", async () => {
 
   const said = await failureAt(createServer({ key: key.toPem(), cert: pem, ...legacy }));
 
-  expect(said.code).toBe("ISSUER_UNREACHABLE");
+  expect(said).toMatchObject({ code: "ISSUER_UNREACHABLE", fact: "tlsv1 alert protocol version" });
 });
 
 test("a server that does not speak TLS is recognised", async () => {
