@@ -114,6 +114,7 @@ async function livesOn(
   signal: AbortSignal,
 ): Promise<void> {
   if (isGone(before)) return;
+  if (before === "up") await system.clock.sleepUntil(system.clock.now() + (service.settle ?? 0), signal);
   const deadline = system.clock.monotonic() + Math.min(service.timeout, COMES_UP);
   while (isGone(await watch.livenessNow(desired, service, signal))) {
     signal.throwIfAborted();

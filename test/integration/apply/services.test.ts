@@ -1,7 +1,9 @@
 import { chmod, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
-import type { Service } from "../../../src/core/ports.ts";
+import type { Liveness, Service } from "../../../src/core/ports.ts";
+import { freePort, listens, startDaemon } from "../../servers/daemon.ts";
+import { serviceOf } from "../../servers/service.ts";
 import { ASKED, makeHost, NAME, never, pairAt, shellService, type TestHost, text } from "./harness.ts";
 
 /** A deployed and reloaded generation, and a service whose commands leave a trace. */
@@ -127,6 +129,28 @@ test("a service that ran before and is down after its reload: back to the old pa
   expect(report.failure?.message).toContain("it ran before and is down after it");
   expect(pairAt(host)).toEqual(old);
 });
+
+test("a service that is down a moment after its reload command has ended: back to the old pair", async () => {
+  const port = await freePort();
+  await using server = await startDaemon([process.execPath, "--eval", dyingOfHup(port)], () => listens({ port }));
+  await using host = await served();
+  const old = pairAt(host);
+  await host.issue();
+  const liveness = async () => ((await listens({ port })) ? "up" : "down") as Liveness;
+  const told = serviceOf({ type: "command", reload: ["/bin/kill", "-HUP", `${server.pid}`], timeout: "1s" });
+  host.desired = { ...host.desired, services: [{ ...told, liveness }] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "rolled-back" });
+  expect(report.failure?.message).toContain("it ran before and is down after it");
+  expect(pairAt(host)).toEqual(old);
+});
+
+/** A server that ends a tenth of a second after the signal. */
+function dyingOfHup(port: number): string {
+  return `require("net").createServer().listen(${port}, "127.0.0.1"); process.on("SIGHUP", () => setTimeout(process.exit, 100));`;
+}
 
 test("the first issue whose reload fails keeps its files", async () => {
   await using host = await makeHost();
