@@ -8,6 +8,15 @@ const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 const YES = 0x53;
 const NO = 0x4e;
 
+const SWITCHED_OFF = {
+  fact: "PostgreSQL there has TLS switched off",
+  hint: "SHOW ssl tells; where it says on, PostgreSQL's log says why no pair was loaded",
+};
+const ON_A_SOCKET = {
+  fact: "PostgreSQL has no TLS on a unix socket",
+  hint: 'write the address that it listens at as the probe\'s connect: "127.0.0.1:5432"',
+};
+
 /** PostgreSQL: an SSLRequest, one byte of answer, then TLS. It shows its certificate to everyone, before any login. */
 export const postgres: Probe = (target, signal) => servedLeaf(target, signal, askPostgres);
 
@@ -16,15 +25,15 @@ const askPostgres: AskForTls = async (raw, name, signal) => {
   const answer = await readByte(raw, signal);
   // What came with the answer came unencrypted: nothing that speaks TLS sends first (CVE-2021-23222).
   if (answer === YES && raw.readableLength === 0) return;
-  const facts = new Map<number | undefined, string>([
-    [undefined, "no answer to an SSLRequest"],
-    [NO, "PostgreSQL there has TLS switched off"],
-  ]);
-  const fact = facts.get(answer) ?? "what listens there is not PostgreSQL";
-  throw new AgentError("SERVICE_STALE", `Cannot see the certificate at ${name}: ${fact}`, {
-    hint: answer === NO ? "SHOW ssl tells; where it says on, PostgreSQL's log says why no pair was loaded" : undefined,
-  });
+  const { fact, hint } = complaint(answer, name);
+  throw new AgentError("SERVICE_STALE", `Cannot see the certificate at ${name}: ${fact}`, { hint });
 };
+
+function complaint(answer: number | undefined, name: string): { readonly fact: string; readonly hint?: string } {
+  if (answer === undefined) return { fact: "no answer to an SSLRequest" };
+  if (answer !== NO) return { fact: "what listens there is not PostgreSQL" };
+  return name.startsWith("/") ? ON_A_SOCKET : SWITCHED_OFF;
+}
 
 /** One byte; undefined where the other side closes or the signal aborts. */
 function readByte(raw: Socket, signal: AbortSignal): Promise<number | undefined> {

@@ -136,6 +136,15 @@ test("the default probe of PostgreSQL is where it runs, whatever its configurati
   expect(found).toEqual({ host: "127.0.0.1", port: postgres.port });
 });
 
+test("a probe at PostgreSQL's unix socket is told to be none", async () => {
+  const path = join(postgres.data, "..", `.s.PGSQL.${postgres.port}`);
+
+  await expect(probe({ ...target, address: { path } }, signal)).rejects.toMatchObject({
+    message: `Cannot see the certificate at ${path}: PostgreSQL has no TLS on a unix socket`,
+    hint: expect.stringContaining("127.0.0.1:5432"),
+  });
+});
+
 test("PostgreSQL with TLS switched off is told from one that is down", async () => {
   await appendFile(postgres.config, "ssl = 'off'\n");
   await run(postgres.reload, { timeout: MINUTE });
