@@ -88,7 +88,7 @@ async function climb(session: Session, rungs: readonly Rung[]): Promise<Climbed>
 function summary(failures: readonly AgentError[]): AgentError {
   const last = failures.at(-1) ?? asAgentError(new Error("a ladder without rungs"));
   if (failures.length === 1) return last;
-  const [first, ...others] = failures.map(({ message }) => message);
+  const [first, ...others] = new Set(failures.map(({ message }) => message));
   const message = [first, ...others.map((text) => text.replace(/^C/, "c"))].join("; ");
   const { code } = failures.find((failure) => failure.code === "CHAIN_UNUSABLE") ?? last;
   return new AgentError(code, message, { hint: last.hint, retryAt: last.retryAt, cause: new AggregateError(failures) });

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DAY, HOUR, systemClock } from "../../../src/base/time.ts";
+import type { Order } from "../../../src/core/ports.ts";
 import { type LeafOptions, makeAuthority, makePki, type Pki } from "../../servers/pki.ts";
 import { failure, issuerOf, never, orderFor, secretFile } from "./desk.ts";
 
@@ -25,6 +26,7 @@ afterAll(() => folder[Symbol.asyncDispose]());
 /** What an issuer says of the server that listens, and whether a request got through to it. */
 async function failureAt(
   server: Server,
+  asked?: Order,
 ): Promise<{ readonly code: string; readonly fact: string; readonly hint: string }> {
   await using secret = await secretFile("password");
   server.on("request", () => expect.unreachable("a request was sent"));
@@ -33,7 +35,7 @@ async function failureAt(
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const ca = { url, rootFile, provisioner: { name: "x" } };
   const issuer = issuerOf(ca, { password: { file: secret.file } });
-  const { code, message, hint = "" } = await failure(issuer.issue(await orderFor("a.internal"), never));
+  const { code, message, hint = "" } = await failure(issuer.issue(asked ?? (await orderFor("a.internal")), never));
   server.close();
   return { code, fact: message.replace(`Cannot reach ${url}: `, ""), hint };
 }
@@ -65,6 +67,16 @@ test("a server whose certificate is not valid yet means that this host's clock i
   const said = await failureAt(await serverWith({ notBefore: now + DAY, notAfter: now + 2 * DAY }));
 
   expect(said).toMatchObject({ code: "CLOCK_SUSPECT", fact: "its certificate is not valid yet by this host's clock" });
+});
+
+test("a server that no way leads past is told of once", async () => {
+  const { key, chain } = await pki.issue({ names: ["a.internal"] });
+  const { request } = await orderFor("a.internal");
+  const server = await serverWith({ notBefore: now + DAY, notAfter: now + 2 * DAY });
+
+  const said = await failureAt(server, { request, key, current: { key, chain } });
+
+  expect(said.fact).toBe("its certificate is not valid yet by this host's clock");
 });
 
 test("a server with another name is not spoken to", async () => {
