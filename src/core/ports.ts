@@ -202,7 +202,7 @@ export interface ReloadContext {
 /** How one service takes a new pair. Made by its family from what the spec says; holds no state. */
 export interface Service {
   readonly type: string;
-  /** What people call it, where the type does not say it: its unit. */
+  /** What people call it, where the type does not say it: its unit, or that it is one at all. */
   readonly called?: string | undefined;
   /** Services of one key are one: what several specs want of it at one time is run once. */
   readonly key: string;

@@ -18,6 +18,7 @@ export const command = z
   .transform(({ preflight, reload, timeout, probe }): Service => {
     return {
       type: "command",
+      called: "the service",
       key: JSON.stringify(["command", preflight, reload]),
       steps: [...(preflight ? [showCommand(preflight)] : []), showCommand(reload)],
       probe: probeTarget(probe),

@@ -4,6 +4,7 @@ import type { Observed } from "../../../src/core/observed.ts";
 import { renewAt } from "../../../src/core/renewal.ts";
 import { brokenSpec, type Managed, needsAttention, statusOf } from "../../../src/core/status.ts";
 import type { State } from "../../../src/core/status-document.ts";
+import { serviceOf } from "../../servers/service.ts";
 import {
   apply,
   desired,
@@ -68,6 +69,15 @@ const rows: readonly Row[] = [
     state: "current",
     because: /^the service serves this certificate at 127\.0\.0\.1:443$/,
     next: /^issue: its place in the renewal window comes up$/,
+    failure: null,
+    attention: false,
+  },
+  {
+    title: "current of a command: no sentence says that the command serves",
+    managed: managed({}, { desired: desired({ services: [serviceOf({ type: "command", reload: ["/bin/true"] })] }) }),
+    state: "current",
+    because: /^the service serves this certificate at 127\.0\.0\.1:443$/,
+    next: /^issue/,
     failure: null,
     attention: false,
   },
