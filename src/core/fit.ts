@@ -12,6 +12,10 @@ const CLOCK_SKEW = 5 * MINUTE;
 /** A certificate may hold thousands of names; what is said of it goes into the journal, the state and every status. */
 const LONGEST_FACT = 512;
 
+const NAMES_CHANGED =
+  "the CA's template gives other names than were asked for: change that, or the spec's subject and sans";
+const UNFIT_TEMPLATE = "the CA's template makes it so: change that";
+
 /** A pair, what was asked for, and what it must chain to. */
 export interface Fitting {
   readonly request: Pick<CertificateRequest, "subject" | "names" | "usages" | "key">;
@@ -112,7 +116,7 @@ function checkNames({ request, chain: [leaf] }: Fitting): Fault | null {
     ...(missing.length > 0 ? [`lacks ${missing.join(", ")}`] : []),
     ...(added.length > 0 ? [`also names ${added.join(", ")}`] : []),
   ];
-  return parts.length === 0 ? null : { fact: `it ${parts.join(" and ")}` };
+  return parts.length === 0 ? null : { fact: `it ${parts.join(" and ")}`, hint: NAMES_CHANGED };
 }
 
 function without(names: readonly Name[], others: readonly Name[]): readonly Name[] {
@@ -124,7 +128,7 @@ function checkCommonName({ request, chain: [leaf] }: Fitting): Fault | null {
   const commonName = leaf.subject.toLowerCase();
   const allowed = [request.subject, ...request.names.map(formatName)].map((name) => name.toLowerCase());
   if (commonName === "" || allowed.includes(commonName)) return null;
-  return { fact: `its common name is "${leaf.subject}", not "${request.subject}"` };
+  return { fact: `its common name is "${leaf.subject}", not "${request.subject}"`, hint: NAMES_CHANGED };
 }
 
 /** More than the spec asks for is fine: CAs' templates decide that. */
@@ -138,9 +142,11 @@ function checkUsages({ request, chain: [leaf] }: Fitting): Fault | null {
 }
 
 function checkLeaf({ chain: [leaf] }: Fitting): Fault | null {
-  if (leaf.isAuthority) return { fact: "it is a CA" };
+  if (leaf.isAuthority) return { fact: "it is a CA", hint: UNFIT_TEMPLATE };
   // Without it no TLS 1.3 handshake can be signed.
-  if (leaf.keyUsages?.includes("digitalSignature") === false) return { fact: "its key usage lacks digitalSignature" };
+  if (leaf.keyUsages?.includes("digitalSignature") === false) {
+    return { fact: "its key usage lacks digitalSignature", hint: UNFIT_TEMPLATE };
+  }
   return null;
 }
 

@@ -128,6 +128,20 @@ describe("judgeChain() refuses", () => {
     expect(refusal(await pair(options)).replace('Cannot use the certificate for "evil.internal": ', "")).toBe(fact);
   });
 
+  test.each<[string, LeafOptions]>([
+    ["a missing name", { names: names.slice(0, 2) }],
+    ["another common name", { subject: "evil.internal" }],
+    ["a missing usage", { usages: ["server"] }],
+    ["a CA", { isAuthority: true }],
+    ["a key usage without signatures", { keyUsages: 4 }],
+  ])("%s, and says that the CA's template is to be changed", async (_, options) => {
+    const judgement = await pair(options);
+
+    expect(() => judgeChain(judgement)).toThrow(
+      expect.objectContaining({ hint: expect.stringMatching(/template.*change that/) }),
+    );
+  });
+
   test.each<[string, Partial<Judgement>, string]>([
     ["the leaf alone", { chain: [leaf] }, "the CA sent it alone, without the chain to its root"],
     [
