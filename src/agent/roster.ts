@@ -52,8 +52,9 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
 
   /** Before the first reading nothing is managed: then what is on disk tells who has deployed what. */
   const read = async (): Promise<void> => {
-    const facts = managed.size === 0 ? await readAllFacts(layout.agent.allFacts) : undefined;
-    await take(await specs.read({ owners: facts === undefined ? owners() : ownersIn(facts) }), facts);
+    const facts = managed.size === 0 ? readAllFacts(layout.agent.allFacts) : undefined;
+    // Both are read at one time, before the agent is ready.
+    await take(await specs.read({ owners: facts?.then(ownersIn) ?? owners() }), await facts);
   };
 
   /** Problems of the configuration and the folder as a whole, each told once. */

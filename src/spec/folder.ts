@@ -41,17 +41,20 @@ export interface Specs {
   readonly isSound: boolean;
 }
 
+/** Path → the spec that has deployed it. */
+export type Owners = ReadonlyMap<string, string>;
+
 export interface SpecFolder {
   /**
    * Reads what has changed. `owners` says which spec has deployed a path: of two that want one file it stays in force.
    * Never rejects for what stands on disk.
    */
-  read(context: { readonly owners: ReadonlyMap<string, string> }): Promise<Specs>;
+  read(context: { readonly owners: Owners | Promise<Owners> }): Promise<Specs>;
 }
 
 /** A {@link SpecFolder} whose readings can be told from what stands on disk by now. */
 export interface FolderOnDisk extends SpecFolder {
-  read(context: { readonly owners: ReadonlyMap<string, string> }): Promise<Reading>;
+  read(context: { readonly owners: Owners | Promise<Owners> }): Promise<Reading>;
 }
 
 /** One reading of a folder on disk. */
@@ -117,7 +120,7 @@ interface State {
   specs: ReadonlyMap<string, ReadSpec>;
 }
 
-async function readAll(state: State, owners: ReadonlyMap<string, string>): Promise<Reading> {
+async function readAll(state: State, owners: Owners | Promise<Owners>): Promise<Reading> {
   const { folder, hostFile } = state.options;
   state.host = await readHost(state);
   const { host } = state.host;
@@ -133,7 +136,7 @@ async function readAll(state: State, owners: ReadonlyMap<string, string>): Promi
     const { current, problems: found, places } = read;
     return { name, file, current, problems: found, places, lastGood: () => lastGoodOf(state, name, file) };
   });
-  const specs = await settle(candidates, owners);
+  const specs = await settle(candidates, await owners);
   problems.push(...(await keepTexts(state, specs)));
   if (names !== undefined) await forgetOthers(state.lastGood, specs);
   await state.parsed.keep(new Set([hostFile, ...candidates.map(({ file }) => file)]));
@@ -230,7 +233,7 @@ async function readSpec(state: State, name: string): Promise<ReadSpec | undefine
   return { ...about, identity, current: desired, problems, places, bytes: read.bytes };
 }
 
-/** What `judge` makes of a text, which is not parsed again where it was parsed before and found good. */
+/** What `judge` makes of a text, which is not parsed again where it was before and nothing was wrong with it. */
 async function understand<Result extends Pick<SpecResult, "problems" | "places">>(
   { options, parsed }: State,
   file: string,
