@@ -162,9 +162,10 @@ export async function save(memory: Memory): Promise<void> {
 
 /** Adds to a step's streak, and tells the journal what failed and when it is tried again. */
 export function fail(memory: Memory, step: Step, thrown: unknown): void {
-  const { world, name, desired, newest } = memory;
+  const { world, name, desired, newest, cache } = memory;
   const error = asAgentError(thrown);
   const now = world.clock.now();
+  if (step !== "prove") cache.forget();
   // The leaf's own: an intermediate that ends is a deadline, and makes nobody hurry for ever after it.
   const lifetime = lifetimeInForce(desired, newest);
   const remaining = newest === null ? lifetime : validityOf(newest).notAfter - now;

@@ -19,7 +19,7 @@ export function observedGeneration({ number, request, chain, issuedAt }: Generat
   };
 }
 
-/** Reads each generation once, as they never change; one that cannot be read is tried again each time. */
+/** Reads each generation once, as they do not change by themselves; one that cannot be read is tried again each time. */
 export interface GenerationCache {
   /** The newest that can be read; null where there is none. */
   newest(): Promise<ObservedGeneration | null>;
@@ -27,6 +27,8 @@ export interface GenerationCache {
   read(number: number): Promise<ObservedGeneration | null>;
   /** Takes one that was staged just now, which need not be read again. */
   keep(generation: Generation): void;
+  /** Has all be read again: something failed, and a file may be damaged by now. */
+  forget(): void;
 }
 
 /** Three are kept, and a few may be damaged. Root looks into the agent's folder too, where there may be a million. */
@@ -56,5 +58,6 @@ export function generationCache(generations: Generations): GenerationCache {
     read: async (number) =>
       known.get(number) ?? ((await generations.list()).includes(number) ? await load(number) : null),
     keep: (generation) => void known.set(generation.number, observedGeneration(generation)),
+    forget: () => known.clear(),
   };
 }

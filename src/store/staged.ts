@@ -72,6 +72,7 @@ export function openStaged({ agent }: Pick<Layout, "agent">, name: string): Spec
   const through = (use: UseFolder): StagedGenerations => ({
     newest: async (asked) => {
       if (asked !== undefined && asked !== null && asked === sound) return sound;
+      if (asked !== undefined) sound = undefined; // to the asker it is older, or damaged by now
       return await use(async (folder) => {
         for (const number of (await newestFirst(folder)).slice(0, MOST_DAMAGED)) {
           if (await isSound(folder, number)) return (sound = number);
@@ -86,7 +87,13 @@ export function openStaged({ agent }: Pick<Layout, "agent">, name: string): Spec
       }),
     read: async (number) => {
       const known = read?.deref();
-      return known?.number === number ? known : await use((folder) => readFrom(folder, number));
+      if (known?.number === number) return known;
+      try {
+        return await use((folder) => readFrom(folder, number));
+      } catch (error) {
+        if (number === sound) sound = undefined; // it was damaged since
+        throw error;
+      }
     },
   });
   const open = (): Promise<ForeignFolder | undefined> => openIn(agent, "generations", name);

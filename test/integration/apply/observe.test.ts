@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { rm, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import { AgentError } from "../../../src/base/errors.ts";
@@ -27,6 +28,18 @@ test("a second look at what has not changed opens no file and starts no process"
 
   expect(facts?.outputs[0]?.state).toBe("current");
   expect([opened, started]).toEqual([0, 0]);
+});
+
+test("a pair whose generation was damaged since it was deployed can be adopted", async () => {
+  await using host = await makeHost();
+  const { number } = await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await writeFile(join(host.layout.agent.generations(NAME), `${number}.json`), "{");
+
+  const facts = (await applier.observe([{ ...ASKED, generation: null }], never)).get(NAME);
+
+  expect(facts?.adoptable).toBe(true);
 });
 
 test("a look whose asker knows what is newest reads no generation after an apply", async () => {

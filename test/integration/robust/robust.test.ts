@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DAY, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
+import { layoutOf } from "../../../src/store/layout.ts";
 import { type Agent, type AgentSettings, type Home, makeHome, startAgent } from "../../servers/program.ts";
 import { WAYS, type Way } from "../../servers/ways.ts";
-import { isCurrent, issuancesOf } from "../walk/look.ts";
+import { isCurrent, issuancesOf, leafIn } from "../walk/look.ts";
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
@@ -130,6 +131,21 @@ describe.each(Object.values<Way>(WAYS))("what hangs, $name", { concurrent: true 
     await addSpec(home, "quick");
     const all = await agent.until("the other is current", (now) => isCurrent(now.get("quick")));
     expect([...all.values()].filter(({ failure }) => failure !== null)).toEqual([]); // none has even given up yet
+  });
+
+  test("a generation that is damaged under a running agent is as good as missing", async ({ expect }) => {
+    await using home = await homeAt(ca, way.user);
+    await addSpec(home, "web", { lifetime: "8m" });
+    await using agent = await running(home);
+    await agent.until("it is current", (all) => isCurrent(all.get("web")));
+    await writeFile(join(layoutOf(home.state, home.runtime).agent.generations("web"), "1.json"), "{");
+
+    agent.send("SIGHUP");
+    const all = await agent.until("it is renewed", (now) => {
+      return isCurrent(now.get("web")) && now.get("web")?.leaf?.generation !== 1;
+    });
+
+    expect(await leafIn(join(home.folder, "web.pem"))).toBe(all.get("web")?.leaf?.fingerprint);
   });
 });
 
