@@ -7,7 +7,7 @@ import { basename, dirname, join } from "node:path";
 import { isTemporary, publishFolder, replaceLink, replaceLinkIn, stage, temporaryPath } from "../base/atomic-file.ts";
 import type { FileStat } from "../base/file-calls.ts";
 import { isMissing } from "../base/file-error.ts";
-import { makeFolder, openFolder, removeFolder } from "../base/folder.ts";
+import { makeFolder, makeFolders, openFolder, removeFolder } from "../base/folder.ts";
 import { reachOrMake } from "../base/trusted-folder.ts";
 import { type Change, surroundingsOf } from "./change.ts";
 import type { Host } from "./host.ts";
@@ -50,7 +50,7 @@ export async function deployLink(
   made: (path: string) => void,
 ): Promise<ReadonlyMap<string, FileStat>> {
   const home = join(host.layout.live, name);
-  await makeFolder(home, { mode: FOLDER_MODE }, host.files);
+  await makeFolders(home, { mode: FOLDER_MODE }, host.files);
   const links = liveLinks(
     host,
     name,

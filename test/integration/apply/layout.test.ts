@@ -144,6 +144,20 @@ test("a dangling current is put right", async () => {
   expect(pairAt(host)).toHaveProperty("leaf");
 });
 
+test("the folder that all links lead into is made anew where somebody removed it", async () => {
+  await using host = await makeHost({ layout: "link" });
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await rm(host.layout.live, { recursive: true });
+
+  const report = await applier.apply(NAME, never);
+
+  expect(report).toMatchObject({ files: "written", failure: null });
+  expect(accessAt(host.layout.live)).toMatchObject({ mode: 0o711 });
+  expect(pairAt(host)).toHaveProperty("leaf");
+});
+
 test("two outputs of one name in two folders get files of their own", async () => {
   await using host = await makeHost({ layout: "link" });
   const outputs = [
