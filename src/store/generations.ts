@@ -1,11 +1,11 @@
 import { constants } from "node:fs";
-import { unlink, writeFile } from "node:fs/promises";
+import { rm, unlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
 import { writeAtomicallyIn } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
 import { type FileStat, fileCalls, openFile } from "../base/file-calls.ts";
-import { fileError, isMissing } from "../base/file-error.ts";
+import { errnoOf, fileError, isMissing, rethrow } from "../base/file-error.ts";
 import { type Folder, holdFolder, openFolder, removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import { rawNames } from "../base/remove-entry.ts";
@@ -144,7 +144,7 @@ export function openGenerations(folder: string): Generations {
       if (oldOf(await names.all()).length === 0) return;
       await names.change(async (held, there) => {
         const old = oldOf(there);
-        for (const name of old) await remove(held.at(name));
+        for (const name of old) await remove(held.at(name), join(folder, name));
         return { result: undefined, now: there.filter((name) => !old.includes(name)) };
       });
     },
@@ -220,10 +220,14 @@ function numbersOf(names: readonly string[]): readonly number[] {
   return names.flatMap((name) => numberOf(name) ?? []).toSorted((a, b) => a - b);
 }
 
-async function remove(path: string): Promise<void> {
-  await unlink(path).catch((error: unknown) => {
-    if (!isMissing(error)) throw error;
-  });
+/** Whatever is there. `told`: the path for people. Throws `DEPLOY_FAILED`. */
+async function remove(path: string, told: string = path): Promise<void> {
+  await unlink(path)
+    .catch(async (error: unknown) => {
+      if (errnoOf(error) === "EISDIR") await rm(path, { recursive: true });
+      else if (!isMissing(error)) throw error;
+    })
+    .catch(rethrow("remove", told));
 }
 
 /** The number in a generation's file name; undefined for other names. */

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdir, mkdtempDisposable, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -105,6 +106,33 @@ test("pruning keeps the newest three and what is protected", async () => {
   await state.generations.prune([2]);
 
   expect(await state.generations.list()).toEqual([2, 4, 5, 6]);
+});
+
+test("pruning removes what is in a generation's place, whatever it is", async () => {
+  await using state = await open();
+  await stageMany(state.generations, 4);
+  await rm(join(state.folder, "1.json"));
+  await mkdir(join(state.folder, "1.json", "deep"), { recursive: true });
+
+  await state.generations.prune([]);
+
+  expect(await readdir(state.folder)).toEqual(["2.json", "3.json", "4.json"]);
+});
+
+test("a generation that cannot be removed is told of by its path, with the remedy", async () => {
+  await using state = await open();
+  await stageMany(state.generations, 4);
+  const path = join(state.folder, "1.json");
+  execFileSync("chattr", ["+i", path]);
+  try {
+    await expect(state.generations.prune([])).rejects.toMatchObject({
+      code: "DEPLOY_FAILED",
+      message: `Cannot remove "${path}": operation not permitted`,
+      hint: expect.stringContaining("chattr"),
+    });
+  } finally {
+    execFileSync("chattr", ["-i", path]);
+  }
 });
 
 test("a folder that is not there holds no generation, one that cannot be read is an error and costs no issuance", async () => {
