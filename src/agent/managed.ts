@@ -171,12 +171,15 @@ async function issuing(memory: Memory, next: Plan & { kind: "issue" }, signal: A
   await world.issuing(desired.request.issuer, () => renewOrMint(memory, next, signal));
 }
 
-/** Removes generations that nothing needs any more, once the newest is in force. */
+/** Removes generations that nothing needs any more, once the newest is in force. One that stays is tried again after the next. */
 async function tidy(memory: Memory): Promise<void> {
-  const { generations, newest, apply, tidiedFor } = memory;
+  const { world, name, generations, newest, apply, tidiedFor } = memory;
   if (newest === null || apply.deployed !== newest.number || tidiedFor === newest.number) return;
-  await generations.prune([newest.number]);
   memory.tidiedFor = newest.number;
+  await generations.prune([newest.number]).catch((error: unknown) => {
+    const { message, hint } = asAgentError(error);
+    world.log.warning("cannot remove an old generation", { certificate: name, reason: message, hint });
+  });
 }
 
 /** The root side knows of what fails there; that no certificate can be had it has to be told, for `hooks.failed`. */

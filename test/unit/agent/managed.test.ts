@@ -1,9 +1,11 @@
+import { execFileSync } from "node:child_process";
 import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { type Agent, type AgentOptions, createAgent } from "../../../src/agent/agent.ts";
 import { AgentError, type Failure } from "../../../src/base/errors.ts";
+import type { Log } from "../../../src/base/log.ts";
 import { DAY, systemClock } from "../../../src/base/time.ts";
 import { readFacts, writeFacts } from "../../../src/store/facts.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
@@ -26,10 +28,13 @@ async function hostWithSpec() {
   const { issuer } = modelCa("good", scenario, time, await modelPki());
   const host = modelHost(scenario, time);
   const world: World = { layout, applier: host.applier(layout), createIssuer: () => issuer };
-  const start = async (change: Partial<World> = {}): Promise<Agent> => {
+  const start = async ({
+    warning = () => {},
+    ...change
+  }: Partial<World & Pick<Log, "warning">> = {}): Promise<Agent> => {
     const agent = createAgent({
       clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
-      log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
+      log: { debug: () => {}, info: () => {}, warning, error: () => {} },
       prove: host.prove,
       specs: specFolder([{ name: "web", issuer: "good" }], scenario),
       ...world,
@@ -177,4 +182,27 @@ test("a failure that is over is not told of from disk, before the agent has run 
 
   expect(looking.status(["web"])).toMatchObject([{ state: "current", failure: null }]);
   expect((await readFacts(path)).failures.issue).toBeNull();
+});
+
+test("an old generation that cannot be removed is told of, and leaves the certificate as it is", async () => {
+  await using host = await hostWithSpec();
+  const told: unknown[] = [];
+  const agent = await host.start({ warning: (message, fields) => void told.push([message, fields]) });
+  const stop = new AbortController();
+  const running = agent.run(stop.signal, () => {});
+  await until(agent, "current");
+  const oldest = join(host.layout.agent.generations("web"), "1.json");
+  execFileSync("chattr", ["+i", oldest]);
+  try {
+    for (let renewals = 0; renewals < 3; renewals++) await agent.renew(["web"], () => {}, stop.signal);
+    await vi.waitFor(() => expect(told).not.toEqual([]), { timeout: 10_000 });
+  } finally {
+    execFileSync("chattr", ["-i", oldest]);
+  }
+
+  const reason = expect.stringMatching(/^Cannot remove ".*1\.json": operation not permitted$/);
+  expect(told).toEqual([["cannot remove an old generation", expect.objectContaining({ certificate: "web", reason })]]);
+  expect(agent.status(["web"])).toMatchObject([{ state: "current", failure: null }]);
+  stop.abort();
+  await running;
 });
