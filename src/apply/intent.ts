@@ -12,7 +12,7 @@ import { type Folder, removeDurably } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
 import { reach } from "../base/trusted-folder.ts";
 import type { Layout } from "../store/layout.ts";
-import { readState } from "../store/state-file.ts";
+import { readState, withFolders } from "../store/state-file.ts";
 import type { Host } from "./host.ts";
 
 const schema = z.object({
@@ -33,7 +33,8 @@ export async function openIntents({ apply }: Layout): Promise<readonly string[]>
 /** Durable when it resolves. */
 export async function writeIntent(host: Host, name: string, intent: Intent): Promise<void> {
   const bytes = Buffer.from(`${JSON.stringify({ schema: 1, ...intent })}\n`);
-  await writeAtomically(pathOf(host, name), bytes, { mode: 0o600, files: host.files, alone: true });
+  const path = pathOf(host, name);
+  await withFolders(path, () => writeAtomically(path, bytes, { mode: 0o600, files: host.files, alone: true }));
 }
 
 export async function removeIntent(host: Host, name: string): Promise<void> {

@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import * as z from "zod";
 import { writeAtomically } from "../base/atomic-file.ts";
 import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
-import { readState } from "../store/state-file.ts";
+import { readState, withFolders } from "../store/state-file.ts";
 import type { Host } from "./host.ts";
 
 const codes = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
@@ -85,7 +85,8 @@ export function openRecords({ layout, files }: Host): Records {
     const { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing } = record;
     const ordered = { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing };
     const text = JSON.stringify({ schema: 1, ...ordered });
-    await writeAtomically(path, Buffer.from(`${text}\n`), { mode: 0o600, files, alone: true });
+    const bytes = Buffer.from(`${text}\n`);
+    await withFolders(path, () => writeAtomically(path, bytes, { mode: 0o600, files, alone: true }));
     known.set(name, record);
   };
   const all = async (): Promise<ReadonlyMap<string, ApplyRecord>> => {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import { replaceLink, writeAtomically } from "../base/atomic-file.ts";
 import { isMissing } from "../base/file-error.ts";
-import { makeFolder } from "../base/folder.ts";
+import { makeFolders } from "../base/folder.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import type { Change } from "./change.ts";
 import type { Host } from "./host.ts";
@@ -24,7 +24,7 @@ export async function keepReplaced(
     if (before.kind === "missing" || record.files[path] !== undefined) continue;
     const copy = join(folder, copyName(path));
     if (await isThere(host, copy)) continue;
-    await makeFolder(folder, { mode: 0o700 }, host.files);
+    await makeFolders(folder, { mode: 0o700 }, host.files);
     await sweepTemporaries(folder, host.files); // of one that was cut off here: a sweep at each start would open them all
     if (before.kind === "link" || before.link !== null) await replaceLink(before.link ?? "", copy, host.files);
     else await writeAtomically(copy, before.bytes, { mode: 0o600, files: host.files });

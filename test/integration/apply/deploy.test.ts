@@ -323,6 +323,21 @@ test("the umask of the process changes no mode", async () => {
   expect(accessAt(host.path("web.crt")).mode).toBe(0o644);
 });
 
+test("the root side's own folders are made anew where somebody removed them", async () => {
+  await using host = await makeHost();
+  await writeFile(host.path("web.crt"), "-----BEGIN CERTIFICATE-----\n");
+  await host.issue();
+  const applier = await host.open();
+  await applier.recover();
+  await rm(host.layout.apply.folder, { recursive: true });
+
+  const report = await applier.apply(NAME, never);
+
+  expect(report).toMatchObject({ files: "written", failure: null });
+  expect(accessAt(host.layout.apply.folder)).toMatchObject({ mode: 0o700 });
+  expect((await readdir(host.layout.apply.folder)).toSorted()).toEqual(["facts", "intents", "replaced"]);
+});
+
 test("a pair that fits is adoptable, is handed over, and stays untouched when it is staged", async () => {
   await using host = await makeHost();
   const applier = await host.open();
