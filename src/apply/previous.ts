@@ -44,8 +44,11 @@ export function previousOf(
   }
   const isDeployed = pair === undefined || deployed?.key.keyId === pair.key.keyId;
   const contents = targets.map((target): Content => {
-    const { before } = target;
-    return { target, file: before.kind === "file" ? { bytes: before.bytes, access: before.access } : null };
+    const { before, path } = target;
+    if (before.kind !== "file") return { target, file: null };
+    // What others did to a file of certagent's is not gone back to: its key may be open to all.
+    const isDrifted = record.files[path] !== undefined && !isUntouched(target, record);
+    return { target, file: { bytes: before.bytes, access: isDrifted ? target.access : before.access } };
   });
   return {
     number: isDeployed ? record.deployed : null,

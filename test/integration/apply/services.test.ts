@@ -116,6 +116,20 @@ test("a reload that fails: back to the old pair, and reloaded again", async () =
   expect(facts).toMatchObject({ deployed: 1, services: [{ reloaded: { generation: 2 } }] });
 });
 
+test("a mode that somebody else gave a file of certagent's is not gone back to", async () => {
+  await using host = await served();
+  const old = pairAt(host);
+  await chmod(host.path("web.key"), 0o666);
+  await host.issue();
+  host.desired = { ...host.desired, services: [shellService({ ...traced(host), reloadBy: "false" })] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "rolled-back" });
+  expect(pairAt(host)).toEqual(old);
+  expect((await stat(host.path("web.key"))).mode & 0o777).toBe(0o600);
+});
+
 test("a service that ran before and is down after its reload: back to the old pair", async () => {
   await using host = await served();
   const old = pairAt(host);
