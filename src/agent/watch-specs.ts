@@ -35,7 +35,9 @@ export function watchSpecs(
     watched = found;
     await watcher?.close();
     watcher = watch([...paths], { ignoreInitial: true, depth: 0, ignorePermissionErrors: true });
-    watcher.on("all", () => void settle()).on("error", onFailure);
+    // `raw` tells of modes and owners too, which are what a refusal asks to change.
+    for (const event of ["all", "raw"] as const) watcher.on(event, () => void settle());
+    watcher.on("error", onFailure);
     if (found.includes(MISSING)) void lookAgain();
     // What is written before it is ready makes no event.
     await once(watcher, "ready", { signal: withDeadline(STARTING, stop.signal) });

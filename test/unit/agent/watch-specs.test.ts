@@ -1,4 +1,4 @@
-import { mkdir, mkdtempDisposable, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtempDisposable, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -46,6 +46,19 @@ test("a file that is written, and one that takes the place of another, are told 
   await here.more(told);
 
   expect(here.failures).toEqual([]);
+});
+
+test("another mode of the folder or of a file, as a refusal of it asks for, is told of", async () => {
+  await using here = await watched("there");
+  await writeFile(here.config, "a");
+  let told = await here.more(0);
+
+  await chmod(here.folder, 0o777);
+  told = await here.more(told);
+  await chmod(here.folder, 0o755);
+  told = await here.more(told);
+  await chmod(here.config, 0o666);
+  await here.more(told);
 });
 
 test("a folder that goes away and comes back is watched as before", async () => {
