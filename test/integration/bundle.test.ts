@@ -27,6 +27,7 @@ test("the bundle runs away from node_modules, and evaluates a heavy package only
     hasReflectMetadata: false,
     csr: expect.stringContaining("BEGIN CERTIFICATE REQUEST"),
     token: expect.stringMatching(/^[\w-]+\.[\w-]+\.[\w-]+$/),
+    yaml: "text",
   });
 });
 
