@@ -162,7 +162,7 @@ async function readHost(state: State): Promise<ReadHost> {
       ? { ...unusable, problems: "problem" in read ? [read.problem] : [] }
       : { ...unusable, ...(await understand(state, file, bytes, judgeHost(bytes))) };
   if (bytes !== undefined && result.isSound) {
-    const unkept = await keep(lastGoodHost, HOST, bytes);
+    const unkept = await keep(lastGoodHost, HOST, bytes, sha256(bytes));
     return {
       identity: unkept.length === 0 ? identity : undefined,
       host: result.host,
@@ -303,7 +303,7 @@ async function keepTexts({ lastGood, specs }: State, entries: ReadonlyMap<string
   const kept = await sideBySide(AT_ONE_TIME, [...specs], async ([name, read]) => {
     const entry = entries.get(name);
     if (read.bytes === undefined || entry?.desired === undefined || entry.usingLastGood) return [];
-    const problems = await keep(lastGood, name, read.bytes);
+    const problems = await keep(lastGood, name, read.bytes, entry.desired.digest);
     if (problems.length === 0) read.bytes = undefined;
     return problems;
   });
@@ -311,9 +311,9 @@ async function keepTexts({ lastGood, specs }: State, entries: ReadonlyMap<string
 }
 
 /** A disk that is full costs the copy, not the spec. */
-async function keep(lastGood: LastGood, name: string, bytes: Uint8Array): Promise<Problem[]> {
+async function keep(lastGood: LastGood, name: string, bytes: Uint8Array, digest: string): Promise<Problem[]> {
   try {
-    await lastGood.save(name, bytes);
+    await lastGood.save(name, bytes, digest);
     return [];
   } catch (error) {
     const { message, hint } = failureOf(error);

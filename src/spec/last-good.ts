@@ -14,8 +14,8 @@ export interface LastGood {
   names(): ReadonlySet<string>;
   /** The text kept under a name; undefined where there is none that can be read. */
   load(name: string): Promise<Uint8Array | undefined>;
-  /** Keeps a text; writes only where it differs from what is kept. Throws `DEPLOY_FAILED`. */
-  save(name: string, bytes: Uint8Array): Promise<void>;
+  /** Keeps a text of this SHA-256; writes only where it differs from what is kept. Throws `DEPLOY_FAILED`. */
+  save(name: string, bytes: Uint8Array, digest: string): Promise<void>;
   forget(name: string): Promise<void>;
 }
 
@@ -41,12 +41,10 @@ export async function openLastGood(folder: string, { readOnly = false } = {}): P
     fileOf,
     names: () => new Set(digests.keys()),
     load,
-    save: async (name, bytes) => {
+    save: async (name, bytes, digest) => {
       if (readOnly) return;
       if (digests.has(name) && digests.get(name) === undefined) await load(name);
-      const digest = sha256(bytes);
-      if (digests.get(name) === digest) return;
-      await writeAtomically(fileOf(name), bytes, { mode: 0o600, alone: true });
+      if (digests.get(name) !== digest) await writeAtomically(fileOf(name), bytes, { mode: 0o600, alone: true });
       digests.set(name, digest);
     },
     forget: async (name) => {

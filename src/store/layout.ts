@@ -48,7 +48,7 @@ export function layoutOf(state: string, runtime: string): Layout {
       spent: join(agent, "spent"),
       allFacts: join(agent, "facts"),
       allGenerations: join(agent, "generations"),
-      generations: (name) => join(agent, "generations", name),
+      generations: (name) => [agent, "generations", name].join("/"), // in one piece: it is kept of each spec
       facts: (name) => join(agent, "facts", `${name}.json`),
     },
     apply: {
