@@ -5,6 +5,7 @@ import type { z } from "zod";
 import { AgentError, errorOf } from "../base/errors.ts";
 import { isMissing } from "../base/file-error.ts";
 import type { Log } from "../base/log.ts";
+import { oneForAll } from "../base/one-for-all.ts";
 import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import { watchFolder } from "../base/watch-folder.ts";
 import { ALIVE, whoIsAlive } from "../store/alive.ts";
@@ -31,12 +32,16 @@ const LOOK_AGAIN: Milliseconds = SECOND;
 interface Site extends Pick<Layout, "requests" | "reports"> {
   readonly clock: Clock;
   readonly log: Log;
+  readonly bell: Bell;
+  /** Who is alive, looked at after it was asked for. */
+  readonly who: () => Promise<string>;
   /** Whether somebody took the last request. */
   isServed: boolean;
 }
 
 export function createAsk({ requests, reports }: Pick<Layout, "requests" | "reports">, clock: Clock, log: Log): Ask {
-  const site: Site = { requests, reports, clock, log, isServed: true };
+  const who = oneForAll(() => whoIsAlive(reports));
+  const site: Site = { requests, reports, clock, log, bell: bellAt(reports), who, isServed: true };
   const turns = new Map<string, Promise<unknown>>();
 
   return async (request, schema, signal) => {
@@ -94,34 +99,69 @@ async function answerTo<Result>(
   const { requests, reports, clock } = site;
   let wake = new AbortController();
   const path = reportPath(reports, name);
-  // Not at every report: a hundred may be waited for, each by one of its own.
-  using _watching = watchFolder(reports, (changed) => {
-    if (changed === null || changed === basename(path) || changed === ALIVE) wake.abort();
-  });
+  using _listening = site.bell.listen(basename(path), () => wake.abort());
   const takenBy = clock.monotonic() + (site.isServed ? TAKEN_WITHIN : TAKEN_AGAIN_WITHIN);
   let seen = old;
+  let isTaken = false;
   let before = "";
+  const readAnswer = async () => {
+    const identity = await identityOf(path);
+    if (identity === seen) return undefined;
+    seen = identity;
+    const answer = await readReport(path, schema);
+    return answer?.token === token ? answer : undefined;
+  };
   for (;;) {
     wake = new AbortController();
-    // In this order: who took it and is gone then has reported before, or never will.
-    const isTaken = (await identityOf(join(requests, name))) === "";
-    const who = await whoIsAlive(reports);
-    const identity = await identityOf(path);
-    if (identity !== seen) {
-      seen = identity;
-      const answer = await readReport(path, schema);
-      if (answer?.token === token) return answer;
-    }
+    const answer = await readAnswer();
+    if (answer !== undefined) return answer;
+    isTaken ||= (await identityOf(join(requests, name))) === "";
+    const who = await site.who();
+    const isLost = isTaken && (who === "" || (before !== "" && who !== before));
+    const isLate = !isTaken && clock.monotonic() > takenBy;
+    // Once more, after that: who took it and is gone then has reported before, or never will.
+    const last = isLost || isLate || signal.aborted ? await readAnswer() : undefined;
+    if (last !== undefined) return last;
     if (signal.aborted) await withdrawRequest(requests, name);
     signal.throwIfAborted();
-    if (!isTaken && clock.monotonic() > takenBy) {
+    if (isLate) {
       site.isServed = false;
       throw notTaken(requests);
     }
-    if (isTaken && (who === "" || (before !== "" && who !== before))) return "lost";
+    if (isLost) return "lost";
     before = who;
     await pause(LOOK_AGAIN, AbortSignal.any([signal, wake.signal]));
   }
+}
+
+/** Tells who waits that something has changed. */
+interface Bell {
+  /** `ring` hears of this file and of who is alive, not of every report: a hundred may be waited for, by one each. */
+  listen(name: string, ring: () => void): Disposable;
+}
+
+/** One watches the folder for all who wait at one time. */
+function bellAt(folder: string): Bell {
+  const waiting = new Map<string, () => void>();
+  let watching: Disposable | undefined;
+  const onChange = (changed: string | null): void => {
+    if (changed !== null && changed !== ALIVE) waiting.get(changed)?.();
+    else for (const ring of waiting.values()) ring();
+  };
+  return {
+    listen: (name, ring) => {
+      waiting.set(name, ring);
+      watching ??= watchFolder(folder, onChange);
+      return {
+        [Symbol.dispose]: () => {
+          waiting.delete(name);
+          if (waiting.size > 0) return;
+          watching?.[Symbol.dispose]();
+          watching = undefined;
+        },
+      };
+    },
+  };
 }
 
 /** Differs for each file that has had a name; empty where there is none. */

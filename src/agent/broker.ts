@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { errorOf } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
+import { oneForAll } from "../base/one-for-all.ts";
 import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked } from "../core/applier.ts";
 import type { Layout } from "../store/layout.ts";
-import { adoptedFrom, adoption, application, nothing, type Observation, observation } from "../store/reports.ts";
+import { adoptedFrom, adoption, application, nothing, observation } from "../store/reports.ts";
 import { openBeliefs } from "./beliefs.ts";
 import { createAsk } from "./broker-ask.ts";
 
@@ -26,20 +27,12 @@ export function openBroker(layout: Pick<Layout, "requests" | "reports">, clock: 
   const ask = createAsk(layout, clock, log);
   const beliefs = openBeliefs(clock);
 
-  /** The next observation, which all share that ask before it begins; it ends for none of them alone. */
-  let next: Promise<Observation> | undefined;
-  let last: Promise<unknown> = Promise.resolve();
-  const observeAll = (): Promise<Observation> => {
-    next ??= last.then(async () => {
-      next = undefined;
-      const asking = ask({ kind: "observe" }, observation, new AbortController().signal);
-      last = asking.catch(() => undefined); // its outcome belongs to who asked for it
-      const observed = await asking;
-      for (const one of observed.specs) beliefs.learn(one);
-      return observed;
-    });
-    return next;
-  };
+  /** It ends for none of those who wait for it alone. */
+  const observeAll = oneForAll(async () => {
+    const observed = await ask({ kind: "observe" }, observation, new AbortController().signal);
+    for (const one of observed.specs) beliefs.learn(one);
+    return observed;
+  });
 
   /** Asks until there are facts, or it is known that there are none. */
   const seek = async (asked: Asked, signal: AbortSignal): Promise<ApplyFacts | undefined> => {

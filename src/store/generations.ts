@@ -108,7 +108,8 @@ export function openGenerations(folder: string): Generations {
     reserve: async () => {
       try {
         isReserved = true;
-        await withFolders(reservedPath(), () => writeFile(reservedPath(), ROOM, { mode: 0o600, flush: true }));
+        // Not synced: who keeps what is written for later has found room for it by then.
+        await withFolders(reservedPath(), () => writeFile(reservedPath(), ROOM, { mode: 0o600 }));
       } catch (error) {
         await release().catch(() => {});
         throw fileError("write", reservedPath(), error);
