@@ -29,7 +29,7 @@ interface Entry extends Pick<Parsed, "places"> {
 
 type Entries = Readonly<Record<string, Entry>>;
 
-/** Some ten thousand specs. A larger file is not read, and not written. */
+/** Some ten thousand specs. What would be larger is not kept. */
 const LARGEST = 16 * 1024 * 1024;
 
 /** Opens such a file. It is only believed for texts that this `version` has parsed with these `facts`. */
@@ -53,7 +53,8 @@ export async function openParsedTexts(
       known = {}; // what stands in memory from now on is what the specs were made of
       if (readOnly || Object.keys(added).length === 0) return;
       const all = Object.entries({ ...(await load(path)), ...added }).filter(([file]) => files.has(file));
-      const text = Buffer.from(JSON.stringify(Object.fromEntries(all)));
+      const json = JSON.stringify(Object.fromEntries(all));
+      const text = Buffer.from(`${sha256(json)}\n${json}`);
       // Where it cannot be written that is tried again at the next reading; until then a start takes longer.
       if (text.length > LARGEST || (await isWritten(path, text))) added = {};
     },
@@ -67,11 +68,14 @@ async function isWritten(path: string, text: Uint8Array): Promise<boolean> {
   );
 }
 
-/** What cannot be read is as if it were not there. */
+/**
+ * What cannot be read is as if it were not there, and so is what is not to the letter what was written: of a path, a mode or
+ * a command that a disk has damaged nothing else would tell.
+ */
 async function load(path: string): Promise<Entries> {
   try {
-    const text = (await readBounded(path, LARGEST)).toString("utf8");
-    return (JSON.parse(text) as Entries | null) ?? {};
+    const [digest, json = ""] = (await readBounded(path, LARGEST)).toString("utf8").split("\n");
+    return digest === sha256(json) ? (JSON.parse(json) as Entries) : {};
   } catch {
     return {};
   }

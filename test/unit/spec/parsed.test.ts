@@ -1,15 +1,22 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { sha256 } from "../../../src/core/hash.ts";
 import { formatProblem } from "../../../src/spec/problem.ts";
 import { FACTS, specText, type World, worldIn } from "./world.ts";
 
-/** Has the file tell something else of a text than the text does: so it shows who was asked. */
-async function tamper({ lastGood }: World, from: string, to: string): Promise<void> {
+/** Has certagent itself have written something else of the texts. */
+async function rewrite({ lastGood }: World, change: (json: string) => string): Promise<void> {
   const file = join(lastGood, "parsed.json");
-  const text = await readFile(file, "utf8");
-  expect(text).toContain(from);
-  await writeFile(file, text.replaceAll(from, to));
+  const [, json = ""] = (await readFile(file, "utf8")).split("\n");
+  const changed = change(json);
+  expect(changed).not.toBe(json);
+  await writeFile(file, `${sha256(changed)}\n${changed}`);
+}
+
+/** Has the file tell something else of a text than the text does: so it shows who was asked. */
+async function tamper(world: World, from: string, to: string): Promise<void> {
+  await rewrite(world, (json) => json.replaceAll(from, to));
 }
 
 async function subjectOf(world: World, name = "web"): Promise<string | undefined> {
@@ -61,17 +68,32 @@ test("an edited text is parsed, and is then the one that is known", async () => 
 test.each([
   ["torn", (text: string) => text.slice(0, text.length / 2)],
   ["empty", () => ""],
-  ["null", () => "null"],
   ["of another kind", () => '[null, {"web": 3}]'],
-  ["wrong about every text", (text: string) => text.replaceAll("outputs", "output")],
-  ["null for every text", (text: string) => text.replaceAll(/"data":".*?[^\\]",/g, '"data":"null",')],
-  ["torn for every text", (text: string) => text.replaceAll(/"data":".*?[^\\]",/g, '"data":"{",')],
+  ["damaged in one letter", (text: string) => text.replace("/srv/web", "/Srv/web")],
+  ["without a digest", (text: string) => text.split("\n")[1] ?? ""],
 ])("a file of parsed texts that is %s costs nothing but time", async (_, damage) => {
   await using world = await worldIn();
   await world.write("web", specText("web.internal", "/srv/web"));
-  await world.read();
+  const { desired } = (await world.read()).specs.get("web") ?? {};
   const file = join(world.lastGood, "parsed.json");
-  await writeFile(file, damage(await readFile(file, "utf8")));
+  const text = await readFile(file, "utf8");
+  await writeFile(file, damage(text));
+
+  await world.restart();
+
+  expect((await world.read()).specs.get("web")).toMatchObject({ problems: [], desired });
+  expect(await readFile(file, "utf8")).toBe(text);
+});
+
+test.each([
+  ["wrong about every text", (text: string) => text.replaceAll("outputs", "output")],
+  ["null for every text", (text: string) => text.replaceAll(/"data":".*?[^\\]",/g, '"data":"null",')],
+  ["torn for every text", (text: string) => text.replaceAll(/"data":".*?[^\\]",/g, '"data":"{",')],
+])("what another certagent of this version has kept, %s, costs nothing but time", async (_, change) => {
+  await using world = await worldIn();
+  await world.write("web", specText("web.internal", "/srv/web"));
+  await world.read();
+  await rewrite(world, change);
 
   await world.restart();
 
@@ -103,7 +125,8 @@ test("what is wrong is never kept, nor what belongs to a spec that has gone", as
   await world.write("web", specText("web.internal", "/srv/web"));
   await world.read();
 
-  const kept = Object.keys(JSON.parse(await readFile(join(world.lastGood, "parsed.json"), "utf8")) as object);
+  const [, json = ""] = (await readFile(join(world.lastGood, "parsed.json"), "utf8")).split("\n");
+  const kept = Object.keys(JSON.parse(json) as object);
 
   expect(kept.toSorted()).toEqual([world.file("web"), world.hostFile].toSorted());
 });
