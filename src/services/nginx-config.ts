@@ -15,6 +15,8 @@ const MOST_NESTED = 10;
 const MOST_STEPS = 5_000_000;
 /** More than thousands of servers have. */
 const MOST_DIRECTIVES = 50_000;
+/** Servers times addresses times names: far more than thousands of servers have. */
+const MOST_PLACED = 200_000;
 const LOOKED_FOR: ReadonlySet<string> = new Set([
   "include",
   "listen",
@@ -58,9 +60,10 @@ export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarge
   const places = placesOf(all);
   for (const server of all) {
     if (server.rejects || !server.certificates.some((path) => paths.has(resolve(folder, path)))) continue;
-    const found = server.listens.map(({ address }) => targetOf(server, places.get(addressText(address))));
-    const target = found.find((one) => one !== undefined);
-    if (target !== undefined) return target;
+    for (const listen of server.listens) {
+      const target = targetOf(server, listen, places);
+      if (target !== undefined) return target;
+    }
   }
   return undefined;
 }
@@ -118,7 +121,10 @@ interface ServerBlock extends Inherited {
 }
 
 interface Listen {
+  /** Where a client of this host gets to it. */
   readonly address: Address;
+  /** It is every address of the host that no other `listen` names. */
+  readonly isAny: boolean;
   readonly options: readonly string[];
 }
 
@@ -133,27 +139,38 @@ function* servers(directives: readonly Directive[], inherited: Inherited): Gener
     rejects: rejects === undefined ? inherited.rejects : rejects === "on",
   };
   const listens = argumentsOf("listen").map(listenOf);
-  const names = argumentsOf("server_name").flat();
+  // `.internal` is `internal`, and all below it.
+  const names = argumentsOf("server_name")
+    .flat()
+    .flatMap((name) => (name.startsWith(".") ? [name.slice(1), name] : [name]));
   // QUIC has the same address for itself.
   yield { ...own, listens: listens.filter(({ options }) => !options.includes("quic")), names };
   for (const { block } of directives) if (block !== undefined) yield* servers(block, own);
 }
 
+/** What stands for every address, and one of them. */
+const ANY: ReadonlyMap<string, string> = new Map([
+  ["*", "127.0.0.1"],
+  ["0.0.0.0", "127.0.0.1"],
+  ["::", "::1"],
+]);
+
 function listenOf([at = "", ...options]: readonly string[]): Listen {
-  if (at.startsWith("unix:")) return { address: { path: at.slice("unix:".length) }, options };
+  if (at.startsWith("unix:")) return { address: { path: at.slice("unix:".length) }, isAny: false, options };
   const parts = /^(?:(?<host>\[[^\]]+\]|[^:]+):)?(?<port>\d+)(?:-\d+)?$/.exec(at)?.groups;
   const host = parts?.host?.replace(/^\[|\]$/g, "") ?? "*";
   const port = Number(parts?.port ?? 443);
-  if (parts === undefined) return { address: { host: at, port }, options };
-  return {
-    address: { host: host === "*" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host, port },
-    options,
-  };
+  if (parts === undefined) return { address: { host: at, port }, isAny: false, options };
+  const own = ANY.get(host);
+  return { address: { host: own ?? host, port }, isAny: own !== undefined, options };
+}
+
+function keyOf({ address, isAny }: Listen): string {
+  return isAny ? `any ${addressText(address)}` : addressText(address);
 }
 
 /** One address: what one `listen` says of it holds for all servers there. */
 interface Place {
-  readonly address: Address;
   readonly options: Set<string>;
   /** Who answers those who ask for a name that nobody has, or for none. */
   byDefault: ServerBlock;
@@ -163,10 +180,14 @@ interface Place {
 
 function placesOf(all: readonly ServerBlock[]): ReadonlyMap<string, Place> {
   const places = new Map<string, Place>();
+  let left = MOST_PLACED;
   for (const server of all) {
-    for (const { address, options } of server.listens) {
-      const key = addressText(address);
-      const place = places.get(key) ?? { address, options: new Set(), byDefault: server, byName: new Map() };
+    for (const listen of server.listens) {
+      left -= server.names.length + 1;
+      if (left < 0) return new Map(); // nothing is told of what nobody could have meant
+      const { options } = listen;
+      const key = keyOf(listen);
+      const place = places.get(key) ?? { options: new Set(), byDefault: server, byName: new Map() };
       places.set(key, place);
       for (const option of options) place.options.add(option);
       if (options.includes("default_server") || options.includes("default")) place.byDefault = server;
@@ -176,20 +197,22 @@ function placesOf(all: readonly ServerBlock[]): ReadonlyMap<string, Place> {
   return places;
 }
 
-/** How anyone gets to this very server at a place, by TLS; undefined where nobody does. */
-function targetOf(server: ServerBlock, place: Place | undefined): ProbeTarget | undefined {
+/** How anyone gets to this very server by TLS where it listens; undefined where nobody does. */
+function targetOf(server: ServerBlock, listen: Listen, places: ReadonlyMap<string, Place>): ProbeTarget | undefined {
+  const place = places.get(keyOf(listen));
   if (place === undefined || !place.options.has("ssl") || place.options.has("proxy_protocol")) return undefined;
+  // Who names that address has it for himself.
+  if (listen.isAny && places.has(addressText(listen.address))) return undefined;
   const names = server.names.filter((name) => place.byName.get(name) === server);
   const asked = names.find(isAskable) ?? names.flatMap(examplesOf).find((name) => !place.byName.has(name));
   if (asked === undefined && place.byDefault !== server) return undefined;
-  return targetAt(place.address, { serverName: asked });
+  return targetAt(listen.address, { serverName: asked });
 }
 
 /** Names that a wildcard of `server_name` covers, more than one, as somebody else may have one of them for itself. */
 function examplesOf(name: string): readonly string[] {
-  const itself = name.startsWith(".") ? [name.slice(1)] : [];
-  const others = ["www", "any"].map((label) => name.replace(/^\*?\./, `${label}.`).replace(/\.\*$/, `.${label}`));
-  return [...itself, ...others].filter(isAskable);
+  const examples = ["www", "any"].map((label) => name.replace(/^\*?\./, `${label}.`).replace(/\.\*$/, `.${label}`));
+  return examples.filter(isAskable);
 }
 
 function isAskable(name: string): boolean {

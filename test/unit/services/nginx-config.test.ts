@@ -91,6 +91,35 @@ test("what another server has for itself is not looked at in place of ours", () 
   );
 });
 
+test("an address that another server has for itself is not looked at in place of all that ours has", () => {
+  const ours = `server { listen 1 ssl; listen 2 ssl; server_name web.internal; ${pair} }`;
+
+  const beside = (address: string) =>
+    findServer(inHttp(`${ours} server { listen ${address} ssl; ${theirs} }`), OURS)?.address;
+
+  expect(beside("127.0.0.1:1")).toEqual({ host: "127.0.0.1", port: 2 });
+  expect(beside("10.0.0.1:1")).toEqual({ host: "127.0.0.1", port: 1 });
+});
+
+test("a name with a dot before it is that name, too", () => {
+  const other = `server { listen 1 ssl; server_name .www.internal; ${theirs} }`;
+
+  const found = findServer(inHttp(`${other} server { listen 1 ssl; server_name *.internal; ${pair} }`), OURS);
+
+  expect(found?.serverName).toBe("any.internal");
+});
+
+test("thousands of addresses and names in one server are no work for long, nor memory", () => {
+  const listens = Array.from({ length: 3000 }, (_, index) => `listen 10.0.${index >> 8}.${index & 255}:1 ssl;`);
+  const names = Array.from({ length: 20_000 }, (_, index) => `n${index}`);
+  const before = process.memoryUsage().heapUsed;
+
+  const text = inHttp(`server { ${listens.join(" ")} server_name ${names.join(" ")}; ${pair} }`);
+
+  expect(findServer(text, OURS)).toBeUndefined();
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(100_000_000);
+});
+
 test("a certificate in a file that is included, or in the block around, is found", () => {
   const included = dump({
     "/etc/nginx/nginx.conf": "http { include mime.types; include sites/*.conf; }",
