@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { FSWatcher } from "chokidar";
 import { type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
 
@@ -35,9 +36,12 @@ export function watchSpecs(
     watched = found;
     await watcher?.close();
     watcher = watch([...paths], { ignoreInitial: true, depth: 0, ignorePermissionErrors: true });
-    // `raw` tells of modes and owners too, which are what a refusal asks to change.
-    for (const event of ["all", "raw"] as const) watcher.on(event, () => void settle());
-    watcher.on("error", onFailure);
+    watcher.on("all", () => void settle()).on("error", onFailure);
+    // Of modes and owners, which are what a refusal asks to change, and of whatever else is in a folder that is looked at.
+    watcher.on("raw", (_event, _name, about) => {
+      const { watchedPath = "" } = about as { watchedPath?: string };
+      if (paths.some((path) => path === watchedPath || path === dirname(watchedPath))) void settle();
+    });
     if (found.includes(MISSING)) void lookAgain();
     // What is written before it is ready makes no event.
     await once(watcher, "ready", { signal: withDeadline(STARTING, stop.signal) });

@@ -25,6 +25,7 @@ async function watched(isThere: "there" | "missing") {
     folder,
     config,
     failures,
+    told: () => told,
     more,
     [Symbol.asyncDispose]: async () => {
       await watcher[Symbol.asyncDispose]();
@@ -59,6 +60,18 @@ test("another mode of the folder or of a file, as a refusal of it asks for, is t
   told = await here.more(told);
   await chmod(here.config, 0o666);
   await here.more(told);
+});
+
+test("what changes beside a folder that is missing is nobody's business", async () => {
+  await using here = await watched("missing");
+  const told = await here.more(0);
+  for (let index = 0; index < 20; index++) {
+    await writeFile(`${here.config}.${index}`, "a");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(here.told()).toBe(told);
 });
 
 test("a folder that goes away and comes back is watched as before", async () => {
