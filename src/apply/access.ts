@@ -1,3 +1,5 @@
+import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { lookUpGroup, lookUpUser, mayGiveFiles, ownGid, ownGroups, ownUid } from "../base/accounts.ts";
 import type { Grant } from "../base/acl.ts";
 import { AgentError } from "../base/errors.ts";
@@ -52,7 +54,8 @@ export function createAccessResolver({ ask, clock }: System): ResolveAccess {
     const uid = owner === null ? ownUid() : await idOf("user", owner, path);
     const gid = group === null ? ownGid() : await idOf("group", group, path);
     if (uid !== ownUid()) await requireGift(path, `user ${owner}`, "owner");
-    if (gid !== ownGid() && !ownGroups().includes(gid)) await requireGift(path, `group ${group}`, "group");
+    if (gid !== ownGid() && !ownGroups().includes(gid) && !(await isInherited(path, gid)))
+      await requireGift(path, `group ${group}`, "group");
     const grants: Grant[] = [];
     for (const { tag, qualifier, permissions } of acl) {
       const id = await idOf(tag, qualifier, path);
@@ -64,4 +67,10 @@ export function createAccessResolver({ ask, clock }: System): ResolveAccess {
     }
     return { mode, uid, gid, grants };
   };
+}
+
+/** Whether a file has this group by its folder. */
+async function isInherited(path: string, gid: number): Promise<boolean> {
+  const folder = await stat(dirname(path)).catch(() => undefined);
+  return folder !== undefined && (folder.mode & 0o2000) !== 0 && folder.gid === gid;
 }

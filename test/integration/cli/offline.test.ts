@@ -23,6 +23,9 @@ async function homeWithSpec(): Promise<Home> {
   return home;
 }
 
+/** Debian's. */
+const MAIL = 8;
+
 const OFFLINE = /^certagent: no agent runs: this is told from what is on disk\ncertagent: hint: .*\n$/;
 
 test("status tells from disk, says so, and leaves no trace", async () => {
@@ -194,6 +197,25 @@ test.each(["owner", "group"])("without root another's %s is an obstacle before a
   expect(stdout).toContain('Cannot write "/srv/web.key": this process may not give it to ');
   expect(stdout).toContain(`hint: leave ${key} out of the spec, or run certagent as root`);
   expect(code).toBe(1);
+});
+
+test("a group that a folder gives all that is made in it is none that anybody has to give", async () => {
+  await using home = await makeHome(CONFIG);
+  await home.write(
+    "web",
+    `subject: web.internal\noutputs:\n  - { format: key, path: ${home.folder}/out/web.key, group: mail }\n`,
+  );
+  await chmod(home.folder, 0o755);
+  for (const folder of [home.state, home.runtime, join(home.folder, "out")]) {
+    await mkdir(folder);
+    await chown(folder, 65_534, folder.endsWith("out") ? MAIL : 65_534);
+  }
+  await chmod(join(home.folder, "out"), 0o2775);
+
+  const { stdout } = await asNobody([process.execPath, await bundled(), "plan", ...home.options]);
+
+  expect(stdout).not.toContain("may not give it");
+  expect(stdout).toContain("web");
 });
 
 /** The sources and Node must be readable for all: the bundle lies in a folder of root's. */
