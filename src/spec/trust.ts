@@ -80,12 +80,12 @@ export function closedTo(
 ): Distrust | undefined {
   if (reader.uid === 0) return undefined;
   const wanted = (stat.mode & 0o170000) === 0o040000 ? 0o5 : 0o4;
-  const shift = stat.uid === reader.uid ? 6 : stat.gid === reader.gid ? 3 : 0;
+  const [who, shift] = stat.uid === reader.uid ? ["u", 6] : stat.gid === reader.gid ? ["g", 3] : ["o", 0];
   if (((stat.mode >> shift) & wanted) === wanted) return undefined;
   const may = wanted === 0o5 ? "rx" : "r";
   return {
     message: `${path} is closed to user ${reader.uid}, who is the agent's`,
-    hint: `chmod o+${may} ${shellWord(path)}`,
+    hint: `chmod ${who}+${may} ${shellWord(path)}`,
   };
 }
 

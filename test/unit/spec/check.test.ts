@@ -3,6 +3,7 @@ import { join, relative, resolve } from "node:path";
 import { expect, test } from "vitest";
 import { type Run, run } from "../../../src/base/run.ts";
 import { check } from "../../../src/spec/check.ts";
+import { closedTo } from "../../../src/spec/trust.ts";
 import { FACTS, HOST, specText, TRUST, type World, worldIn } from "./world.ts";
 
 function judge(world: World, paths: readonly string[] = []) {
@@ -77,6 +78,17 @@ test("check by root warns of what the agent's user may not read", async () => {
       expect.objectContaining({ file, message: `${file} is closed to user 64001, who is the agent's` }),
     ),
   );
+});
+
+test.each([
+  ["others", 64_001, 64_001, 0o640, "o+r"],
+  ["its group", 64_001, 0, 0o604, "g+r"],
+  ["its user", 0, 0, 0o044, "u+r"],
+])("what is closed to %s is opened to them alone", (_, uid, gid, mode, change) => {
+  const reader = { uid: uid === 0 ? 64_001 : uid, gid };
+  const stat = { uid: uid === 0 ? 64_001 : 0, gid: 0, mode: 0o100_000 | mode };
+
+  expect(closedTo(reader, "/etc/web.yaml", stat)?.hint).toBe(`chmod ${change} /etc/web.yaml`);
 });
 
 test("check of a live folder refuses two specs that want one file", async () => {
