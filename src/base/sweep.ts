@@ -4,8 +4,7 @@ import { type Folder, openFolder, openFolderIn } from "./folder.ts";
 
 /**
  * Removes the temporary files that a killed process left in a state folder and the folders below it, but for the one that
- * is named. Only where nobody else writes there at that time: at start, with the lock held. What cannot be removed stays
- * for the next start.
+ * is named. Only where nobody else writes there at that time. What cannot be removed stays for the next time.
  */
 export async function sweepTemporaries(path: string, files: Files = nodeFiles, spared?: string): Promise<void> {
   try {

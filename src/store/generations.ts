@@ -76,17 +76,11 @@ export function openGenerations(folder: string): Generations {
   const names = openNames(folder);
   const list = async (): Promise<readonly number[]> => numbersOf(await names.all());
 
-  /** What was read once stays readable: generations never change. */
-  const sound = new Set<number>();
-  const isSound = async (number: number): Promise<boolean> => {
-    if (sound.has(number)) return true;
-    const canBeRead = await readGeneration(pathOf(number), number).then(
+  const isSound = (number: number): Promise<boolean> =>
+    readGeneration(pathOf(number), number).then(
       () => true,
       () => false,
     );
-    if (canBeRead) sound.add(number);
-    return canBeRead;
-  };
   const newest = async (): Promise<number | undefined> => {
     for (const number of (await list()).toReversed()) if (await isSound(number)) return number;
     return undefined;
