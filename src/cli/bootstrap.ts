@@ -1,5 +1,5 @@
 import { realpath } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { dirname } from "node:path";
 import type * as z from "zod";
 import { writeAtomically } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
@@ -10,7 +10,7 @@ import { shellWord } from "../base/shell-word.ts";
 import { formatInstant, SECOND } from "../base/time.ts";
 import type { Certificate } from "../x509/certificate.ts";
 import { misused } from "./arguments.ts";
-import type { Command, ExitCode, Invocation, World } from "./command.ts";
+import { absolute, type Command, type ExitCode, type Invocation, type World } from "./command.ts";
 import { VERSION } from "./version.ts";
 
 export const bootstrap: Command = {
@@ -43,7 +43,7 @@ certagent itself needs the file alone, and never the system's trust store.`,
   ],
   run: async (invocation, world) => {
     const [origin, fingerprint] = await parse(invocation);
-    const file = resolve(invocation.value("root"));
+    const file = absolute(invocation.value("root"));
     const root = (await keptRoot(file, fingerprint)) ?? (await pin(file, origin, fingerprint, world));
     if (invocation.isSet("install")) {
       const { installRoot } = await import("./trust-store.ts");

@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { AgentError } from "../base/errors.ts";
 import type { Run } from "../base/run.ts";
 import type { Clock } from "../base/time.ts";
 import type { Mode } from "./mode.ts";
@@ -92,8 +93,20 @@ export const COMMON_OPTIONS: readonly Option[] = [
   { name: "help", description: "explain the command" },
 ];
 
+/** A path from the working directory on. Throws `USAGE` where that was removed. */
+export function absolute(path: string): string {
+  try {
+    return resolve(path);
+  } catch (cause) {
+    throw new AgentError("USAGE", `Cannot find "${path}": the working directory is gone`, {
+      cause,
+      hint: "cd to one that is there, or give the whole path",
+    });
+  }
+}
+
 /** Where the files are, as absolute paths. */
 export function placesOf(invocation: Invocation): Places {
-  const at = (name: string): string => resolve(invocation.value(name));
+  const at = (name: string): string => absolute(invocation.value(name));
   return { config: at("config"), specs: at("specs"), state: at("state"), runtime: at("runtime") };
 }

@@ -117,6 +117,22 @@ test.each<[argv: [string, ...string[]], said: string]>([
   expect(code).toBe(2);
 });
 
+test.each([
+  ["check", "--specs", "specs"],
+  ["bootstrap", "--ca-url", "https://ca.internal", "--fingerprint", "a".repeat(64), "--root", "root.crt"],
+])("a path from a working directory that was removed is told as that: %s", async (...argv) => {
+  const script = 'cd "$(mktemp -d)" && rmdir "$PWD" && exec "$@"';
+  const words = ["-c", script, "sh", process.execPath, await bundled(), ...argv];
+
+  const error = await promisify(execFile)("sh", words).catch((thrown: unknown) => thrown);
+
+  expect(error).toMatchObject({ code: 2, stdout: "" });
+  expect(error).toHaveProperty(
+    "stderr",
+    expect.stringMatching(/^certagent: Cannot find "\w+(\.crt)?": the working directory is gone\n/),
+  );
+});
+
 test("no command at all ends with 2 and lists them", async () => {
   const child = spawn(process.execPath, [await bundled()]);
   const [said, [code]] = await Promise.all([text(child.stderr), once(child, "exit")]);
