@@ -225,8 +225,11 @@ async function dropSpecs(
   return medianOf(drops, ["proven", "others"]);
 }
 
+/** What a start leaves pending is over by then: the watching of specs has ten seconds to begin. */
+const STARTED: Milliseconds = 12 * SECOND;
+
 async function idle(home: Home, { bundle, idle: span }: Scale): Promise<Rest> {
   await using agent = await startMeasured(home, bundle);
-  await pause(SETTLING);
+  await pause(STARTED);
   return await restOf(agent.pid, span);
 }
