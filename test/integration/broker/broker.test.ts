@@ -363,7 +363,7 @@ test("requests that come while others are served are served too, and then it end
   await using sides = await twoSides();
   const { host, remote } = sides;
   await host.issue();
-  const serving = sides.serving({ linger: SECOND / 2 });
+  const serving = sides.serving({ linger: 5 * SECOND });
   for (let round = 0; round < 5; round += 1) {
     await remote.apply(NAME, never);
     await pause(SECOND / 5);
