@@ -1,4 +1,5 @@
 import type { Log } from "../base/log.ts";
+import { oneForAll } from "../base/one-for-all.ts";
 import type { Clock, Instant } from "../base/time.ts";
 import type { Facts, Streak } from "../core/facts.ts";
 import type { Desired } from "../core/ports.ts";
@@ -45,7 +46,6 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   let toMend: readonly string[] = [];
   let isFirst = true;
   let last: Promise<void> = Promise.resolve();
-  let waiting: Promise<void> | undefined;
 
   const owners = (): ReadonlyMap<string, string> =>
     new Map([...managed.values()].flatMap((one) => one.deployedPaths().map((path) => [path, one.name] as const)));
@@ -110,18 +110,17 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
     isFirst = false;
   };
 
+  // One that has not begun yet answers all who ask meanwhile: a storm of signals is two readings.
+  const readOnce = oneForAll(read);
+
   return {
     managed,
     invalid,
     problems: () => toMend,
     reread: () => {
-      // One that has not begun yet answers all who ask meanwhile: a storm of signals is two readings.
-      waiting ??= last.then(async () => {
-        waiting = undefined;
-        await read();
-      });
-      last = waiting.catch(() => undefined);
-      return waiting;
+      const reading = readOnce();
+      last = reading.catch(() => undefined);
+      return reading;
     },
     settled: () => last,
   };

@@ -8,10 +8,10 @@ import { sha256 } from "../core/hash.ts";
 import type { Facts } from "./facts.ts";
 import { type Host, type HostResult, hostFrom } from "./host.ts";
 import { type LastGood, openLastGood } from "./last-good.ts";
-import { openParsedTexts, type ParsedTexts, sourceOf } from "./parsed.ts";
+import { openParsedTexts, type ParsedTexts, parseText } from "./parsed.ts";
 import { fileProblem, type Problem } from "./problem.ts";
 import { type Candidate, type SpecEntry, settle } from "./settle.ts";
-import type { ParseResult, Source } from "./source.ts";
+import type { Source } from "./source.ts";
 import { type SpecResult, specFrom } from "./spec.ts";
 import { distrustOfFolder, readTrusted, type Trust } from "./trust.ts";
 
@@ -160,7 +160,7 @@ async function readHost(state: State): Promise<ReadHost> {
   const result: Omit<HostResult, "warnings"> =
     bytes === undefined
       ? { ...unusable, problems: "problem" in read ? [read.problem] : [] }
-      : { ...unusable, ...(await understand(state, file, bytes, judgeHost(bytes))) };
+      : { ...unusable, ...(await state.parsed.judged(file, bytes, judgeHost(bytes))) };
   if (bytes !== undefined && result.isSound) {
     const unkept = await keep(lastGoodHost, HOST, bytes, sha256(bytes));
     return {
@@ -171,7 +171,7 @@ async function readHost(state: State): Promise<ReadHost> {
     };
   }
   const earlier = await lastGoodHost.load(HOST);
-  const parsed = earlier && (await parse(earlier, file, facts));
+  const parsed = earlier && (await parseText(earlier, file, facts));
   const host = parsed && "source" in parsed ? judgeHost(earlier)(parsed.source).host : undefined;
   return { identity: bytes && identity, host: host ?? result.host, problems: result.problems, isSound: false };
 }
@@ -228,32 +228,9 @@ async function readSpec(state: State, name: string): Promise<ReadSpec | undefine
     return { ...about, identity, problems: [problem] };
   }
   const digest = sha256(read.bytes);
-  const found = await understand(state, file, read.bytes, (source) => specFrom(source, { name, digest, host }));
+  const found = await state.parsed.judged(file, read.bytes, (source) => specFrom(source, { name, digest, host }));
   const { desired, problems, places } = { desired: undefined, places: [], ...found };
   return { ...about, identity, current: desired, problems, places, bytes: read.bytes };
-}
-
-/** What `judge` makes of a text, which is not parsed again where it was before and nothing was wrong with it. */
-async function understand<Result extends Pick<SpecResult, "problems" | "places">>(
-  { options, parsed }: State,
-  file: string,
-  bytes: Uint8Array,
-  judge: (source: Source) => Result,
-): Promise<Result | Pick<SpecResult, "problems">> {
-  const known = parsed.find(file, bytes);
-  const again = known && judge(sourceOf(known, file));
-  if (known !== undefined && again?.problems.length === 0) return { ...again, places: known.places };
-  const result = await parse(bytes, file, options.facts);
-  if (!("source" in result)) return result;
-  const found = judge(result.source);
-  if (found.problems.length === 0) parsed.add(file, bytes, { data: result.source.data, places: found.places });
-  return found;
-}
-
-/** The parser is loaded when there is a text that was not parsed before. */
-async function parse(bytes: Uint8Array, file: string, facts: Facts): Promise<ParseResult> {
-  const { parseYaml } = await import("./parse.ts");
-  return parseYaml(bytes, file, facts);
 }
 
 function judgeHost(bytes: Uint8Array): (source: Source) => HostResult & Pick<SpecResult, "places"> {
@@ -290,7 +267,7 @@ function remembered(
 async function lastGoodOf({ options, lastGood, host: { host } }: State, name: string, file: string) {
   const bytes = await lastGood.load(name);
   if (bytes === undefined || host === undefined) return undefined;
-  const parsed = await parse(bytes, file, options.facts);
+  const parsed = await parseText(bytes, file, options.facts);
   if (!("source" in parsed)) return undefined;
   const about = { name, digest: sha256(bytes) };
   const judged = specFrom(parsed.source, { ...about, host }).desired;

@@ -2,35 +2,47 @@ import { writeAtomically } from "../base/atomic-file.ts";
 import { readBounded } from "../base/read-file.ts";
 import { sha256 } from "../core/hash.ts";
 import type { Facts } from "./facts.ts";
-import type { Position, Source } from "./source.ts";
+import type { Problem } from "./problem.ts";
+import type { ParseResult, Position, Source } from "./source.ts";
 
-/** What a text says that was in force without a complaint. */
-export interface Parsed {
-  readonly data: unknown;
+/** What was made of a text. */
+interface Judged {
+  readonly problems: readonly Problem[];
   /** Where the paths of a spec's outputs stand. */
   readonly places: readonly Position[];
 }
 
 /** What texts were parsed to, across restarts: to parse YAML anew takes longer than the rest of a reading. */
 export interface ParsedTexts {
-  /** What this text of this file says; undefined where it has to be parsed. */
-  find(file: string, bytes: Uint8Array): Parsed | undefined;
-  add(file: string, bytes: Uint8Array, parsed: Parsed): void;
-  /** Writes what was added, if anything was, and leaves out what is of no file of these. Never rejects. */
+  /** What `judge` makes of a text of this file, which is not parsed where it was before and nothing was wrong with it. */
+  judged<Result extends Judged>(
+    file: string,
+    bytes: Uint8Array,
+    judge: (source: Source) => Result,
+  ): Promise<Result | Pick<Judged, "problems">>;
+  /** Writes what was parsed, if anything was, and leaves out what is of no file of these. Never rejects. */
   keep(files: ReadonlySet<string>): Promise<void>;
 }
 
-interface Entry extends Pick<Parsed, "places"> {
+interface Entry extends Pick<Judged, "places"> {
   /** Of the text, and of what else decides what it says. */
   readonly key: string;
   /** As JSON. */
   readonly data: string;
 }
 
+const NOWHERE: Position = { line: 1, column: 1 };
+
 type Entries = Readonly<Record<string, Entry>>;
 
 /** Some ten thousand specs. What would be larger is not kept. */
 const LARGEST = 16 * 1024 * 1024;
+
+/** The parser (`parse.ts`), which is loaded when a text has to be parsed. */
+export async function parseText(bytes: Uint8Array, file: string, facts: Facts): Promise<ParseResult> {
+  const { parseYaml } = await import("./parse.ts");
+  return parseYaml(bytes, file, facts);
+}
 
 /** Opens such a file. It is only believed for texts that this `version` has parsed with these `facts`. */
 export async function openParsedTexts(
@@ -42,12 +54,17 @@ export async function openParsedTexts(
   const context = `${JSON.stringify([version, facts.fqdn, facts.hostname])}\n`;
   const keyOf = (bytes: Uint8Array): string => sha256(Buffer.concat([Buffer.from(context), bytes]));
   return {
-    find: (file, bytes) => {
-      const entry = known[file];
-      return entry?.key === keyOf(bytes) ? parsedFrom(entry) : undefined;
-    },
-    add: (file, bytes, { data, places }) => {
-      added[file] = { key: keyOf(bytes), data: JSON.stringify(data), places };
+    judged: async (file, bytes, judge) => {
+      const [key, entry] = [keyOf(bytes), known[file]];
+      const source = entry?.key === key ? sourceOf(entry, file) : undefined;
+      const again = source && judge(source);
+      if (entry !== undefined && again?.problems.length === 0) return { ...again, places: entry.places };
+      const result = await parseText(bytes, file, facts);
+      if (!("source" in result)) return result;
+      const { data } = result.source;
+      const found = judge(result.source);
+      if (found.problems.length === 0) added[file] = { key, data: JSON.stringify(data), places: found.places };
+      return found;
     },
     keep: async (files) => {
       known = {}; // what stands in memory from now on is what the specs were made of
@@ -81,9 +98,10 @@ async function load(path: string): Promise<Entries> {
   }
 }
 
-function parsedFrom({ data, places }: Entry): Parsed | undefined {
+/** As if it were parsed, but without places: whoever has a complaint must parse the text. Undefined where it cannot be read. */
+function sourceOf({ data }: Entry, file: string): Source | undefined {
   try {
-    return { data: JSON.parse(data, withoutPrototype), places };
+    return { file, data: JSON.parse(data, withoutPrototype), valueAt: () => NOWHERE, keyAt: () => NOWHERE };
   } catch {
     return undefined;
   }
@@ -93,11 +111,4 @@ function parsedFrom({ data, places }: Entry): Parsed | undefined {
 function withoutPrototype(_: string, value: unknown): unknown {
   const isMap = typeof value === "object" && value !== null && !Array.isArray(value);
   return isMap ? Object.assign(Object.create(null), value) : value;
-}
-
-const NOWHERE: Position = { line: 1, column: 1 };
-
-/** As if it were parsed, but without places: whoever has a complaint must parse the text. */
-export function sourceOf({ data }: Parsed, file: string): Source {
-  return { file, data, valueAt: () => NOWHERE, keyAt: () => NOWHERE };
 }
