@@ -1,4 +1,4 @@
-import { type Clock, MINUTE, type Milliseconds } from "../base/time.ts";
+import { type Clock, type Instant, MINUTE, type Milliseconds } from "../base/time.ts";
 import type { ApplyFacts, Asked } from "../core/applier.ts";
 import type { ObservedSpec } from "../store/reports.ts";
 
@@ -6,6 +6,8 @@ import type { ObservedSpec } from "../store/reports.ts";
 export interface Beliefs {
   /** What is believed of what is asked; undefined where it has to be asked for. */
   about(asked: Asked): ApplyFacts | undefined;
+  /** Until when what was seen last is believed; undefined where nothing was. */
+  until(name: string): Instant | undefined;
   /** Takes facts that were seen just now. */
   learn(observed: ObservedSpec): void;
   /** What was learnt last answers this, whatever text and generation the root side saw: it was asked before that. */
@@ -27,13 +29,17 @@ interface Belief {
 }
 
 /** Ten minutes where all is well; else a minute, and twice as long each time while nothing changes. */
-export function openBeliefs(clock: Pick<Clock, "monotonic">): Beliefs {
+export function openBeliefs(clock: Pick<Clock, "monotonic" | "now">): Beliefs {
   const known = new Map<string, Belief>();
   return {
     about: (asked) => {
       const belief = known.get(asked.name);
       if (belief === undefined || asked.afresh === true || clock.monotonic() >= belief.until) return undefined;
       return belief.of.has(keyOf(asked)) ? belief.facts : undefined;
+    },
+    until: (name) => {
+      const belief = known.get(name);
+      return belief === undefined ? undefined : clock.now() + belief.until - clock.monotonic();
     },
     learn: (observed) => {
       if (!("facts" in observed)) return;

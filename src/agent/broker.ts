@@ -53,6 +53,7 @@ export function openBroker(layout: Pick<Layout, "requests" | "reports">, clock: 
       const facts = asked.map(async (one) => [one.name, beliefs.about(one) ?? (await seek(one, signal))] as const);
       return new Map((await Promise.all(facts)).flatMap(([name, found]) => (found ? [[name, found] as const] : [])));
     },
+    believedUntil: beliefs.until,
     adopt: async (spec, signal) => adoptedFrom(await ask({ kind: "adopt", spec }, adoption, signal)),
     apply: async (spec, signal, again = []) => {
       beliefs.forget(spec);

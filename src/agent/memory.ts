@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { asAgentError, failureOf } from "../base/errors.ts";
-import type { Instant } from "../base/time.ts";
+import { type Instant, LONGEST_SLEEP } from "../base/time.ts";
 import type { ApplyFacts } from "../core/applier.ts";
 import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
 import { lifetimeInForce } from "../core/issuing.ts";
@@ -49,6 +49,8 @@ export interface Memory {
   servedUntil: Instant | null;
   /** When the obstacle at the outputs was first seen. */
   obstacleSince: Instant | null;
+  /** When the outputs are looked at again at the earliest. */
+  nextLook: Instant;
 }
 
 /** What is remembered of a spec, its facts read from the state folder where they were not read before. */
@@ -79,6 +81,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     deployed: null,
     servedUntil: null,
     obstacleSince: null,
+    nextLook: 0,
   };
 }
 
@@ -89,6 +92,7 @@ export async function observe(memory: Memory, signal: AbortSignal): Promise<void
   memory.newest = await cache.newest();
   const before = memory.apply.obstacle;
   memory.apply = (await look(memory, signal)) ?? memory.apply;
+  memory.nextLook = world.applier.believedUntil?.(memory.name) ?? world.clock.now() + LONGEST_SLEEP;
   const { obstacle } = memory.apply;
   if (obstacle === null) memory.obstacleSince = null;
   else if (obstacle.message !== before?.message) memory.obstacleSince = world.clock.now();
@@ -125,7 +129,7 @@ function unobserved({ outputs, services }: Desired): ApplyFacts {
 
 /** What `plan` is asked with. */
 export function observedOf(memory: Memory): Observed {
-  const { apply, facts, wish, servedUntil, obstacleSince, adoptionRefused, newest, world } = memory;
+  const { apply, facts, wish, servedUntil, obstacleSince, nextLook, adoptionRefused, newest, world } = memory;
   return {
     generation: newest,
     apply,
@@ -134,6 +138,7 @@ export function observedOf(memory: Memory): Observed {
     servedUntil,
     clockSuspectFor: world.clockSuspectFor(),
     obstacleSince,
+    nextLook,
     adoptionRefused,
     credentialChanged: false,
   };

@@ -80,6 +80,8 @@ export interface Asked {
 export interface Applier {
   /** Without those that are no specs in force. */
   observe(asked: readonly Asked[], signal: AbortSignal): Promise<ReadonlyMap<string, ApplyFacts>>;
+  /** Until when it answers with what it saw last of a spec; absent where it looks each time. */
+  believedUntil?(name: string): Instant | undefined;
   /** The pair at the output paths, where it fits the spec by names, dates and chain. */
   adopt(name: string, signal: AbortSignal): Promise<Adopted | undefined>;
   /**

@@ -37,6 +37,8 @@ export interface Observed {
   readonly clockSuspectFor: Milliseconds | null;
   /** When the obstacle at the outputs was first seen; null where there is none. */
   readonly obstacleSince: Instant | null;
+  /** When the outputs are looked at again at the earliest, where nobody asks for it. */
+  readonly nextLook: Instant;
   /** Whether the pair at the outputs was looked at for this spec and did not fit. */
   readonly adoptionRefused: boolean;
   /** Whether the spec is authorised by another spec's certificate and that has changed since the last issue. */

@@ -111,8 +111,8 @@ function obstructed(desired: Desired, observed: Observed, now: Instant): Wait | 
   const failure = obstacleInForce(desired, observed, now);
   if (failure === null) return undefined;
   const action = reasonToIssue(desired, observed, now) === undefined ? "apply" : "issue";
-  const until = now + LONGEST_SLEEP;
-  return { kind: "wait", because: failure.message, next: { action, at: until }, until };
+  const at = Math.max(now, observed.nextLook);
+  return { kind: "wait", because: failure.message, next: { action, at }, until: now + LONGEST_SLEEP };
 }
 
 /**

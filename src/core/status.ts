@@ -210,7 +210,10 @@ function failureStatus({ desired, observed, broken }: Managed, now: Instant): St
   }
   if (deploy !== null) return streakStatus(deploy, deploy.tryAt);
   const obstacle = obstacleInForce(desired, observed, now);
-  if (obstacle !== null) return plainStatus(obstacle, Math.min(observed.obstacleSince ?? now, now));
+  if (obstacle !== null) {
+    const since = Math.min(observed.obstacleSince ?? now, now);
+    return plainStatus(obstacle, since, Math.max(now, observed.nextLook));
+  }
   return prove === null ? null : streakStatus(prove, prove.tryAt);
 }
 
@@ -226,7 +229,7 @@ function streakStatus(streak: Streak, retryAt: Instant | null): StatusFailure {
 }
 
 /** What is looked at again by itself, and not tried. */
-function plainStatus({ code, message, hint }: Failure, since: Instant, retryAt?: Instant): StatusFailure {
+function plainStatus({ code, message, hint }: Failure, since: Instant, retryAt: Instant | undefined): StatusFailure {
   const retry = retryAt === undefined ? null : formatInstant(retryAt);
   return { code, message, hint, since: formatInstant(since), attempts: 1, retry_at: retry };
 }

@@ -3,6 +3,8 @@ import { openBeliefs } from "../../../src/agent/beliefs.ts";
 import { MINUTE, SECOND } from "../../../src/base/time.ts";
 import type { ApplyFacts, Asked } from "../../../src/core/applier.ts";
 
+/** The wall clock where the monotonic one began. */
+const BOOTED = Date.UTC(2026, 10, 20);
 const ASKED: Asked = { name: "web", digest: "a", generation: 3 };
 
 function facts(state: "current" | "drifted", liveness: "up" | "down" | "unknown" = "up"): ApplyFacts {
@@ -17,7 +19,7 @@ function facts(state: "current" | "drifted", liveness: "up" | "down" | "unknown"
 
 function given() {
   let now = 1000;
-  const beliefs = openBeliefs({ monotonic: () => now });
+  const beliefs = openBeliefs({ monotonic: () => now, now: () => now + BOOTED });
   const learn = (seen: ApplyFacts): void => beliefs.learn({ name: "web", digest: "a", generation: 3, facts: seen });
   /** For how many seconds from now it is believed. */
   const believedFor = (): number => {
@@ -50,6 +52,16 @@ test.each([
   });
 
   expect(spans).toEqual([60, 120, 240, 480, 600, 600]);
+});
+
+test("until when an answer is believed is told by the wall clock", () => {
+  const { beliefs, learn } = given();
+  expect(beliefs.until("web")).toBeUndefined();
+
+  learn(facts("drifted"));
+  learn(facts("drifted"));
+
+  expect(beliefs.until("web")).toBe(BOOTED + 1000 + 2 * MINUTE);
 });
 
 test("another answer begins with a minute again", () => {

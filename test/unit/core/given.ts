@@ -136,6 +136,7 @@ export function settled(changes: Partial<Observed> = {}): Observed {
     wish: null,
     servedUntil: null,
     obstacleSince: null,
+    nextLook: NOW,
     clockSuspectFor: null,
     adoptionRefused: false,
     credentialChanged: false,

@@ -340,9 +340,19 @@ test("a fight over a file has failed since its last repair, and is tried when th
   expect(failure?.retry_at).toBe(formatInstant(NOW - 3 * MINUTE + HOUR));
 });
 
-test("an obstacle at the outputs has been there since it was first seen", () => {
+test("an obstacle at the outputs has been there since it was first seen, and is looked at when that is due", () => {
   const obstacle = { code: "DEPLOY_FAILED" as const, message: 'no user "api"', hint: null, retryAt: null };
-  const given = { ...nothing, apply: apply({ deployed: null, obstacle }), obstacleSince: NOW - DAY };
+  const given = {
+    ...nothing,
+    apply: apply({ deployed: null, obstacle }),
+    obstacleSince: NOW - DAY,
+    nextLook: NOW + 5 * MINUTE,
+  };
 
-  expect(statusOf(managed(given), NOW).failure?.since).toBe(formatInstant(NOW - DAY));
+  const { failure, next } = statusOf(managed(given), NOW);
+
+  expect(failure?.since).toBe(formatInstant(NOW - DAY));
+  expect(failure?.retry_at).toBe(formatInstant(NOW + 5 * MINUTE));
+  expect(next?.at).toBe(failure?.retry_at);
+  expect(statusOf(managed(given), NOW + HOUR).next?.at).toBe(formatInstant(NOW + HOUR));
 });
