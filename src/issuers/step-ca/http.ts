@@ -29,6 +29,8 @@ export interface NoAnswer {
   readonly cause: unknown;
   /** Bytes of the request may have left this host. */
   readonly sent: boolean;
+  /** The status of an answer that began and did not come to its end. */
+  readonly begun: number | undefined;
   /** The other side closed the connection before the first byte of an answer. */
   readonly silent: boolean;
   /** The number of the TLS alert that the other side sent (RFC 8446, 6.2). */
@@ -47,7 +49,7 @@ export async function exchange(request: HttpRequest, signal: AbortSignal): Promi
     socket = await connect(request.origin, request, deadline);
   } catch (cause) {
     signal.throwIfAborted();
-    return { cause, sent: false, silent: false, alert: alertIn(cause) };
+    return { cause, sent: false, begun: undefined, silent: false, alert: alertIn(cause) };
   }
   // In TLS 1.3 the server's refusal of a client certificate comes after the handshake has ended here, and undici says
   // only that the other side closed: the alert is known to the socket alone.
@@ -66,6 +68,7 @@ export async function exchange(request: HttpRequest, signal: AbortSignal): Promi
     return {
       cause,
       sent: true,
+      begun: receiver.status,
       silent: receiver.status === undefined && !deadline.aborted && !isJunk(cause),
       alert: alert ?? alertIn(cause),
     };

@@ -10,7 +10,7 @@ import { type Answer, exchange, type NoAnswer } from "./http.ts";
 import { parseJson } from "./json.ts";
 import { rejection } from "./rejection.ts";
 import type { Roots } from "./roots.ts";
-import { unreachable } from "./unreachable.ts";
+import { cutOff, unreachable } from "./unreachable.ts";
 
 /** One request, made for the address that it goes to, since tokens name it. */
 export interface Call {
@@ -29,7 +29,11 @@ export type Success = { readonly origin: string } & Answer;
 
 /** step-ca answers 201 where others would answer 200. */
 export function isSuccess(reply: Reply): reply is Success {
-  return reply.status !== undefined && reply.status >= 200 && reply.status <= 299;
+  return saysSuccess(reply.status);
+}
+
+function saysSuccess(status: number | undefined): boolean {
+  return status !== undefined && status >= 200 && status <= 299;
 }
 
 /** Leaf first, as the CA answered. */
@@ -92,7 +96,12 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   };
 
   const errorOf = (call: Call, reply: Reply): AgentError => {
-    if (reply.status === undefined) return unreachable(reply.origin, reply, config.root.file);
+    if (reply.status === undefined) {
+      // All that is posted has something issued.
+      const isIssued = call.method === "POST" && saysSuccess(reply.begun);
+      if (isIssued) return cutOff(call.action, reply.origin, reply);
+      return unreachable(reply.origin, reply, config.root.file);
+    }
     return rejection(reply, { origin: reply.origin, action: call.action, now: clock.now(), skew });
   };
 

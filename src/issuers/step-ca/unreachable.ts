@@ -53,8 +53,9 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
 };
 
 /** `Cannot reach https://ca.internal:9000: connection refused`, with what can be done about it. */
-export function unreachable(origin: string, { cause }: NoAnswer, anchors: string | undefined): AgentError {
-  const { fact, hint, code } = explain(cause);
+export function unreachable(origin: string, noAnswer: NoAnswer, anchors: string | undefined): AgentError {
+  const { cause } = noAnswer;
+  const { fact, hint, code } = explain(noAnswer);
   const trust = anchors === undefined ? "" : `--cacert ${shellWord(anchors)} `;
   return new AgentError(code ?? "ISSUER_UNREACHABLE", `Cannot reach ${origin}: ${fact}`, {
     cause,
@@ -62,9 +63,18 @@ export function unreachable(origin: string, { cause }: NoAnswer, anchors: string
   });
 }
 
-function explain(cause: unknown): Explanation {
+/** Who says that it has issued has, whatever becomes of the rest: `Cannot mint at …: HTTP 201, but the answer is …`. */
+export function cutOff(action: string, origin: string, noAnswer: NoAnswer): AgentError {
+  const { begun, cause } = noAnswer;
+  const message = `Cannot ${action} at ${origin}: HTTP ${begun}, but ${explain(noAnswer).fact}`;
+  const hint = "something between this host and the CA cuts its answers, or that is no step-ca: curl -k URL/health";
+  return new AgentError("CHAIN_UNUSABLE", message, { cause, hint });
+}
+
+function explain({ cause, begun }: NoAnswer): Explanation {
   if (!(cause instanceof Error)) return { fact: remoteText(String(cause)) };
-  if (cause.name === "TimeoutError") return EXPLANATIONS["TIMEOUT"] ?? { fact: cause.message };
+  const timeout = begun === undefined ? "TIMEOUT" : "UND_ERR_BODY_TIMEOUT";
+  if (cause.name === "TimeoutError") return EXPLANATIONS[timeout] ?? { fact: cause.message };
   const { code = "" } = cause as NodeJS.ErrnoException;
   const known = EXPLANATIONS[code];
   // OpenSSL's errors have a short reason, and a text with its own file names.

@@ -19,7 +19,7 @@ const unreachable = (message: RegExp, requests = 1): Expected => ({
   failure: { code: "ISSUER_UNREACHABLE", message },
   requests,
 });
-/** An answer that is no chain stands for a certificate, too. */
+/** An answer that is no chain, or that does not come whole, stands for a certificate, too. */
 const refused = (message: RegExp, requests = 1): Expected => ({
   failure: { code: "CHAIN_UNUSABLE", message },
   requests,
@@ -30,11 +30,11 @@ const accepted: Expected = { requests: 1 };
 const transport: Readonly<Record<TransportFault, Expected>> = {
   down: unreachable(/reset|closed/),
   silent: unreachable(/no answer within the deadline/),
-  reset: unreachable(/closed|reset/),
+  reset: refused(/HTTP 201, but the connection was (?:closed|reset)/),
   // A server that does not like a client certificate ends the connection just so: it is asked without one, too.
   lost: unreachable(/closed|reset/, 3),
-  huge: unreachable(/longer than 256 KiB/),
-  drip: unreachable(/no answer within the deadline/),
+  huge: refused(/HTTP 201, but the answer is longer than 256 KiB/),
+  drip: refused(/HTTP 201, but the answer did not end within the deadline/),
   garbage: refused(/no usable JSON/),
   truncated: refused(/no usable JSON/),
 };

@@ -75,8 +75,8 @@ const transport: readonly Row[] = [
   {
     name: "drops the connection in mid-answer",
     faults: { transport: "reset" },
-    code: "ISSUER_UNREACHABLE",
-    message: /connection was (closed|reset)/,
+    code: "CHAIN_UNUSABLE",
+    message: /HTTP 201, but the connection was (closed|reset)/,
     requests: 1,
   },
   {
@@ -89,15 +89,15 @@ const transport: readonly Row[] = [
   {
     name: "answers without an end",
     faults: { transport: "huge" },
-    code: "ISSUER_UNREACHABLE",
-    message: /the answer is longer than 256 KiB/,
+    code: "CHAIN_UNUSABLE",
+    message: /HTTP 201, but the answer is longer than 256 KiB/,
     requests: 1,
   },
   {
     name: "drips its answer",
     faults: { transport: "drip" },
-    code: "ISSUER_UNREACHABLE",
-    message: /no answer within the deadline/,
+    code: "CHAIN_UNUSABLE",
+    message: /HTTP 201, but the answer did not end within the deadline/,
     requests: 1,
   },
   {

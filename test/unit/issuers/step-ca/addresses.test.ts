@@ -5,7 +5,7 @@ import type { Answer, NoAnswer } from "../../../../src/issuers/step-ca/http.ts";
 const URLS = ["https://a", "https://b", "https://c"];
 
 const noAnswer = (changes: Partial<Omit<NoAnswer, "status">>): NoAnswer => {
-  return { cause: new Error("closed"), sent: true, silent: false, alert: undefined, ...changes };
+  return { cause: new Error("closed"), sent: true, begun: undefined, silent: false, alert: undefined, ...changes };
 };
 const answer = (status: number): Answer => ({ status, headers: new Map(), body: Buffer.alloc(0) });
 
