@@ -60,7 +60,7 @@ export function holdOfIssuance(
   }
   const until = endOfStorm(desired, generation, facts, now);
   if (until === undefined || until <= now) return undefined;
-  return { because: `${STORM_ISSUANCES} certificates were issued in a short time: held by the storm breaker`, until };
+  return { because: "too many certificates were issued in a short time: held by the storm breaker", until };
 }
 
 /** Whether an issuance now is the operator's own, which the storm breaker neither holds nor counts. */
@@ -77,10 +77,13 @@ export function endOfStorm(
 ): Instant | undefined {
   const span = lifetimeInForce(desired, generation && validityOf(generation)) / 6;
   const recent = facts.issuances.filter((at) => isWithin(at, now, span));
-  if (recent.length < STORM_ISSUANCES) return undefined;
-  const third = recent.at(-STORM_ISSUANCES) ?? now;
+  // A renewal that came back of no use was minted in the same attempt, and the next one would cost two again.
+  const cost = recent.length > 1 && recent.at(-1) === recent.at(-2) ? 2 : 1;
+  const before = STORM_ISSUANCES - cost;
+  if (recent.length <= before) return undefined;
+  const last = recent.at(-(before + 1)) ?? now;
   // An instant in the future (the clock stepped back) holds for one span and no longer.
-  return Math.min(third, now) + span;
+  return Math.min(last, now) + span;
 }
 
 /**

@@ -9,8 +9,8 @@ export interface Evil {
   readonly failure?: { readonly code: string; readonly message: RegExp };
   /** How many requests one attempt may cost. */
   readonly requests: number;
-  /** How many certificates one attempt may have issued that are refused then; the storm breaker counts them. */
-  readonly issuances?: number;
+  /** Whether certificates are issued that are refused then; the storm breaker counts them. */
+  readonly issues?: true;
 }
 
 type Expected = Omit<Evil, "name" | "faults">;
@@ -23,7 +23,7 @@ const unreachable = (message: RegExp, requests = 1): Expected => ({
 const refused = (message: RegExp, requests = 1): Expected => ({
   failure: { code: "CHAIN_UNUSABLE", message },
   requests,
-  issuances: requests,
+  issues: true,
 });
 const accepted: Expected = { requests: 1 };
 

@@ -161,6 +161,13 @@ const rows: readonly Row[] = [
     because: /nothing was issued/,
   },
   {
+    title: "holds an attempt that may cost two issuances, as the last one did, where one has cost two already",
+    observed: { ...nothing, facts: { ...NO_FACTS, issuances: [NOW - MINUTE, NOW - MINUTE] } },
+    kind: "wait",
+    because: /storm breaker/,
+    next: "issue",
+  },
+  {
     title: "issues at most three times a minute where a CA gives leaves of seconds and a day was asked for",
     desired: { request: { ...request, lifetime: DAY } },
     observed: settled({
