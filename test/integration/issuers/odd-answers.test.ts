@@ -6,11 +6,13 @@ import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DAY, HOUR, systemClock } from "../../../src/base/time.ts";
 import type { Order } from "../../../src/core/ports.ts";
+import { makeProvisioner } from "../../../src/devca/provisioner.ts";
 import { makePki, type Pki } from "../../servers/pki.ts";
-import { failure, issuerOf, never, requestFor } from "./desk.ts";
+import { failure, issuerOf, never, requestFor, secretFile } from "./desk.ts";
 
 let pki: Pki;
 let folder: AsyncDisposable & { readonly path: string };
@@ -28,7 +30,7 @@ beforeAll(async () => {
 afterAll(() => folder[Symbol.asyncDispose]());
 
 /** A server in the place of a CA: what it was asked for, and an issuer of it without any secret. */
-async function standIn(answer: (response: ServerResponse) => void) {
+async function standIn(answer: (response: ServerResponse) => unknown) {
   const { key, pem } = await pki.issue({ names: ["127.0.0.1"] });
   const client = { requestCert: true, rejectUnauthorized: false };
   const asked: string[] = [];
@@ -41,7 +43,7 @@ async function standIn(answer: (response: ServerResponse) => void) {
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const ca = { url, rootFile, provisioner: { name: "x" } };
   const issuer = issuerOf(ca, { password: { file: "/nonexistent/password" } });
-  return { asked, issuer, [Symbol.asyncDispose]: async () => void server.close() };
+  return { ...ca, asked, issuer, [Symbol.asyncDispose]: async () => void server.close() };
 }
 
 test.each([20 * HOUR, -20 * HOUR, 8000 * 365 * DAY])(
@@ -59,6 +61,22 @@ test.each([20 * HOUR, -20 * HOUR, 8000 * 365 * DAY])(
     expect(ca.asked).toEqual(["/renew"]);
   },
 );
+
+test("a token that a proxy repeats in its refusal is not told", async () => {
+  const { jwk } = await makeProvisioner("x", "not looked at");
+  await using secret = await secretFile(jwk);
+  let token = "";
+  await using ca = await standIn(async (response) => {
+    token = (JSON.parse(await text(response.req)) as { readonly ott: string }).ott;
+    response.writeHead(403, { "content-type": "text/plain" }).end(`${token} is not let through`);
+  });
+  const minting = issuerOf(ca, { key: { file: secret.file } });
+
+  const { message } = await failure(minting.issue({ ...renewal, current: undefined }, never));
+
+  expect(token).toMatch(/^eyJ/);
+  expect(message).toMatch(/HTTP 403, "\[token\] is not let through"$/);
+});
 
 test.each([
   ["no HTTP", "SSH-2.0-OpenSSH_10.0\r\n\r\n"],

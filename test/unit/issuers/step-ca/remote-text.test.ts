@@ -8,6 +8,14 @@ test("what could forge a line, colour a terminal or turn text around is shown by
   );
 });
 
+test("a token that is repeated is not told, nor the part of one that is left of it", () => {
+  const parts = ['{"alg":"ES256"}', '{"sub":"web.internal"}', "signed"];
+  const token = parts.map((part) => Buffer.from(part).toString("base64url")).join(".");
+
+  expect(remoteText(`ott=${token}: blocked by rule 7`)).toBe("ott=[token]: blocked by rule 7");
+  expect(remoteText(`${" ".repeat(990)}${token}`)).not.toContain("eyJ");
+});
+
 test("whatever is said, it is one line of at most 512 characters without control characters", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 2000 }), (text) => {
