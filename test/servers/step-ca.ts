@@ -19,6 +19,8 @@ export interface StepCaPolicy {
   readonly allowRenewalAfterExpiry: boolean;
   /** Goes into the provisioner's `options.x509.template`; absent is step-ca's own. */
   readonly template?: string | undefined;
+  /** Goes beside it into `options.x509.templateData`, and is shown to everybody in `/provisioners`. */
+  readonly templateData?: unknown;
   /** DNS names that `authority.policy` forbids. */
   readonly deniedNames?: readonly string[] | undefined;
   /** Whether the provisioner is (still) there. */
@@ -134,9 +136,9 @@ export async function startStepCa(options: StepCaOptions = {}): Promise<StepCa> 
 
 function configuration(folder: string, port: number, provisioner: Provisioner, policy: StepCaPolicy): unknown {
   const { name, publicJwk, encryptedKey } = provisioner;
-  const { lifetime, shortest, longest, backdate, disableRenewal, allowRenewalAfterExpiry, template, deniedNames } =
-    policy;
-  const options = template === undefined ? {} : { options: { x509: { template } } };
+  const { lifetime, shortest, longest, backdate, disableRenewal, allowRenewalAfterExpiry, deniedNames } = policy;
+  const { template, templateData } = policy;
+  const options = { options: { x509: { template, templateData } } };
   const claims = { disableRenewal, allowRenewalAfterExpiry };
   const jwk = { type: "JWK", name, key: publicJwk, encryptedKey, claims, ...options };
   const acme = { type: "ACME", name: "acme" };

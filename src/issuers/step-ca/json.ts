@@ -1,9 +1,9 @@
-const MOST_LEVELS = 8;
+const MOST_LEVELS = 16;
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\]:]/g;
 
 /**
  * JSON of an answer, in UTF-8. Throws an `Error` that says what is wrong, also for what parsers read differently or
- * programs stumble over: a byte order mark, more than 8 levels, a key that is there twice, `__proto__`.
+ * programs stumble over: a byte order mark, more than 16 levels, a key that is there twice, `__proto__`.
  */
 export function parseJson(bytes: Uint8Array): unknown {
   const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);

@@ -78,6 +78,22 @@ test("a token that a proxy repeats in its refusal is not told", async () => {
   expect(message).toMatch(/HTTP 403, "\[token\] is not let through"$/);
 });
 
+test("provisioners of kinds that nobody here knows are passed over", async () => {
+  const strange = [
+    null,
+    { type: "X", name: "a", key: "text" },
+    { type: "JWK", name: "b", key: { kid: "k".repeat(300) } },
+  ];
+  const body = JSON.stringify({ provisioners: [...strange, { type: "jwk", name: "c" }], nextCursor: "" });
+  await using password = await secretFile("not looked at");
+  await using ca = await standIn((response) => response.writeHead(200).end(body));
+  const minting = issuerOf(ca, { password: { file: password.file } });
+
+  const { code, hint } = await failure(minting.issue({ ...renewal, current: undefined }, never));
+
+  expect({ code, hint }).toEqual({ code: "ISSUER_REJECTED", hint: 'it has "c"' });
+});
+
 test.each([
   ["no HTTP", "SSH-2.0-OpenSSH_10.0\r\n\r\n"],
   ["headers without an end", `HTTP/1.1 201 Created\r\nx: ${"x".repeat(100_000)}\r\n\r\n`],

@@ -144,6 +144,16 @@ test("twenty specs mint at once with one password that is opened once", async ()
   expect(ca.requests().filter((path) => path === "/provisioners").length).toBe(1);
 });
 
+test("a provisioner whose template has data of many levels can be minted by", async () => {
+  const templateData = { subject: { by: { site: { here: { organization: ["Example"] } } } } };
+  await using ca = await startStepCa({ policy: { templateData } });
+  await using secret = await secretFile(ca.provisioner.password);
+
+  const { via } = await issuerOf(ca, { password: { file: secret.file } }).issue(await orderFor("web.internal"), never);
+
+  expect(via).toBe("token");
+});
+
 describe("a proxy that is configured", () => {
   test("is tunnelled through, with TLS from end to end", async () => {
     await using ca = await startStepCa();

@@ -17,7 +17,7 @@ test.each([
   ["a key twice, once in escapes", '{"a":1,"\\u0061":2}'],
   ["__proto__", '{"__proto__":{}}'],
   ["__proto__ in escapes", '{"x":{"\\u005f_proto__":{}}}'],
-  ["nine levels", "[[[[[[[[[]]]]]]]]]"],
+  ["seventeen levels", `${"[".repeat(17)}${"]".repeat(17)}`],
   ["ten thousand levels", `${"[".repeat(10_000)}${"]".repeat(10_000)}`],
   ["no JSON", "<html>"],
 ])("%s is refused", (_, text) => {
