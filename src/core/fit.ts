@@ -14,6 +14,7 @@ const LONGEST_FACT = 512;
 
 const NAMES_CHANGED =
   "the CA's template gives other names than were asked for: change that, or the spec's subject and sans";
+const AT_THE_CA = "the fault is the CA's, or somebody answers in its place";
 const UNFIT_TEMPLATE = "the CA's template makes it so: change that";
 
 /** A pair, what was asked for, and what it must chain to. */
@@ -102,7 +103,9 @@ function firstFault<T>(checks: readonly Check<T>[], fitting: T): Fault | null {
 
 function unusable([leaf]: Chain, { fact, hint }: Fault): AgentError {
   const [name, said] = [displayName(leaf), fact].map((text) => shortened(text, LONGEST_FACT));
-  return new AgentError("CHAIN_UNUSABLE", `Cannot use the certificate for "${name}": ${said}`, { hint });
+  return new AgentError("CHAIN_UNUSABLE", `Cannot use the certificate for "${name}": ${said}`, {
+    hint: hint ?? AT_THE_CA,
+  });
 }
 
 function checkKey({ key, chain: [leaf] }: Fitting): Fault | null {

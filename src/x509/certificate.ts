@@ -237,13 +237,22 @@ export function issued(child: Pick<Certificate, "der">, parent: Pick<Certificate
 /** The same bytes give the same answer, and a chain is judged by who issues it and by who deploys it. */
 const verdicts = new WeakMap<X509Certificate, WeakMap<X509Certificate, boolean>>();
 
+function parsed(der: Uint8Array): X509Certificate {
+  try {
+    return new X509Certificate(der);
+  } catch (cause) {
+    // Node tells why it is no PEM, which it tries first.
+    throw new DerError("OpenSSL cannot read it", { cause });
+  }
+}
+
 /** What OpenSSL made of the bytes, kept for as long as they are: whoever reads a certificate asks about it several times. */
 const openedBytes = new WeakMap<Uint8Array, X509Certificate>();
 
 function opened(der: Uint8Array): X509Certificate {
   const known = openedBytes.get(der);
   if (known !== undefined) return known;
-  const x509 = new X509Certificate(der);
+  const x509 = parsed(der);
   // Node looks for PEM first, anywhere in the bytes: what a forged extension hides would answer for all the rest.
   if (Buffer.compare(x509.raw, der) !== 0) throw new DerError("OpenSSL reads another certificate out of it");
   openedBytes.set(der, x509);

@@ -62,5 +62,6 @@ function parsePage(answer: unknown): z.output<typeof page> {
   throw new AgentError(
     "ISSUER_UNREACHABLE",
     "Cannot read the provisioners: the answer is not the list that step-ca gives",
+    { hint: "is that a step-ca? curl -k URL/health" },
   );
 }

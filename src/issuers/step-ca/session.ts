@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { AgentError } from "../../base/errors.ts";
+import { AgentError, asAgentError } from "../../base/errors.ts";
 import type { Instant, Milliseconds } from "../../base/time.ts";
 import { type Certificate, loadCertificates } from "../../x509/certificate.ts";
 import type { IssuerContext } from "../kind.ts";
@@ -121,13 +121,15 @@ function skewOf({ headers }: Answer, now: Instant): Milliseconds | undefined {
   return Number.isNaN(date) ? undefined : date - now;
 }
 
+const NO_STEP_CA = "is that a step-ca? curl -k URL/health";
+
 /** The JSON of an answer. Throws an error with `code` for what cannot be read. */
 function jsonOf(call: Call, reply: Success, code: "CHAIN_UNUSABLE" | "ISSUER_UNREACHABLE"): unknown {
   try {
     return parseJson(reply.body);
   } catch (cause) {
     const message = `Cannot ${call.action} at ${reply.origin}: the answer is no usable JSON`;
-    throw new AgentError(code, message, { cause, hint: "is that a step-ca? curl -k URL/health" });
+    throw new AgentError(code, message, { cause, hint: NO_STEP_CA });
   }
 }
 
@@ -140,6 +142,14 @@ export function chainOf(call: Call, reply: Success): Chain {
     Record<"certChain" | "crt" | "ca", unknown>
   >;
   const blocks: readonly unknown[] = Array.isArray(certChain) ? certChain : [crt, ca ?? ""];
-  if (blocks.every((block) => typeof block === "string")) return loadCertificates(blocks.join("\n"), "answer");
-  throw new AgentError("CHAIN_UNUSABLE", `Cannot ${call.action} at ${reply.origin}: the answer holds no chain`);
+  try {
+    if (blocks.every((block) => typeof block === "string")) return loadCertificates(blocks.join("\n"), "answer");
+  } catch (cause) {
+    throw noChain(call, reply, asAgentError(cause).message.replace(/^C/, "c"), cause);
+  }
+  throw noChain(call, reply, "the answer holds no chain");
+}
+
+function noChain(call: Call, { origin }: Success, fact: string, cause?: unknown): AgentError {
+  return new AgentError("CHAIN_UNUSABLE", `Cannot ${call.action} at ${origin}: ${fact}`, { cause, hint: NO_STEP_CA });
 }

@@ -196,7 +196,7 @@ const answers: readonly Row[] = [
       },
     },
     code: "CHAIN_UNUSABLE",
-    message: /Cannot read/,
+    message: /^Cannot renew over mTLS at https:\S+: cannot read PEM: 108001 bytes are more than 65536$/,
     requests: 1,
   },
 ];
@@ -278,6 +278,7 @@ describe.each([...transport, ...answers, ...leaves])("a CA that $name", ({ fault
     expect(error.code).toBe(code);
     expect(error.message).toMatch(message);
     expect(error.message).not.toMatch(/PRIVATE KEY-----/);
+    expect(error.hint).toMatch(/\w/);
     expect(ca.requests.length - asked).toBeLessThanOrEqual(requests);
   });
 });

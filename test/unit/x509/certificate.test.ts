@@ -11,9 +11,10 @@ import {
   loadCertificates,
   parseCertificate,
 } from "../../../src/x509/certificate.ts";
+import { readDer, readSequence } from "../../../src/x509/der.ts";
 import { encodePem } from "../../../src/x509/pem.ts";
 import { opensslText } from "../../servers/openssl.ts";
-import { impostor, makeAuthority, makePki } from "../../servers/pki.ts";
+import { der, impostor, makeAuthority, makePki } from "../../servers/pki.ts";
 
 /** A self-signed certificate made by openssl, which makes what no honest tool would. */
 function selfSigned(key: readonly string[], digest: string, extensions: readonly string[] = []): Certificate {
@@ -174,6 +175,9 @@ describe("what is no certificate", async () => {
   const honest = await pki.issue();
   const { leaf, key, pem } = honest;
   const forged = await impostor(honest, await makePki("Evil"), { names: ["mail.internal"] });
+  const signed = readSequence(readDer(leaf.der))
+    .slice(0, 2)
+    .map(({ encoding }) => encoding);
   const unreadable = "Cannot read a certificate: ";
 
   test.each<[string, () => unknown, string]>([
@@ -184,6 +188,11 @@ describe("what is no certificate", async () => {
     ["PEM as DER", () => parseCertificate(Buffer.from(leaf.pem)), unreadable],
     ["another one as PEM in it", () => parseCertificate(forged), `${unreadable}OpenSSL reads another certificate`],
     ["70 kB", () => parseCertificate(Buffer.alloc(70_000, 48)), `${unreadable}70000 bytes are more than 65536`],
+    [
+      "no bits for a signature",
+      () => parseCertificate(der(0x30, ...signed, der(4, "x"))),
+      `${unreadable}OpenSSL cannot`,
+    ],
     ["a request", () => parseCertificate(encodePem("CERTIFICATE", Buffer.from("3003020101", "hex"))), unreadable],
   ])("is refused: %s", (_, read, message) => {
     expect(read).toThrow(message);
