@@ -81,7 +81,7 @@ async function readAnchors(
     if (!isMissing(thrown)) {
       const cause = fileError("read", file, thrown);
       const fact = cause instanceof Error ? cause.message.replace(/^Cannot [^:]*: /, "") : String(cause);
-      const hint = cause instanceof AgentError ? cause.hint : undefined;
+      const hint = cause instanceof AgentError ? (cause.hint ?? rootCommand(file)) : undefined;
       throw new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": ${fact}`, { cause, hint });
     }
     if (required) throw missing(file);
@@ -129,8 +129,12 @@ function refuseStrangers({ uid, mode }: FileStat): void {
 
 function missing(file: string): AgentError {
   return new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": no such file`, {
-    hint: `put the CA's root there (step ca root ${shellWord(file)}), or give its fingerprint in the issuer's root`,
+    hint: `${rootCommand(file)}, or give its fingerprint in the issuer's root`,
   });
+}
+
+function rootCommand(file: string): string {
+  return `put the CA's root there (step ca root ${shellWord(file)})`;
 }
 
 async function keep(cache: string, root: Certificate): Promise<void> {
@@ -171,13 +175,16 @@ export async function fetchRoot(
     failure ??=
       answer.status === undefined
         ? unreachable(origin, answer, undefined)
-        : notFound(rejection(answer, { origin, action: "fetch the root", now: context.clock.now(), skew: 0 }));
+        : noRoot(
+            answer.status,
+            rejection(answer, { origin, action: "fetch the root", now: context.clock.now(), skew: 0 }),
+          );
   }
   throw failure ?? new TypeError("no urls");
 }
 
-function notFound(error: AgentError): AgentError {
-  if (error.code !== "ISSUER_REJECTED") return error;
+function noRoot(status: number, error: AgentError): AgentError {
+  if (status !== 404) return error;
   return new AgentError(error.code, error.message, {
     cause: error,
     hint: "is the fingerprint right? on the CA: step certificate fingerprint root_ca.crt",

@@ -56,10 +56,10 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
 export function unreachable(origin: string, noAnswer: NoAnswer, anchors: string | undefined): AgentError {
   const { cause } = noAnswer;
   const { fact, hint, code } = explain(noAnswer);
-  const trust = anchors === undefined ? "" : `--cacert ${shellWord(anchors)} `;
+  const trust = anchors === undefined ? "-k" : `--cacert ${shellWord(anchors)}`;
   return new AgentError(code ?? "ISSUER_UNREACHABLE", `Cannot reach ${origin}: ${fact}`, {
     cause,
-    hint: hint ?? `Is step-ca running there? curl ${trust}${origin}/health`,
+    hint: hint ?? `Is step-ca running there? curl ${trust} ${origin}/health`,
   });
 }
 

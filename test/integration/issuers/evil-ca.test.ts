@@ -395,3 +395,18 @@ test("a root that does not have the fingerprint is not believed, and nothing els
   expect(error.message).toContain(`it gave one with ${other.root.fingerprint}`);
   expect(ca.requests.slice(asked).map(({ path }) => path)).toEqual([`/root/${ca.root.fingerprint}`]);
 });
+
+test.each<[Faults, RegExp]>([
+  [{ answer: { status: 404 } }, /^is the fingerprint right\?/],
+  [{ answer: { status: 301 } }, /^write the CA's own address/],
+  [{ answer: { status: 418 } }, /^the CA's log has the reason/],
+  [{ transport: "down" }, /curl -k https:\S+\/health$/],
+])("where the root cannot be fetched for %j, the remedy is for that", async (faults, remedy) => {
+  ca.faults = faults;
+  const root = { fingerprint: ca.root.fingerprint };
+  const bootstrapping = issuerOf({ ...ca, url: ca.url, rootFile: "" }, { key: { file: secret.file } }, { root });
+
+  const { hint } = await failure(bootstrapping.issue({ ...renewal, current: undefined }, never));
+
+  expect(hint).toMatch(remedy);
+});

@@ -51,3 +51,14 @@ test("anchors that cannot be reached are told of in certagent's words, with what
     hint: `namei -l ${known.rootFile}/below shows which`,
   });
 });
+
+test("anchors that are none are told of with what puts some there", async () => {
+  await using known = await settled();
+
+  await writeFile(known.rootFile, "<html>not found</html>");
+
+  await expect(known.issuer.anchors([])).rejects.toMatchObject({
+    message: `Cannot use the trust anchors in "${known.rootFile}": there is none in the text`,
+    hint: `put the CA's root there (step ca root ${known.rootFile})`,
+  });
+});
