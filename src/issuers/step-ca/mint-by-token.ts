@@ -1,12 +1,12 @@
 import { AgentError } from "../../base/errors.ts";
-import { formatInstant } from "../../base/time.ts";
+import { formatInstant, type Instant } from "../../base/time.ts";
 import type { CertificateRequest } from "../../core/ports.ts";
 import { createCsr } from "../../x509/csr.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { StepCaConfig } from "./config.ts";
 import { credentialMissing, type Minter, secretsIn, type Wish } from "./mint.ts";
 import { commandFor } from "./operator.ts";
-import { clockComplaint } from "./rejection.ts";
+import { clockComplaint, MOST_SKEW } from "./rejection.ts";
 import { remoteText } from "./remote-text.ts";
 import { type Call, type Reply, type Session } from "./session.ts";
 import { signCall, signedChain } from "./sign.ts";
@@ -65,7 +65,8 @@ export function createTokenMinter(config: StepCaConfig, context: IssuerContext):
           return signCall(request, csr, () => Promise.resolve(token));
         });
         if (reply.status !== 401) return signedChain(session, call, reply);
-        throw explain(session.errorOf(call, reply), claims, session, commandFor(config, request));
+        const why = whyRefused(claims, config.provisioner.name, session.now(), reply.origin);
+        throw explain(session.errorOf(call, reply), why, session, commandFor(config, request));
       });
     },
     isHolding: vault.isHolding,
@@ -91,15 +92,20 @@ function objection(claims: TokenClaims | undefined, wasSent: boolean): string {
 }
 
 /** All 401 look the same from here: what can be told is told. */
-function explain(error: AgentError, claims: TokenClaims, session: Session, command: string): AgentError {
-  const { expiresAt } = claims;
-  const expired = expiresAt !== undefined && expiresAt < session.now();
-  const cause = expired
-    ? `the token expired at ${formatInstant(expiresAt)}`
-    : "it was used before, or the CA was restarted or reloaded since it was made, or it has no such provisioner";
-  const facts = [clockComplaint(session.skew()), cause].filter((fact) => fact !== undefined);
+function explain(error: AgentError, why: string, session: Session, command: string): AgentError {
+  const facts = [clockComplaint(session.skew()), why].filter((fact) => fact !== undefined);
   return new AgentError(error.code, error.message, {
     cause: error,
     hint: `${facts.join("; ")}; make a new one: ${command}`,
   });
+}
+
+function whyRefused(claims: TokenClaims, provisioner: string, now: Instant, origin: string): string {
+  const { issuer, audience, beginsAt = now, expiresAt = now } = claims;
+  if (expiresAt < now) return `the token expired at ${formatInstant(expiresAt)}`;
+  if (beginsAt > now + MOST_SKEW) return `the token is valid only from ${formatInstant(beginsAt)}`;
+  if (issuer !== provisioner)
+    return `the token is ${remoteText(`of the provisioner "${issuer}"`)}, not "${provisioner}"`;
+  const elsewhere = audience.includes(new URL(origin).hostname) ? "" : `, or ${remoteText(audience)} is another CA`;
+  return `it was used before, or the CA was restarted or reloaded since it was made, or it has no such provisioner${elsewhere}`;
 }

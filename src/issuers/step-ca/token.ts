@@ -58,6 +58,10 @@ export interface TokenClaims extends Grant {
   /** The names as the token spells them: step-ca compares them with those of the request letter by letter. */
   readonly spelt: readonly Name[];
   readonly issuer: string;
+  /** Where it may be used, as the CA's URLs. */
+  readonly audience: string;
+  /** Undefined where it is valid from the start. */
+  readonly beginsAt: Instant | undefined;
   /** Undefined where it never ends. */
   readonly expiresAt: Instant | undefined;
 }
@@ -66,15 +70,15 @@ export interface TokenClaims extends Grant {
 export function readToken(token: string): TokenClaims | undefined {
   try {
     const payload = Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8");
-    const { sub, sans, iss, exp } = JSON.parse(payload) as Partial<Record<"sub" | "sans" | "iss" | "exp", unknown>>;
+    const { sub, sans, iss, aud, nbf, exp } = JSON.parse(payload) as Partial<Record<string, unknown>>;
     if (typeof sub !== "string" || sub === "" || token.split(".").length !== 3) return undefined;
     // step-ca reads a token without names as one for its subject.
     const texts = Array.isArray(sans) && sans.length > 0 ? sans.map(String) : [sub];
     const names = texts.map(parseName).filter((name) => name !== undefined);
     if (names.length < texts.length) return undefined;
     const spelt = names.map((name, index) => ({ ...name, value: spelling(name, texts[index] ?? "") }));
-    const expiresAt = typeof exp === "number" ? exp * SECOND : undefined;
-    return { subject: sub, names, spelt, issuer: String(iss), expiresAt };
+    const [beginsAt, expiresAt] = [nbf, exp].map((at) => (typeof at === "number" ? at * SECOND : undefined));
+    return { subject: sub, names, spelt, issuer: String(iss), audience: String(aud), beginsAt, expiresAt };
   } catch {
     return undefined;
   }

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import { judgeChain } from "../../../src/core/fit.ts";
 import type { Order } from "../../../src/core/ports.ts";
+import type { Claims } from "../../../src/devca/provisioner.ts";
 import { issued } from "../../../src/x509/certificate.ts";
 import { generateKey, KEY_ALGORITHMS } from "../../../src/x509/key.ts";
 import { CAS, type CaUnderTest } from "../../servers/ca-under-test.ts";
@@ -185,6 +186,24 @@ describe.each(CAS)("first certificates from $name", ({ start }) => {
     );
 
     expect(error.hint).toContain("the token expired at 2026-01-02T03:04:05Z; make a new one: step ca token");
+  });
+
+  test.each<[string, Claims, RegExp]>([
+    ["begins tomorrow", { nbf: 4_102_444_800 }, /^the token is valid only from 2100-01-01T00:00:00Z; make a new one/],
+    [
+      "is of another provisioner",
+      { iss: "gone" },
+      /^the token is of the provisioner "gone", not "[^"]+"; make a new one/,
+    ],
+    ["is for another CA", { aud: "https://old.internal/1.0/sign" }, /, or https:\S+sign is another CA; make a new one/],
+  ])("the refusal of a token that %s says so", async (_, claims, hint) => {
+    await using secret = await secretFile(await ca.token("odd.internal", ["odd.internal"], claims));
+
+    const error = await failure(
+      issuerOf(ca, { token: { file: secret.file } }).issue(await orderFor("odd.internal"), never),
+    );
+
+    expect(error.hint).toMatch(hint);
   });
 
   test("a wrong password is named as such, and nothing is asked to be signed", async () => {
