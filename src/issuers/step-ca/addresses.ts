@@ -8,9 +8,6 @@ export interface Addresses {
   readonly heard: (origin: string, outcome: Answer | NoAnswer) => void;
 }
 
-/** What says so is in front of a CA that is away; step-ca never does. */
-const GATEWAY_STATUSES: ReadonlySet<number> = new Set([502, 503, 504]);
-
 /**
  * As configured, but that those come last which took a request and gave no answer of a CA's: within one attempt none may
  * be asked after them, as they may have acted on it, and the next one would end there again.
@@ -26,8 +23,11 @@ export function createAddresses(urls: readonly string[]): Addresses {
   };
 }
 
-/** Who refuses a client certificate is there: it may be one certificate of many that has expired. */
+/**
+ * A proxy whose CA is away says 502 to 504, and a CA whose database fails 500. Who refuses a client certificate is there:
+ * it may be one certificate of many that has expired.
+ */
 function isAway(outcome: Answer | NoAnswer): boolean {
-  if (outcome.status !== undefined) return GATEWAY_STATUSES.has(outcome.status);
+  if (outcome.status !== undefined) return outcome.status >= 500;
   return outcome.sent && !CLIENT_CERTIFICATE_ALERTS.has(outcome.alert ?? 0);
 }

@@ -306,6 +306,7 @@ test("a page of HTML for all that is asked is a CA that is away where nothing ca
 });
 
 test.each<[string, Faults]>([
+  ["fails inside", { answer: { status: 500 } }],
   ["is behind a broken proxy", { answer: { status: 502 } }],
   ["is behind a proxy that is busy", { answer: { status: 503 } }],
   ["never answers", { transport: "silent" }],

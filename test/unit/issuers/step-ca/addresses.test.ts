@@ -12,6 +12,7 @@ const answer = (status: number): Answer => ({ status, headers: new Map(), body: 
 test.each([
   ["took a request and never answered", noAnswer({}), ["https://b", "https://c", "https://a"]],
   ["is a proxy whose CA is away", answer(502), ["https://b", "https://c", "https://a"]],
+  ["is a CA whose database fails", answer(500), ["https://b", "https://c", "https://a"]],
   ["was not reached", noAnswer({ sent: false }), URLS],
   ["refused a client certificate", noAnswer({ alert: 45 }), URLS],
   ["refused a request", answer(403), URLS],
