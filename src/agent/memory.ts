@@ -3,7 +3,7 @@ import { asAgentError, failureOf } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP } from "../base/time.ts";
 import type { ApplyFacts } from "../core/applier.ts";
 import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
-import { lifetimeInForce } from "../core/issuing.ts";
+import { endOfStorm, lifetimeInForce } from "../core/issuing.ts";
 import { type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/observed.ts";
 import type { Desired } from "../core/ports.ts";
 import { retryAt } from "../core/retry.ts";
@@ -178,5 +178,7 @@ export function fail(memory: Memory, step: Step, thrown: unknown): void {
   memory.facts = withFailure(memory.facts, step, failureOf(error), now, (attempt) =>
     Math.min(limit, retryAt(now, { attempt, lifetime, remaining, seed: `${name} ${step}` }, error.retryAt ?? null)),
   );
-  logFailure(world.log, name, step, error, memory.facts.failures[step]);
+  const streak = memory.facts.failures[step];
+  const held = step === "issue" ? (endOfStorm(desired, newest, memory.facts, now) ?? 0) : 0;
+  logFailure(world.log, name, step, error, streak && { ...streak, tryAt: Math.max(streak.tryAt, held) });
 }

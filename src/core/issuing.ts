@@ -49,18 +49,18 @@ export function holdOfIssuance(
   now: Instant,
 ): { because: string; until: Instant } | undefined {
   if (isByHand(wish)) return undefined;
-  const retry = tryAt(facts, "issue", now);
-  if (retry !== undefined && retry > now) {
-    return { because: facts.failures.issue?.message ?? "it failed before", until: retry };
+  const retry = tryAt(facts, "issue", now) ?? now;
+  const until = endOfStorm(desired, generation, facts, now) ?? now;
+  if (until > Math.max(retry, now)) {
+    return { because: "too many certificates were issued in a short time: held by the storm breaker", until };
   }
+  if (retry > now) return { because: facts.failures.issue?.message ?? "it failed before", until: retry };
   const patience = Math.min(CLOCK_PATIENCE, lifetimeInForce(desired, generation && validityOf(generation)) / 48);
   if (clockSuspectFor !== null && clockSuspectFor < patience) {
     const because = "the clock of this host is older than what certagent has seen already";
     return { because, until: now + Math.min(patience - clockSuspectFor, LONGEST_SLEEP) };
   }
-  const until = endOfStorm(desired, generation, facts, now);
-  if (until === undefined || until <= now) return undefined;
-  return { because: "too many certificates were issued in a short time: held by the storm breaker", until };
+  return undefined;
 }
 
 /** Whether an issuance now is the operator's own, which the storm breaker neither holds nor counts. */

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { fail, observe, observedOf, recall, save } from "../../../src/agent/memory.ts";
 import type { World } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
-import { HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
+import { formatInstant, HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import { apply, desired, generation, NOT_BEFORE } from "../core/given.ts";
 
@@ -31,6 +31,23 @@ test("after the end of an intermediate the CA is asked as seldom as after the en
 
   expect(before).toBeLessThanOrEqual(MINUTE);
   expect(delayOf()).toBeGreaterThanOrEqual(15 * MINUTE - SECOND);
+});
+
+test("the journal tells of a failed issuance when it is tried again, the storm breaker included", async () => {
+  await using home = await mkdtempDisposable(`${tmpdir()}/certagent-memory-`);
+  const told: unknown[] = [];
+  const world = {
+    clock: { ...systemClock, now: () => NOT_BEFORE },
+    layout: layoutOf(home.path, home.path),
+    log: { warning: (_: string, fields: { readonly try_again?: string }) => void told.push(fields.try_again) },
+  } satisfies { [Part in keyof World]?: unknown } as unknown as World;
+  const memory = await recall(world, desired(), null);
+  memory.facts = { ...memory.facts, issuances: [NOT_BEFORE - MINUTE, NOT_BEFORE - SECOND, NOT_BEFORE] };
+
+  fail(memory, "issue", new AgentError("CHAIN_UNUSABLE", "Cannot use it"));
+
+  // Nothing was issued yet, so the lifetime counts as a day.
+  expect(told).toEqual([formatInstant(NOT_BEFORE - MINUTE + 4 * HOUR)]);
 });
 
 test("an obstacle keeps the time at which it was first seen for as long as it is the same one", async () => {

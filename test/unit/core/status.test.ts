@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { DAY, formatInstant, HOUR, MINUTE } from "../../../src/base/time.ts";
+import { DAY, formatInstant, HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
 import type { Observed } from "../../../src/core/observed.ts";
 import { renewAt } from "../../../src/core/renewal.ts";
 import { brokenSpec, type Managed, needsAttention, statusOf } from "../../../src/core/status.ts";
@@ -318,16 +318,18 @@ test("every state that there is has its row, or is told of a spec that was never
   expect(shown).toEqual(new Set(Object.keys(states)));
 });
 
-test("a refused answer that the storm breaker holds is tried again when that ends, not in the past", () => {
+test.each([-1, SECOND])("a refused answer that the storm breaker holds is tried again when that ends: %d", (wait) => {
   const held = facts({
     issuances: [due - 3, due - 2, due - 1],
-    failures: { ...failures, issue: streak({ code: "CHAIN_UNUSABLE", tryAt: due - 1 }) },
+    failures: { ...failures, issue: streak({ code: "CHAIN_UNUSABLE", tryAt: due + wait }) },
+    proofs: [proof({ at: due })],
   });
 
   const status = statusOf(managed({ facts: held }), due);
 
   expect(status.state).toBe("failing");
   expect(status.failure?.retry_at).toBe(formatInstant(due - 3 + LIFETIME / 6));
+  expect(status.next?.at).toBe(status.failure?.retry_at);
 });
 
 test("a fight over a file has failed since its last repair, and is tried when the first is an hour old", () => {
