@@ -14,6 +14,7 @@ const LONGEST_FACT = 512;
 
 const NAMES_CHANGED =
   "the CA's template gives other names than were asked for: change that, or the spec's subject and sans";
+const CLOCKS = "compare this host's clock with the CA's";
 const AT_THE_CA = "the fault is the CA's, or somebody answers in its place";
 const UNFIT_TEMPLATE = "the CA's template makes it so: change that";
 
@@ -172,7 +173,7 @@ function checkLifetime({ chain: [leaf], now }: Judgement): Fault | null {
   if (notBefore > now + CLOCK_SKEW) {
     return {
       fact: `it begins only at ${formatInstant(notBefore)}, and here it is ${formatInstant(now)}`,
-      hint: "compare this host's clock with the CA's",
+      hint: CLOCKS,
     };
   }
   if (notAfter - now >= (notAfter - notBefore) / 2) return null;
@@ -195,7 +196,8 @@ function checkProgress({ chain: [leaf], previous }: Judgement): Fault | null {
   }
   const shorter = leaf.notAfter - leaf.notBefore < previous.notAfter - previous.notBefore;
   if (shorter || leaf.notAfter >= previous.notAfter - CLOCK_SKEW) return null;
-  return { fact: `it expires at ${formatInstant(leaf.notAfter)}, before the one that is there already` };
+  const fact = `it expires at ${formatInstant(leaf.notAfter)}, before the one that is there already`;
+  return { fact, hint: CLOCKS };
 }
 
 /** Even where the issuer is pinned: clients know the root, and would not find the way. */

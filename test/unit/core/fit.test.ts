@@ -208,6 +208,14 @@ describe("judgeChain() beside the previous leaf", () => {
   });
 });
 
+test("what no template and no clock explains is told to be the CA's, and an end that comes earlier has the clocks compared", () => {
+  const previous = { ...leaf, fingerprint: "0", serial: "0", notBefore: now + HOUR, notAfter: leaf.notAfter + HOUR };
+  const hint = (text: RegExp) => expect.objectContaining({ hint: expect.stringMatching(text) });
+
+  expect(() => judgeChain({ ...good, previous: leaf })).toThrow(hint(/fault is the CA's/));
+  expect(() => judgeChain({ ...good, previous })).toThrow(hint(/clock/));
+});
+
 describe("fitsForAdoption()", () => {
   test.each<[string, LeafOptions, string | null]>([
     ["a pair that fits", {}, null],
