@@ -1,4 +1,5 @@
 import { AgentError } from "../../base/errors.ts";
+import { shortened } from "../../base/printable.ts";
 import { HOUR, type Instant } from "../../base/time.ts";
 import { createCsr } from "../../x509/csr.ts";
 import type { IssuerContext } from "../kind.ts";
@@ -6,11 +7,15 @@ import type { StepCaConfig } from "./config.ts";
 import { credentialMissing, type Minter, secretsIn } from "./mint.ts";
 import { findProvisioner } from "./provisioners.ts";
 import { clockComplaint } from "./rejection.ts";
+import { remoteText } from "./remote-text.ts";
 import type { Session } from "./session.ts";
 import { signCall, signedChain } from "./sign.ts";
 import { importSigningKey, type SigningKey, unlockSigningKey } from "./signing-key.ts";
 import { signToken } from "./token.ts";
 import { createVault, type Secret, type Vault } from "./vault.ts";
+
+/** `step` makes them of 43 characters; whoever writes a JWK may choose any. */
+const LONGEST_ID = 64;
 
 /** Mints with tokens that it signs itself, by the provisioner's key, or by the password that opens it. */
 export function createKeyMinter(config: StepCaConfig, context: IssuerContext): Minter {
@@ -96,8 +101,10 @@ async function explain(error: AgentError, session: Session, name: string, signer
 async function whyRefused(session: Session, name: string, signer: SigningKey): Promise<string | undefined> {
   try {
     const { kid } = await findProvisioner(session, name);
-    if (kid !== signer.id)
-      return `the CA knows the provisioner "${name}" by the key ${kid}, but the key here is ${signer.id}`;
+    if (kid !== signer.id) {
+      const [theirs, ours] = [kid ?? "none", signer.id].map((id) => shortened(remoteText(id), LONGEST_ID));
+      return `the CA knows the provisioner "${name}" by the key ${theirs}, but the key here is ${ours}`;
+    }
     return clockComplaint(session.skew()) ?? "the CA's log has the reason; is the url's host one of its dnsNames?";
   } catch (failure) {
     if (!(failure instanceof AgentError)) throw failure;

@@ -78,6 +78,24 @@ test("a token that a proxy repeats in its refusal is not told", async () => {
   expect(message).toMatch(/HTTP 403, "\[token\] is not let through"$/);
 });
 
+test("the name that a CA has for a key can forge no line, nor fill a screen", async () => {
+  const { jwk } = await makeProvisioner("x", "not looked at");
+  await using secret = await secretFile(jwk);
+  const key = { kid: `x\n<3>FORGED \u001b[2J\u202e ${"long ".repeat(40)}` };
+  const body = JSON.stringify({ provisioners: [{ type: "JWK", name: "x", key }], nextCursor: "" });
+  await using ca = await standIn((response) => {
+    if (response.req.method === "GET") response.writeHead(200).end(body);
+    else response.writeHead(401).end("{}");
+  });
+  const minting = issuerOf(ca, { key: { file: secret.file } });
+
+  const { hint } = await failure(minting.issue({ ...renewal, current: undefined }, never));
+
+  expect(hint).toContain(String.raw`by the key x\n<3>FORGED \x1b[2J\u{202e} long long`);
+  expect(hint).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+  expect(hint?.length).toBeLessThan(250);
+});
+
 test("provisioners of kinds that nobody here knows are passed over", async () => {
   const strange = [
     null,
