@@ -52,7 +52,7 @@ export async function unlockSigningKey(
   }
   const jwk = await decrypt(encryptedKey, name, password, place);
   try {
-    return { ...(await importSigningKey(jwk, "the provisioner's key")), id: kid };
+    return { ...(await importSigningKey(jwk, "the CA's list")), id: kid };
   } finally {
     jwk.fill(0);
   }
@@ -83,17 +83,21 @@ async function decrypt(encryptedKey: string, name: string, password: Buffer, pla
   }
 }
 
+/** With less of an RSA key jose signs nothing. */
+const SHORTEST_MODULUS = 2048;
+
 /** A private JWK in JSON. Throws `CREDENTIAL_MISSING`; nothing of what was read is ever quoted. */
 export async function importSigningKey(json: Uint8Array, place: string): Promise<SigningKey> {
   const jwk = parseJwk(json, place);
   const algorithm = algorithmOf(jwk);
   const { importJWK } = await import("jose/key/import");
-  try {
-    const key = (await importJWK(jwk as JWK, algorithm, { extractable: false })) as CryptoKey;
-    return { key, algorithm, id: jwk.kid ?? thumbprint(jwk) };
-  } catch {
+  const imported = (importJWK(jwk as JWK, algorithm, { extractable: false }) as Promise<CryptoKey>).catch(() => {
     throw unusable(place, "it is damaged, or of a kind that cannot sign");
-  }
+  });
+  const key = await imported;
+  const { modulusLength = SHORTEST_MODULUS } = key.algorithm as { readonly modulusLength?: number };
+  if (modulusLength < SHORTEST_MODULUS) throw unusable(place, `its ${modulusLength} bits are too few to sign with`);
+  return { key, algorithm, id: jwk.kid ?? thumbprint(jwk) };
 }
 
 function parseJwk(json: Uint8Array, place: string): PrivateJwk {

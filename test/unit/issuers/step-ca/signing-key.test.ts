@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import { expect, test } from "vitest";
 import { AgentError } from "../../../../src/base/errors.ts";
 import type { Session } from "../../../../src/issuers/step-ca/session.ts";
@@ -94,6 +95,7 @@ test.each([
   ["a public key", JSON.stringify(PUBLIC), "it is no private JWK"],
   ["an encrypted key", JSON.stringify({ protected: "x", ciphertext: D }), "it is encrypted"],
   ["a damaged key", JSON.stringify({ ...PUBLIC, d: D.slice(0, 20) }), "it is damaged, or of a kind that cannot sign"],
+  ["a short RSA key", JSON.stringify(shortRsa()), "its 1024 bits are too few to sign with"],
   ["a symmetric key", JSON.stringify({ kty: "oct", k: D }), "it is no private JWK"],
 ])("%s in the place of a JWK is named, and never quoted", async (_, text, fact) => {
   const error = await failureOf(importSigningKey(Buffer.from(text), '"/run/key"'));
@@ -102,3 +104,7 @@ test.each([
   expect(error.message).toBe(`Cannot mint: the provisioner's key in "/run/key" cannot be used: ${fact}`);
   expect(JSON.stringify([error.message, error.hint, error.stack, String(error.cause)])).not.toContain(D.slice(0, 12));
 });
+
+function shortRsa(): unknown {
+  return generateKeyPairSync("rsa", { modulusLength: 1024 }).privateKey.export({ format: "jwk" });
+}
