@@ -7,6 +7,7 @@ import type { ObservedGeneration } from "../core/observed.ts";
 import type { Plan } from "../core/plan.ts";
 import type { Service } from "../core/ports.ts";
 import { hasTaken, isProof, windowOpensAt } from "../core/service-needs.ts";
+import { earliestExpiry } from "../x509/chain.ts";
 import { issue } from "./issue.ts";
 import { logDeployed, logIssued, logSetback, logUnproven, logVerdict } from "./journal.ts";
 import { fail, type Memory, save } from "./memory.ts";
@@ -15,7 +16,7 @@ import { proveService, type Verdict } from "./prove.ts";
 
 /** Takes over the pair at the outputs, where it fits. */
 export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> {
-  const { world, name, desired, generations } = memory;
+  const { world, name, desired, generations, newest } = memory;
   // Before: the root side has no network, and finds here what a pinned fingerprint stands for.
   const roots = await world.issuer(desired.request.issuer).roots(signal);
   const found = await world.applier.adopt(name, signal);
@@ -30,6 +31,10 @@ export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> 
     // It fits the spec as the root side reads it, and its roots.
     memory.adoptionRefused = true;
     world.log.warning("what stands at the outputs does not fit", { certificate: name, reason: chain.fact });
+    return;
+  }
+  if (newest !== null && earliestExpiry(chain) <= newest.chainNotAfter) {
+    memory.adoptionRefused = true;
     return;
   }
   const draft = { request, key: found.key, chain, roots, issuedAt: now, via: "adopted" };

@@ -127,11 +127,24 @@ export function obstacleInForce(desired: Desired, observed: Observed, now: Insta
 }
 
 /** A pair that stands there and fits is taken over: it costs no issuance and needs no secret on the host. */
-function pairFoundOnHost(_: Desired, { generation, apply, adoptionRefused, facts }: Observed, now: Instant): Finding {
-  if (generation !== null || !apply.adoptable || adoptionRefused) return undefined;
+function pairFoundOnHost(desired: Desired, observed: Observed, now: Instant): Finding {
+  const { generation, apply, adoptionRefused, facts } = observed;
+  const isFound = generation === null ? apply.adoptable : isBehind(desired, observed, now);
+  if (!isFound || adoptionRefused) return undefined;
   const at = tryAt(facts, "issue", now) ?? now;
   const because = "a certificate and its key stand at its outputs already";
   return at <= now ? { kind: "adopt", because } : { kind: "wait", because, next: { action: "adopt", at }, until: at };
+}
+
+/**
+ * The newest generation is to be renewed, and others' files or a generation that is lost stand at the outputs: a state
+ * folder from a backup knows less than they do.
+ */
+function isBehind(desired: Desired, observed: Observed, now: Instant): boolean {
+  const { generation, apply, wish } = observed;
+  if (wish !== null || reasonToIssue(desired, observed, now)?.renewal !== true) return false;
+  const isLost = apply.deployed !== null && apply.deployed > (generation?.number ?? 0);
+  return isLost || apply.outputs.some(({ state }) => state === "drifted" || state === "foreign");
 }
 
 /** Issues where a reason is due and nothing holds it. */

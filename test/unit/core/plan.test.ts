@@ -74,6 +74,25 @@ const rows: readonly Row[] = [
     because: /expired/,
   },
   {
+    title: "takes over what stands there where its own has expired",
+    observed: settled({ apply: apply({ outputs: [{ ...stale, because: "was changed by somebody else" }] }) }),
+    now: NOT_BEFORE + LIFETIME,
+    kind: "adopt",
+    because: /stand at its outputs/,
+  },
+  {
+    title: "takes over what stands there where the generation that is deployed is lost",
+    observed: settled({ apply: apply({ deployed: 9 }) }),
+    kind: "adopt",
+    because: /stand at its outputs/,
+  },
+  {
+    title: "does not take over what an operator wants renewed",
+    observed: settled({ apply: apply({ outputs: [stale] }), wish: { since: NOW, attempted: false } }),
+    kind: "issue",
+    because: /operator/,
+  },
+  {
     title: "counts the lifetime to the earliest expiry in the chain",
     observed: settled({ generation: generation({ chainNotAfter: NOW - SECOND }) }),
     kind: "issue",
@@ -93,8 +112,8 @@ const rows: readonly Row[] = [
     because: /names changed from web.internal to web.internal, 10.0.0.1/,
   },
   {
-    title: "issues anew when the deployed generation is gone from the state folder",
-    observed: settled({ apply: apply({ deployed: 4 }) }),
+    title: "issues anew when the deployed generation is lost and what stands there does not fit",
+    observed: settled({ apply: apply({ deployed: 4 }), adoptionRefused: true }),
     kind: "issue",
     because: /generation 4, which is deployed, is missing/,
   },
