@@ -46,7 +46,7 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   await options.recover().catch((error: unknown) => logFailure(log, "cannot finish what was left undone", error));
   await agent.reread();
   await using _control = await openControl(options.control, controlled(agent, identity), log);
-  await using _watcher = watchSpecs(
+  await using watcher = watchSpecs(
     options.watched,
     () => void agent.reread().catch((error: unknown) => logFailure(log, "cannot read configuration and specs", error)),
     (error) => logFailure(log, "cannot watch configuration and specs, reading them every few minutes", error),
@@ -60,6 +60,7 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   await agent.run(stop.signal, (atWork) => {
     heartbeat.beat();
     tell(atWork);
+    if (atWork === 0) void watcher.look();
     if (wasAtWork && atWork === 0) void giveMemoryBack();
     wasAtWork = atWork > 0;
   });

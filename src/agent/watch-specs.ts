@@ -11,6 +11,11 @@ const LOOK_AGAIN: Milliseconds = 5 * SECOND;
 /** A watcher that takes longer to begin is of no use. */
 const STARTING: Milliseconds = 10 * SECOND;
 
+export interface SpecWatcher extends AsyncDisposable {
+  /** Watches anew where another folder stands at a path: a file system that is mounted there makes no event. */
+  look(): Promise<void>;
+}
+
 /**
  * Calls `onChange` soon after something changed in the folders or files at these paths, until disposed of; also where
  * one is missing, or goes away and comes back. Events get lost, so nobody may rely on it alone. `onFailure` hears why
@@ -20,7 +25,7 @@ export function watchSpecs(
   paths: readonly string[],
   onChange: () => void,
   onFailure: (error: unknown) => void,
-): AsyncDisposable {
+): SpecWatcher {
   const stop = new AbortController();
   let watcher: FSWatcher | undefined;
   let watched = "";
@@ -58,11 +63,15 @@ export function watchSpecs(
     const before = watched;
     while (watched === before && !stop.signal.aborted) {
       await pause(LOOK_AGAIN, stop.signal);
-      if ((await standing()) !== before) await settle();
+      await look();
     }
+  };
+  const look = async (): Promise<void> => {
+    if ((await standing()) !== watched) await settle();
   };
   void settle();
   return {
+    look,
     [Symbol.asyncDispose]: async () => {
       stop.abort();
       await watcher?.close();

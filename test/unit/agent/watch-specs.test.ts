@@ -1,14 +1,14 @@
 import { chmod, mkdir, mkdtempDisposable, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { watchSpecs } from "../../../src/agent/watch-specs.ts";
 
 /** A watched folder, and how often a change was told of. */
-async function watched(isThere: "there" | "missing") {
+async function watched(isThere: "there" | "missing", name = "specs") {
   const home = await mkdtempDisposable(join(tmpdir(), "certagent-watch-"));
-  const [folder, config] = [join(home.path, "specs"), join(home.path, "certagent.yaml")];
-  if (isThere === "there") await mkdir(folder);
+  const [folder, config] = [join(home.path, name), join(home.path, "certagent.yaml")];
+  if (isThere === "there") await mkdir(folder, { recursive: true });
   let told = 0;
   const failures: unknown[] = [];
   const watcher = watchSpecs(
@@ -24,6 +24,7 @@ async function watched(isThere: "there" | "missing") {
   return {
     folder,
     config,
+    look: watcher.look,
     failures,
     told: () => told,
     more,
@@ -103,5 +104,20 @@ test("a folder that is made after the start is watched", async () => {
   await writeFile(join(here.folder, "web.yaml"), "a");
   await here.more(told);
 
+  expect(here.failures).toEqual([]);
+});
+
+test("another folder that comes to stand at the path, which makes no event, is watched once it was looked for", async () => {
+  await using here = await watched("there", "first/specs");
+  const [first, second] = [dirname(here.folder), join(dirname(here.config), "second")];
+  let told = await here.more(0);
+  await mkdir(join(second, "specs"), { recursive: true });
+  await rename(first, `${first}.away`);
+  await rename(second, first);
+
+  await here.look();
+  told = await here.more(told);
+  await writeFile(join(here.folder, "web.yaml"), "a");
+  await here.more(told);
   expect(here.failures).toEqual([]);
 });
