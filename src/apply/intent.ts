@@ -7,7 +7,7 @@ import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
 import { publishLeftover, writeAtomically } from "../base/atomic-file.ts";
-import { isMissing } from "../base/file-error.ts";
+import { isMissing, rethrow } from "../base/file-error.ts";
 import { type Folder, removeDurably } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
 import { reach } from "../base/trusted-folder.ts";
@@ -26,7 +26,7 @@ const LIMIT = 1024 * 1024;
 
 /** The names of the specs whose changes are open. */
 export async function openIntents({ apply }: Layout): Promise<readonly string[]> {
-  const files = await readdir(apply.intents);
+  const files = await readdir(apply.intents).catch(rethrow("read", apply.intents));
   return files.filter((file) => /^[^.].*\.json$/.test(file)).map((file) => basename(file, ".json"));
 }
 

@@ -36,7 +36,7 @@ function explain(code: string, path: string): Explanation | undefined {
     case "ENOTDIR":
       return { fact: "a part of the path is not a folder", hint: `namei -l ${file} shows which` };
     case "EISDIR":
-      return { fact: "it is a folder" };
+      return { fact: "it is a folder", hint: `mv ${file} ${shellWord(`${path}.aside`)}` };
     case "EXDEV":
       return { fact: "its folder is spread over two mounts", hint: `findmnt shows them; ${folder} must be one mount` };
     case "EBUSY":

@@ -29,6 +29,7 @@ export async function readRegular(
   const file = await files.open(path, READ).catch(rethrow("read", path));
   try {
     const stat = await files.stat(file);
+    if (stat.isDirectory()) throw Object.assign(new Error("a folder"), { code: "EISDIR" }); // as reading it would
     if (!stat.isFile()) throw new AgentError("DEPLOY_FAILED", `Cannot read "${path}": it is not a regular file`);
     const size = Math.min(Number(stat.size), limit);
     let bytes = await readAll(file, size + 1, files, size);

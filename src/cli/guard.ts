@@ -51,8 +51,10 @@ export async function makePlaces(
   await makeFolders(runtime, { mode: 0o755 });
   for (const folder of own) {
     const reached = await reach(folder, NOBODY, nodeFiles).catch((cause: unknown) => {
-      const hint = "as root, use folders of root's for --state and --runtime, in folders of root's";
-      throw new AgentError("STATE_UNUSABLE", asAgentError(cause).message, { cause, hint });
+      const { message, hint: remedy } = asAgentError(cause);
+      const other = "as root, use folders of root's for --state and --runtime, in folders of root's";
+      const hint = [remedy, other].filter((text) => text !== undefined).join("; or, ");
+      throw new AgentError("STATE_UNUSABLE", message, { cause, hint });
     });
     await reached[Symbol.asyncDispose]();
   }
@@ -84,5 +86,5 @@ export async function lockState(places: Places, { agent, control }: Layout): Pro
  * are as many folders as specs. What cannot be removed harms nobody.
  */
 export async function sweepGenerations({ agent }: Layout): Promise<void> {
-  await sweepTemporaries(agent.allGenerations).catch(() => undefined);
+  await sweepTemporaries(agent.allGenerations);
 }

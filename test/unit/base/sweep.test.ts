@@ -47,3 +47,20 @@ test("a folder that somebody else sweeps is not looked into", async () => {
 test("a folder that is missing needs no sweep", async () => {
   await expect(sweepTemporaries(join(tmpdir(), "certagent-no-such-folder"))).resolves.toBeUndefined();
 });
+
+test("a folder that cannot be opened keeps no other from being swept", async () => {
+  await using state = await mkdtempDisposable(join(tmpdir(), "certagent-sweep-"));
+  for (const folder of ["facts", "specs"]) {
+    await mkdir(join(state.path, folder));
+    await writeFile(join(state.path, folder, TEMPORARY), "");
+  }
+  const failing: Files = {
+    ...nodeFiles,
+    open: (path, ...more) =>
+      path.endsWith("/facts") ? Promise.reject(new Error("EIO")) : nodeFiles.open(path, ...more),
+  };
+
+  await sweepTemporaries(state.path, failing);
+
+  expect(await readdir(join(state.path, "specs"))).toEqual([]);
+});

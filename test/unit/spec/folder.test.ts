@@ -265,7 +265,7 @@ test("a file that is not believed leaves the last good version in force", async 
     [() => symlink(evil, world.file("web")), /it is a symbolic link$/],
     [() => link(evil, world.file("web")), /has 2 names \(hard links\)/],
     [async () => execFileSync("mkfifo", [world.file("web")]), /it is not a regular file$/],
-    [() => mkdir(world.file("web")), /it is not a regular file$/],
+    [() => mkdir(world.file("web")), /it is a folder$/],
     [() => writable("chmod", "o+w"), /can be written by everybody$/],
     [() => writable("setfacl", "-m", "u:65534:rw"), /can be written by its group or an ACL$/],
   ];
