@@ -12,6 +12,9 @@ const signals = ["run", "once", "apply", "demo"].includes(process.argv[2] ?? "")
 // What is made has the mode that was asked for at once, and what certagent runs finds the umask that it expects.
 process.umask(0o022);
 
+// Each certificate whose file system hangs holds one of the threads that do file calls, and Node's four are the host's.
+process.env["UV_THREADPOOL_SIZE"] ??= "16";
+
 // Node's own warnings are no output of certagent. The daemon writes them into its log.
 process.removeAllListeners("warning");
 

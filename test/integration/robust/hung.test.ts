@@ -1,0 +1,50 @@
+/** A file system that hangs, as one of a server that is away does. Needs root. */
+import { execFile } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { DAY, MINUTE } from "../../../src/base/time.ts";
+import { startDevCa } from "../../../src/devca/devca.ts";
+import { certagent, makeHome, startAgent } from "../../servers/program.ts";
+import { areCurrent } from "../walk/look.ts";
+
+const execute = promisify(execFile);
+
+/** More than Node has threads for file calls. */
+const HUNG = ["a", "b", "c", "d", "e", "f"];
+
+test("six certificates on a file system that hangs hold up no other", { timeout: 2 * MINUTE }, async () => {
+  await using ca = await startDevCa({ policy: { longest: DAY } });
+  await using home = await makeHome();
+  const [disk, mounted] = [join(home.folder, "disk"), join(home.folder, "mounted")];
+  await writeFile(join(home.folder, "root"), ca.root.pem);
+  await writeFile(join(home.folder, "jwk"), ca.provisioner.jwk, { mode: 0o600 });
+  const provisioner = { type: "jwk", name: ca.provisioner.name, key: { file: join(home.folder, "jwk") } };
+  const internal = { type: "step-ca", url: ca.url, root: { file: join(home.folder, "root") }, provisioner };
+  await home.configure({ issuers: { internal }, default_issuer: "internal" });
+  const put = (name: string, folder: string): Promise<void> => {
+    const outputs = [{ format: "combined", path: join(folder, `${name}.pem`) }];
+    return home.write(name, JSON.stringify({ subject: `${name}.internal`, outputs }));
+  };
+  for (const name of HUNG) await put(name, mounted);
+  await put("web", home.folder);
+  await mkdir(mounted);
+  await execute("truncate", ["-s", "16M", disk]);
+  await execute("mkfs.ext4", ["-q", disk]);
+  // In a mount namespace of the agent's, which goes with it.
+  const mount = `mount -o loop ${disk} ${mounted} && exec "$@"`;
+  await using agent = await startAgent(home, { through: ["unshare", "--mount", "sh", "-c", mount, "sh"] });
+  const there = ["--target", `${agent.pid}`, "--mount", "fsfreeze"];
+  await agent.until("all are current", areCurrent);
+
+  await execute("nsenter", [...there, "--freeze", mounted]);
+  const hung = certagent(home, "renew", ...HUNG);
+  try {
+    await agent.until("the others hang", (all) => HUNG.every((name) => all.get(name)?.state === "renewing"));
+    expect(await certagent(home, "renew", "web")).toMatchObject({ code: 0 });
+  } finally {
+    await execute("nsenter", [...there, "--unfreeze", mounted]);
+  }
+  expect(await hung).toMatchObject({ code: 0 });
+});
