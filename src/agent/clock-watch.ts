@@ -25,7 +25,10 @@ export function watchClock(clock: Clock, log: Log): ClockWatch {
       last = { wall: now, monotonic };
       const isSuspect = now < newestRecord - TOLERANCE;
       if (isSuspect && suspectSince === undefined) {
-        log.error("the clock of this host is older than what was seen already", { code: "CLOCK_SUSPECT" });
+        log.error("the clock of this host is older than what was seen already", {
+          code: "CLOCK_SUSPECT",
+          hint: "if it is behind: timedatectl",
+        });
       }
       suspectSince = isSuspect ? (suspectSince ?? monotonic) : undefined;
       if (Math.abs(drift) <= STEP) return false;

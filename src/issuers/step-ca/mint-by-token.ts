@@ -17,14 +17,19 @@ import { createVault, type Secret } from "./vault.ts";
 /** Mints with one-time tokens that were made elsewhere, each for the one spec whose subject and names it carries. */
 export function createTokenMinter(config: StepCaConfig, context: IssuerContext): Minter {
   const vault = createVault("token", config.provisioner.secret.source, context);
-  const spent = createSpentTokens(context.spentFolder);
+  const spent = createSpentTokens(context.spentFolder, context.clock.now);
 
   /** Sends a token, once. One that did not come to a connection is not spent. */
-  const send = async (session: Session, id: string, spoil: () => void, make: () => Promise<Call>): Promise<Sent> => {
+  const send = async (
+    session: Session,
+    { secret: { id }, claims }: Chosen,
+    spoil: () => void,
+    make: () => Promise<Call>,
+  ): Promise<Sent> => {
     let sent = false;
     try {
       const call = await make();
-      await spent.mark(id);
+      await spent.mark(id, claims.expiresAt);
       sent = true; // until it is known that it was not
       const reply = await session.send(call);
       sent = reply.status !== undefined || reply.sent;
@@ -57,10 +62,11 @@ export function createTokenMinter(config: StepCaConfig, context: IssuerContext):
 
   return {
     mint: async (session, { request, key, complain }) => {
-      const { secret, claims } = await choose(request, complain);
+      const chosen = await choose(request, complain);
+      const { secret, claims } = chosen;
       return await vault.use(secret, complain, async (spoil) => {
         const token = secret.bytes.toString("latin1");
-        const { call, reply } = await send(session, secret.id, spoil, async () => {
+        const { call, reply } = await send(session, chosen, spoil, async () => {
           const csr = await createCsr({ ...request, names: claims.spelt }, key);
           return signCall(request, csr, () => Promise.resolve(token));
         });

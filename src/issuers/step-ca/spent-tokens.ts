@@ -1,7 +1,8 @@
-import { access } from "node:fs/promises";
+import { access, readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { writeAtomically } from "../../base/atomic-file.ts";
 import { makeFolders, removeDurably } from "../../base/folder.ts";
+import { DAY, type Instant, type Milliseconds } from "../../base/time.ts";
 
 /**
  * Which one-time tokens were sent, by their hash, over restarts too: nearly every attempt spends one, whatever comes of
@@ -10,14 +11,17 @@ import { makeFolders, removeDurably } from "../../base/folder.ts";
 export interface SpentTokens {
   /** Takes a token for one attempt; false where it was sent already, or is taken. */
   readonly claim: (id: string) => Promise<boolean>;
-  /** Before the first byte of it leaves. Durable when it resolves; throws `DEPLOY_FAILED`. */
-  readonly mark: (id: string) => Promise<void>;
+  /** Before the first byte of it leaves; `end`: when it expires. Durable when it resolves; throws `DEPLOY_FAILED`. */
+  readonly mark: (id: string, end: Instant | undefined) => Promise<void>;
   /** Gives back one that was not sent. */
   readonly release: (id: string) => Promise<void>;
 }
 
-/** Marks are empty files in `folder`; without one they last as long as the process. */
-export function createSpentTokens(folder: string | undefined): SpentTokens {
+/** A token that ended so long ago is refused by every CA, and no clock is that wrong for long. */
+const KEPT: Milliseconds = 365 * DAY;
+
+/** Marks are files in `folder` that say when their token ends; without a folder they last as long as the process. */
+export function createSpentTokens(folder: string | undefined, now: () => Instant): SpentTokens {
   const taken = new Set<string>();
   const markOf = (id: string): string | undefined => folder && join(folder, id);
   return {
@@ -27,11 +31,12 @@ export function createSpentTokens(folder: string | undefined): SpentTokens {
       const mark = markOf(id);
       return mark === undefined || !(await isThere(mark));
     },
-    mark: async (id) => {
+    mark: async (id, end) => {
       const mark = markOf(id);
       if (folder === undefined || mark === undefined) return;
       await makeFolders(folder, { mode: 0o700 });
-      await writeAtomically(mark, Buffer.alloc(0), { mode: 0o600 });
+      await removeEnded(folder, now() - KEPT).catch(() => {});
+      await writeAtomically(mark, Buffer.from(`${end ?? "never"}\n`), { mode: 0o600 });
     },
     release: async (id) => {
       const mark = markOf(id);
@@ -39,6 +44,15 @@ export function createSpentTokens(folder: string | undefined): SpentTokens {
       taken.delete(id);
     },
   };
+}
+
+/** Removes the marks of tokens that ended before an instant. Of those that say no end nobody knows. */
+async function removeEnded(folder: string, before: Instant): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    const end = /^\d+$/.exec((await readFile(path, "utf8")).trim())?.[0];
+    if (end !== undefined && Number(end) < before) await unlink(path);
+  }
 }
 
 async function isThere(path: string): Promise<boolean> {
