@@ -17,8 +17,9 @@ export const status: Command = {
 is told from what is on disk, and that is said on standard error (agent.running is false in --json).
 
 States: pending (nothing issued yet), current (its services were seen to serve it), unproven (deployed, not
-seen to be served yet), renewing, failing (with the failure and the next try), expired, paused, invalid (the
-spec cannot be understood). Each that needs attention is explained below the table.`,
+seen to be served yet, or a file is not as the spec says), renewing, failing (with the failure and the next
+try), expired, paused, invalid (the spec cannot be understood). Each that needs attention is explained below
+the table.`,
   examples: [
     ["certagent status", "all certificates of this host"],
     ["certagent status web mail", "these two"],

@@ -112,6 +112,8 @@ function stateOf({ desired, observed, issuing }: Managed, now: Instant): State {
   if (issuing) return generation === null ? "pending" : "renewing";
   if (generation === null) return "pending";
   if (apply.deployed !== generation.number) return apply.deployed === null ? "pending" : "renewing";
+  // Whatever a service still serves: it would not start with that.
+  if (apply.outputs.some(({ state }) => state !== "current")) return "unproven";
   return desired.services.every((_, index) => isProof(facts.proofs[index], generation)) ? "current" : "unproven";
 }
 

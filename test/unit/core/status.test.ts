@@ -162,6 +162,16 @@ const rows: readonly Row[] = [
     attention: true,
   },
   {
+    title: "unproven: an output is known not to be as the spec says",
+    managed: managed({ apply: apply({ outputs: [drifted] }) }),
+    state: "unproven",
+    because: /has mode 0666/,
+    next: /^apply: /,
+    nextAt: NOW,
+    failure: null,
+    attention: true,
+  },
+  {
     title: "unproven: the service waits for its maintenance window",
     managed: managed(
       {
