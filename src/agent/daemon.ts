@@ -49,7 +49,7 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   await using watcher = watchSpecs(
     options.watched,
     () => void agent.reread().catch((error: unknown) => logFailure(log, "cannot read configuration and specs", error)),
-    (error) => logFailure(log, "cannot watch configuration and specs, reading them every few minutes", error),
+    (error) => logFailure(log, "cannot watch configuration and specs, reading them now and then", error),
   );
   using heartbeat = startHeartbeat(notifier.watchdogEvery, clock, () => notifier.watchdog());
   notifier.ready();

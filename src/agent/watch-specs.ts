@@ -2,12 +2,16 @@ import { once } from "node:events";
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { FSWatcher } from "chokidar";
-import { type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
+import { AgentError, asAgentError } from "../base/errors.ts";
+import { errnoOf } from "../base/file-error.ts";
+import { LONGEST_SLEEP, type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
 
 /** An editor and a package manager write several files, and one in several steps. */
 const SETTLING: Milliseconds = 100;
 /** How soon a folder that is not there is looked for again: nothing tells of its coming. */
 const LOOK_AGAIN: Milliseconds = 5 * SECOND;
+/** How soon what cannot be watched is read and tried again. */
+const TRY_AGAIN: Milliseconds = LONGEST_SLEEP;
 /** A watcher that takes longer to begin is of no use. */
 const STARTING: Milliseconds = 10 * SECOND;
 
@@ -30,6 +34,8 @@ export function watchSpecs(
   let watcher: FSWatcher | undefined;
   let watched = "";
   let isSettling = false;
+  let isFailed = false;
+  let told = "";
 
   const standing = async (): Promise<string> => (await Promise.all(paths.map(identityOf))).join(" ");
 
@@ -41,7 +47,7 @@ export function watchSpecs(
     watched = found;
     await watcher?.close();
     watcher = watch([...paths], { ignoreInitial: true, depth: 0, ignorePermissionErrors: true });
-    watcher.on("all", () => void settle()).on("error", onFailure);
+    watcher.on("all", () => void settle()).on("error", fail);
     // Of modes and owners, which are what a refusal asks to change, and of whatever else is in a folder that is looked at.
     watcher.on("raw", (_event, _name, about) => {
       const { watchedPath = "" } = about as { watchedPath?: string };
@@ -50,12 +56,28 @@ export function watchSpecs(
     if (found.includes(MISSING)) void lookAgain();
     // What is written before it is ready makes no event.
     await once(watcher, "ready", { signal: withDeadline(STARTING, stop.signal) });
+    told = "";
+  };
+  /** What failed is told once, and tried again with everything being read. */
+  const fail = (error: unknown): void => {
+    if (stop.signal.aborted) return;
+    void tryAgain();
+    const failure = failureOfWatching(error);
+    if (failure.message !== told) onFailure(failure);
+    told = failure.message;
+  };
+  const tryAgain = async (): Promise<void> => {
+    if (isFailed) return;
+    isFailed = true;
+    await pause(TRY_AGAIN, stop.signal);
+    [isFailed, watched] = [false, ""];
+    if (!stop.signal.aborted) await settle();
   };
   const settle = async (): Promise<void> => {
     if (isSettling) return;
     isSettling = true;
     await pause(SETTLING, stop.signal);
-    await rewatch().catch((error: unknown) => stop.signal.aborted || onFailure(error));
+    await rewatch().catch(fail);
     isSettling = false;
     if (!stop.signal.aborted) onChange();
   };
@@ -77,6 +99,16 @@ export function watchSpecs(
       await watcher?.close();
     },
   };
+}
+
+/** What inotify lacks has the names of what files lack, and another remedy. */
+function failureOfWatching(error: unknown): AgentError {
+  const lacking = { EMFILE: "instances", ENOSPC: "watches" }[errnoOf(error) ?? ""];
+  if (lacking === undefined) return asAgentError(error);
+  return new AgentError("STATE_UNUSABLE", `Cannot watch for changes: this user has no inotify ${lacking} left`, {
+    cause: error,
+    hint: `sysctl fs.inotify.max_user_${lacking} shows the bound, sysctl -w raises it`,
+  });
 }
 
 const MISSING = "missing";

@@ -174,7 +174,7 @@ describe("is refused, with nothing written:", () => {
 
     expect(await bootstrap(ca.url, ca.root.fingerprint, place.file)).toMatchObject({
       code: 1,
-      stderr: `certagent: Cannot read "${place.file}": it is not a regular file\n`,
+      stderr: `certagent: Cannot read "${place.file}": it is a folder\ncertagent: hint: mv ${place.file} ${place.file}.aside\n`,
     });
     const { code, stderr } = await bootstrap(ca.url, ca.root.fingerprint, join(place.folder, "a", "b", "root.crt"));
     expect(stderr).toContain(`hint: mkdir -p ${place.folder}/a\n`);
