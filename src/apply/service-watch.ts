@@ -28,13 +28,16 @@ export function openServiceWatch(system: System): ServiceWatch {
     const key = `${desired.name} ${desired.digest} ${service.key}`;
     const known = probes.get(key);
     if (known !== undefined && known.until > system.clock.monotonic()) return known.probe;
-    const told = await service
-      .defaultProbe(labelled(system, desired.name), desired.outputs, signal)
-      .catch(() => undefined);
-    const found = told !== undefined && isAddress(told.address) ? told : null;
-    const believed = found === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
-    probes.set(key, { probe: found, until: system.clock.monotonic() + believed });
-    return found;
+    try {
+      const told = await service.defaultProbe(labelled(system, desired.name), desired.outputs, signal);
+      const found = told !== undefined && isAddress(told.address) ? told : null;
+      const believed = found === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
+      probes.set(key, { probe: found, until: system.clock.monotonic() + believed });
+      return found;
+    } catch {
+      // Asked again at the next look: `nginx -T` fails for as long as the first certificate is not there.
+      return known?.probe ?? null;
+    }
   };
 
   const livenessNow: ServiceWatch["livenessNow"] = async (desired, service, signal) => {

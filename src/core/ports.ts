@@ -222,7 +222,7 @@ export interface Service {
   reload(system: System, context: ReloadContext, signal: AbortSignal): Promise<string | undefined>;
   /** By its unit, else `unknown`. */
   liveness(system: System, signal: AbortSignal): Promise<Liveness>;
-  /** The address that the service's own configuration names, where it can be read, for these outputs. */
+  /** The address that the service's own configuration names for these outputs. Throws where it cannot be asked now. */
   defaultProbe(system: System, outputs: readonly Output[], signal: AbortSignal): Promise<ProbeTarget | undefined>;
   /** Whether nothing needs to be run (`type: none`, or files read at every handshake). */
   readonly passive: boolean;

@@ -1,6 +1,7 @@
 /** Where nginx serves a certificate, by its own configuration as `nginx -T` prints it. */
 import { dirname, resolve } from "node:path";
 import { AgentError } from "../base/errors.ts";
+import { endedWell } from "../base/run.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Output, ProbeTarget, System } from "../core/ports.ts";
@@ -25,19 +26,18 @@ const LOOKED_FOR: ReadonlySet<string> = new Set([
   "ssl_reject_handshake",
 ]);
 
-/** The first server whose certificate is one of the outputs, as a client gets to it; undefined where nginx does not tell. */
+/**
+ * The first server whose certificate is one of the outputs, as a client gets to it; undefined where there is none. Throws
+ * `RELOAD_FAILED` where nginx does not tell.
+ */
 export async function servedByNginx(
   { run }: Pick<System, "run">,
   outputs: readonly Output[],
   signal: AbortSignal,
 ): Promise<ProbeTarget | undefined> {
-  try {
-    const { output } = await run(DUMP, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, isData: true, signal });
-    return findServer(output, new Set(outputs.map(({ path }) => path)));
-  } catch (error) {
-    if (error instanceof AgentError) return undefined;
-    throw error;
-  }
+  const result = await run(DUMP, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, isData: true, signal });
+  if (!endedWell(result)) throw new AgentError("RELOAD_FAILED", "Cannot read the configuration of nginx");
+  return findServer(result.output, new Set(outputs.map(({ path }) => path)));
 }
 
 interface Directive {

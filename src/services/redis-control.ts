@@ -69,22 +69,17 @@ export async function isListening({ connect }: Network, { address }: Control, si
   }
 }
 
-/** Where Redis serves TLS: where it takes commands by TLS, else what its configuration says. */
+/** Where Redis serves TLS: where it takes commands by TLS, else what its configuration says. Throws where it does not tell. */
 export async function redisProbe(
   system: Network,
   control: Control,
   signal: AbortSignal,
 ): Promise<ProbeTarget | undefined> {
   if (control.tls) return targetAt(control.address);
-  try {
-    using redis = await logIn(system, control, undefined, withDeadline(QUESTION, signal));
-    const port = Number(await setting(redis, "tls-port"));
-    const host = hostOf((await setting(redis, "bind")) ?? "");
-    return port > 0 ? targetAt({ host, port }) : undefined;
-  } catch (error) {
-    if (error instanceof AgentError) return undefined;
-    throw error;
-  }
+  using redis = await logIn(system, control, undefined, withDeadline(QUESTION, signal));
+  const port = Number(await setting(redis, "tls-port"));
+  const host = hostOf((await setting(redis, "bind")) ?? "");
+  return port > 0 ? targetAt({ host, port }) : undefined;
 }
 
 /** The first address of `bind 127.0.0.1 -::1`, and the host itself where that is every address. */

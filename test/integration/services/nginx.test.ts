@@ -1,8 +1,9 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { openServiceWatch } from "../../../src/apply/service-watch.ts";
 import { run } from "../../../src/base/run.ts";
-import { MINUTE, pause, SECOND } from "../../../src/base/time.ts";
+import { HOUR, MINUTE, type Milliseconds, pause, SECOND } from "../../../src/base/time.ts";
 import type { ProbeTarget, Service } from "../../../src/core/ports.ts";
 import { probe, prove } from "../../../src/probes/index.ts";
 import { findServer } from "../../../src/services/nginx-config.ts";
@@ -13,6 +14,7 @@ import { type Nginx, startNginx } from "../../servers/nginx.ts";
 import { makePki } from "../../servers/pki.ts";
 import { generationOf, outputsAt, serviceOf, system } from "../../servers/service.ts";
 import { startPlainServer } from "../../servers/tls.ts";
+import { desiredIn } from "../apply/harness.ts";
 
 const signal = new AbortController().signal;
 const pki = await makePki();
@@ -187,4 +189,25 @@ test("the default probe of nginx is found in what nginx -T prints", async () => 
     starttls: "tls",
   });
   expect(findServer(output, new Set(["/elsewhere.pem"]))).toBeUndefined();
+});
+
+test("where nginx serves is asked again while it does not tell, and believed meanwhile", async () => {
+  await using nginx = await startNginx(first);
+  let later: Milliseconds = 0;
+  const watch = openServiceWatch({
+    ...system,
+    clock: { ...system.clock, monotonic: () => system.clock.monotonic() + later },
+    run: (_argv, options) => run([...nginx.check, "-T"], options),
+  });
+  const desired = desiredIn(nginx.folder, { outputs: outputsAt(nginx.files) });
+  const look = () => watch.probe(desired, serviceOf({ type: "nginx" }), signal);
+  const place = { address: { host: "127.0.0.1", port: nginx.port } };
+
+  await rm(nginx.files.certificate);
+  expect(await look()).toBeNull();
+  await putPair(nginx.files, second);
+  expect(await look()).toMatchObject(place);
+  await nginx.configure("no_such_directive on;");
+  later = HOUR;
+  expect(await look()).toMatchObject(place);
 });

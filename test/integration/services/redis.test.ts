@@ -277,7 +277,7 @@ test("Redis tells where it serves TLS, and whether it is there", async () => {
   expect(found).toMatchObject({ address: targetOf(redis).address, starttls: "tls" });
   expect(before).toBe("up");
   expect(await service.liveness(system, signal)).toBe("down");
-  expect(await service.defaultProbe(system, outputs, signal)).toBeUndefined();
+  await expect(service.defaultProbe(system, outputs, signal)).rejects.toMatchObject({ code: "SERVICE_DOWN" });
   await expect(reload(service, redis.files)).rejects.toMatchObject({ code: "RELOAD_FAILED" });
   await expect(probe(targetOf(redis), signal)).rejects.toMatchObject({ code: "SERVICE_DOWN" });
 });
