@@ -1,5 +1,5 @@
 /** Where a cluster of this host listens, by its own configuration. */
-import { lstat, opendir } from "node:fs/promises";
+import { lstat, opendir, readlink } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { readBounded } from "../base/read-file.ts";
 import type { Address, Output } from "../core/ports.ts";
@@ -31,7 +31,7 @@ interface Budget {
 
 /**
  * The address of the cluster that the unit stands for, as Debian names them (`postgresql@15-main.service`); of other units
- * that of the cluster whose `ssl_cert_file` is one of the outputs, else PostgreSQL's own default.
+ * that of the cluster whose `ssl_cert_file` is one of the outputs, or a link to one, else PostgreSQL's own default.
  */
 export async function clusterAddress(
   unit: string,
@@ -47,11 +47,17 @@ export async function clusterAddress(
     const data = own.get("data_directory") ?? dirname(config);
     // What ALTER SYSTEM has set stands in the data folder, and wins.
     const settings = new Map([...own, ...(await readSettings(join(data, "postgresql.auto.conf"), budget))]);
-    if (name !== undefined || ours.has(resolve(data, settings.get("ssl_cert_file") ?? "server.crt"))) {
+    const certificate = resolve(data, settings.get("ssl_cert_file") ?? "server.crt");
+    if (name !== undefined || ours.has(certificate) || ours.has(await linkedFrom(certificate))) {
       return (await runningAddress(data)) ?? addressOf(settings.get("port"), settings.get("listen_addresses"));
     }
   }
   return DEFAULT;
+}
+
+/** What a link leads to, be that there yet or not; the path itself where it is none. */
+async function linkedFrom(path: string): Promise<string> {
+  return resolve(dirname(path), await readlink(path).catch(() => path));
 }
 
 /** The paths that a pattern of names and `*` stands for. */

@@ -1,4 +1,4 @@
-import { mkdir, mkdtempDisposable, writeFile } from "node:fs/promises";
+import { mkdir, mkdtempDisposable, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -47,6 +47,18 @@ test("a cluster is found in whichever folder it lies", async () => {
   expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [pattern])).toEqual({
     host: "127.0.0.1",
     port: 6003,
+  });
+});
+
+test("a cluster that has its certificate by a link is found, before that is there too", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  const config = join(data.path, "postgresql.conf");
+  await symlink("tls/web.crt", join(data.path, "server.crt"));
+  await writeFile(config, "port = 6009\n");
+
+  expect(await clusterAddress("postgresql.service", desiredIn(join(data.path, "tls")).outputs, [config])).toEqual({
+    host: "127.0.0.1",
+    port: 6009,
   });
 });
 
