@@ -78,10 +78,13 @@ function unprobed(service: Service, facts: ServiceFacts, generation: ObservedGen
   return new AgentError("SERVICE_STALE", `Cannot prove ${called}: it has not taken the new files`);
 }
 
+/** Whatever runs may listen somewhere else. */
+const DOUBT = ". If it runs, is the probe's address the right one?";
+
 /** The probe tells what it saw; what to do about it depends on who was looked at. */
 function withHint({ code, message, hint, cause }: AgentError, called: string, facts: ServiceFacts): AgentError {
   const remedies: Partial<Record<ErrorCode, string>> = {
-    SERVICE_DOWN: "its files are in place; it is looked at again by itself",
+    SERVICE_DOWN: `its files are in place; it is looked at again by itself${facts.probe === null ? "" : DOUBT}`,
     SERVICE_STALE: isGone(facts)
       ? `${called} does not run, and yet something answers there: what is it, and is unit: the right one?`
       : `does ${called} read the files that the spec names? Is the probe's address the right one?`,

@@ -87,7 +87,7 @@ test("a service that answers although its unit does not run: the hint asks who t
   );
 });
 
-test("a service that nobody answers for is down, and the hint says that nothing is to be done", async () => {
+test("a service that nobody answers for is down, and the hint asks whether that is the right address", async () => {
   const failure = new AgentError("SERVICE_DOWN", "Cannot connect to 127.0.0.1:443: connection refused");
 
   const verdict = await verdictOf({}, { sighting: { served: false, failure, other: undefined } });
@@ -95,7 +95,7 @@ test("a service that nobody answers for is down, and the hint says that nothing 
   expect(verdict.failure).toMatchObject({
     code: "SERVICE_DOWN",
     message: failure.message,
-    hint: "its files are in place; it is looked at again by itself",
+    hint: "its files are in place; it is looked at again by itself. If it runs, is the probe's address the right one?",
   });
 });
 
@@ -104,7 +104,10 @@ test("a unit is called by its name: not systemd is what does not run", async () 
 
   const { failure } = await verdictOf({ probe: null, liveness: "down" }, { changes });
 
-  expect(failure?.message).toBe("Cannot prove kafka: it is not running");
+  expect(failure).toMatchObject({
+    message: "Cannot prove kafka: it is not running",
+    hint: "its files are in place; it is looked at again by itself",
+  });
 });
 
 test("a hint that the probe gives is the one that is told", async () => {
