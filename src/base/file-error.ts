@@ -63,7 +63,7 @@ function explain(code: string, path: string): Explanation | undefined {
 export function errnoOf(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error)) return undefined;
   const { code, errno } = thrown as NodeJS.ErrnoException;
-  if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) return code;
+  if (code !== undefined && /^E(AI_)?[A-Z0-9]+$/.test(code)) return code;
   if (errno !== undefined) return String(errno);
   return errnoOf(thrown.cause);
 }
