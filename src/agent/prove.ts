@@ -87,7 +87,7 @@ function withHint({ code, message, hint, cause }: AgentError, called: string, fa
     SERVICE_DOWN: `its files are in place; it is looked at again by itself${facts.probe === null ? "" : DOUBT}`,
     SERVICE_STALE: isGone(facts)
       ? `${called} does not run, and yet something answers there: what is it, and is unit: the right one?`
-      : `does ${called} read the files that the spec names? Is the probe's address the right one?`,
+      : `does ${called} read the files that the spec names? Are connect: and server_name: of its probe the right ones?`,
   };
   return new AgentError(code, message, { hint: hint ?? remedies[code], cause });
 }

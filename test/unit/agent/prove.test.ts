@@ -73,7 +73,7 @@ test("a service that serves another leaf is stale, and the hint asks for its fil
   expect(verdict.failure).toMatchObject({
     code: "SERVICE_STALE",
     message: failure.message,
-    hint: "does nginx read the files that the spec names? Is the probe's address the right one?",
+    hint: "does nginx read the files that the spec names? Are connect: and server_name: of its probe the right ones?",
   });
 });
 
