@@ -39,7 +39,7 @@ function needOf(
 ): Need {
   const proof = observed.facts.proofs[index] ?? null;
   const lookedAt = proof?.generation === generation.number ? Math.min(proof.at, now) : null;
-  const code = proof?.code ?? null;
+  const [code, leaf] = [proof?.code ?? null, proof?.fingerprint ?? null];
   const isGone = facts.liveness === "down" || facts.liveness === "absent";
   if (isProof(proof, generation)) {
     const at = Math.min(proof.at, now) + (isGone ? LONGEST_BLINDNESS : PROOF_LIFE);
@@ -60,7 +60,9 @@ function needOf(
       : `${calledOf(service)} has not been seen to serve generation ${generation.number}`;
     // A reload of the future was made by a clock that was ahead: it was long ago.
     const isNews = reloaded !== null && reloaded.at <= now && reloaded.at > (lookedAt ?? now);
-    const isStale = lookedAt !== null && code === "SERVICE_STALE" && streak !== null;
+    // Of whom no leaf was seen at all, nothing says that it needs to be told again: the host may be busy, and a restart
+    // costs its users something.
+    const isStale = lookedAt !== null && code === "SERVICE_STALE" && leaf !== null && streak !== null;
     // The root side tells nobody who does not run, nor outside of a window, however often it is asked.
     const mayBeTold = !service.passive && !isGone && windowOpensAt(service, generation.chainNotAfter, now) <= now;
     if (mayBeTold && !isNews && isStale) return { action: "apply", at: reload, because, again: true };

@@ -428,6 +428,19 @@ const rows: readonly Row[] = [
     because: /still serves/,
   },
   {
+    title: "looks again, after the back-off, at what took its files and shows no leaf, and does not reload it",
+    observed: settled({
+      facts: {
+        ...unproven,
+        proofs: [proof({ proven: false, fingerprint: null, at: NOW - MINUTE })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", at: NOW - MINUTE, tryAt: NOW }) },
+      },
+    }),
+    kind: "prove",
+    because: /refused/,
+    services: [0],
+  },
+  {
     title: "does not reload it again before the back-off of a failed deployment has passed",
     observed: settled({
       facts: {
