@@ -20,6 +20,7 @@ import { finish, finishAll, sweepAll } from "./recover.ts";
 import { openRelabel } from "./relabel.ts";
 import type { ServiceHost } from "./service-actions.ts";
 import { openServiceWatch } from "./service-watch.ts";
+import { createTurns } from "./turns.ts";
 
 export interface ApplierOptions {
   readonly layout: Layout;
@@ -68,6 +69,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     accessOf: createAccessResolver(system),
     anchorsOf: options.anchors,
     relabel: await openRelabel(system),
+    turns: createTurns(),
     watch: openServiceWatch(system),
     // A preflight is cheap and the first word on a change: it waits for nobody.
     preflights: createCoalesce(system.clock, 0),

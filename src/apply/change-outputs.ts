@@ -37,8 +37,8 @@ export async function changeOutputs(
   signal.throwIfAborted(); // the last chance: from here to the last rename nothing is cut off
   const stats =
     desired.layout === "link"
-      ? await deployLink(host, name, generation.number, targets, made)
-      : await deployFiles(host, name, generation.number, changes, made);
+      ? await deployLink(host, desired, generation.number, targets, made)
+      : await deployFiles(host, desired, generation.number, changes, made);
   progress.files = "written";
   for (const target of changes) tellOf(target, applying, progress, generation);
   await keep(applying, progress, {

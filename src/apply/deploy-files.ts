@@ -3,6 +3,7 @@ import { type Staged, stage } from "../base/atomic-file.ts";
 import type { FileStat } from "../base/file-calls.ts";
 import type { Folder } from "../base/folder.ts";
 import { reachOrMake } from "../base/trusted-folder.ts";
+import type { Desired } from "../core/ports.ts";
 import { type Change, putBack, surroundingsOf } from "./change.ts";
 import type { Host } from "./host.ts";
 import { digestOf, removeIntent, writeIntent } from "./intent.ts";
@@ -14,7 +15,7 @@ import { digestOf, removeIntent, writeIntent } from "./intent.ts";
  */
 export async function deployFiles(
   host: Host,
-  name: string,
+  { name, services }: Pick<Desired, "name" | "services">,
   generation: number,
   changes: readonly Change[],
   made: (path: string) => void,
@@ -36,7 +37,9 @@ export async function deployFiles(
     for (const folder of folders.values()) await folder.sync();
     await writeIntent(host, name, { generation, files: staged.map(intended) });
   }
-  const stats = await publishAll(host, name, staged, isSet);
+  const publish = () => publishAll(host, name, staged, isSet);
+  const readers = services.map(({ key }) => key);
+  const stats = isSet ? await host.turns(readers, "files", publish) : await publish();
   for (const folder of folders.values()) await folder.sync();
   if (isSet) await removeIntent(host, name);
   return stats;

@@ -9,6 +9,7 @@ import type { FileStat } from "../base/file-calls.ts";
 import { isMissing } from "../base/file-error.ts";
 import { makeFolder, makeFolders, openFolder, removeFolder } from "../base/folder.ts";
 import { reachOrMake } from "../base/trusted-folder.ts";
+import type { Desired } from "../core/ports.ts";
 import { type Change, surroundingsOf } from "./change.ts";
 import type { Host } from "./host.ts";
 
@@ -44,7 +45,7 @@ export function liveLinks(
  */
 export async function deployLink(
   host: Host,
-  name: string,
+  { name, services }: Pick<Desired, "name" | "services">,
   generation: number,
   changes: readonly Change[],
   made: (path: string) => void,
@@ -56,6 +57,8 @@ export async function deployLink(
     name,
     changes.map(({ path }) => path),
   );
+  const readers = services.map(({ key }) => key);
+  const switchTo = (set: string) => host.turns(readers, "files", () => flip(host, home, set));
   const isLinked = ({ path, before }: Change): boolean => before.kind !== "missing" && before.link === links.get(path);
 
   const there = changes.filter(({ before }) => before.kind === "file");
@@ -64,11 +67,11 @@ export async function deployLink(
     const found = there.flatMap((change) =>
       change.before.kind === "file" ? [{ ...change, bytes: change.before.bytes }] : [],
     );
-    await flip(host, home, await buildSet(host, home, 0, found, changes));
+    await switchTo(await buildSet(host, home, 0, found, changes));
     await pointAll(host, toConvert, links, made);
   }
 
-  await flip(host, home, await buildSet(host, home, generation, changes, changes));
+  await switchTo(await buildSet(host, home, generation, changes, changes));
   await pointAll(
     host,
     changes.filter((change) => !isLinked(change) && !toConvert.includes(change)),

@@ -4,6 +4,7 @@ import type { System } from "../core/ports.ts";
 import type { Layout } from "../store/layout.ts";
 import type { AnchorsOf } from "./accept.ts";
 import type { ResolveAccess } from "./access.ts";
+import type { Turns } from "./turns.ts";
 
 /** What the parts of this folder share: the world, and where state lies. */
 export interface Host {
@@ -15,6 +16,7 @@ export interface Host {
   readonly anchorsOf: AnchorsOf;
   /** Gives a staged file its security label; absent where the host has none. */
   readonly relabel: ((path: string) => Promise<void>) | undefined;
+  readonly turns: Turns;
 }
 
 /** The world for one spec's services and hooks: their commands run under its name. */

@@ -86,7 +86,7 @@ export async function restore(
     return { ...target, bytes: file?.bytes ?? target.bytes, access: file?.access ?? target.access, before: standing };
   });
   const deploy = desired.layout === "link" ? deployLink : deployFiles;
-  const stats = await deploy(host, desired.name, number ?? 0, changes, made);
+  const stats = await deploy(host, desired, number ?? 0, changes, made);
   for (const { target } of contents.filter((content) => !plain.includes(content))) {
     await using reached = await reach(dirname(target.path), target.owner, host.files);
     await putBack(host, reached.folder, target);

@@ -70,6 +70,6 @@ export async function finish(
   );
   const targets = await targetsOf(host, desired, generation, record);
   const changes = targets.filter((target) => !isTrue(target));
-  await deployFiles(host, name, generation.number, changes, () => {});
+  await deployFiles(host, desired, generation.number, changes, () => {});
   await removeIntent(host, name);
 }

@@ -60,10 +60,8 @@ export async function preflight(
   service: Service,
 ): Promise<Failure | null> {
   try {
-    await host.preflights(
-      service.key,
-      async () => await service.preflight(labelled(host.system, desired.name), signal),
-    );
+    const act = async (): Promise<void> => await service.preflight(labelled(host.system, desired.name), signal);
+    await host.preflights(service.key, async () => await host.turns([service.key], "command", act));
     did(service.steps.length > 1 ? (service.steps[0] ?? "checked") : `checked ${calledOf(service)}`);
     return null;
   } catch (error) {
@@ -87,15 +85,11 @@ export async function reload(
   const { revivals } = host;
   if (revive) revivals.add(service.key);
   try {
-    const note = await host.reloads(
-      service.key,
-      async () =>
-        await service.reload(
-          labelled(host.system, desired.name),
-          { outputs, generation, revive: revivals.delete(service.key) },
-          signal,
-        ),
-    );
+    const act = async (): Promise<string | undefined> => {
+      const context = { outputs, generation, revive: revivals.delete(service.key) };
+      return await service.reload(labelled(host.system, desired.name), context, signal);
+    };
+    const note = await host.reloads(service.key, async () => await host.turns([service.key], "command", act));
     did(service.steps.at(-1) ?? `reloaded ${calledOf(service)}`);
     await livesOn(host, desired, service, before, signal);
     host.log.info("reloaded", { certificate: desired.name, service: service.type, generation: generation.number });

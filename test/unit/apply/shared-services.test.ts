@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { createCoalesce } from "../../../src/apply/coalesce.ts";
 import { reload, type ServiceHost, type ServiceTask } from "../../../src/apply/service-actions.ts";
 import { openServiceWatch } from "../../../src/apply/service-watch.ts";
+import { createTurns } from "../../../src/apply/turns.ts";
 import type { Connect } from "../../../src/base/connect.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/base/time.ts";
@@ -24,6 +25,7 @@ test("a reload that is to start what fell starts it, although another spec's pla
     log: { info: () => {} },
     reloads: createCoalesce(systemClock),
     revivals: new Set(),
+    turns: createTurns(),
   } as unknown as ServiceHost;
   const task = (name: string): ServiceTask =>
     ({ host, desired: desiredIn("/srv", { name }), generation: { number: 1 }, did: () => {}, signal: never }) as never;
