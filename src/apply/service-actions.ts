@@ -83,11 +83,14 @@ export async function reload(
 ): Promise<string | null> {
   const { outputs } = desired;
   const { revivals } = host;
+  const { clock } = host.system;
   if (revive) revivals.add(service.key);
   try {
     const act = async (): Promise<string | undefined> => {
       const context = { outputs, generation, revive: revivals.delete(service.key) };
-      return await service.reload(labelled(host.system, desired.name), context, signal);
+      const note = await service.reload(labelled(host.system, desired.name), context, signal);
+      await clock.sleepUntil(clock.now() + (service.settle ?? 0), signal);
+      return note;
     };
     const note = await host.reloads(service.key, async () => await host.turns([service.key], "command", act));
     did(service.steps.at(-1) ?? `reloaded ${calledOf(service)}`);
@@ -108,7 +111,6 @@ async function livesOn(
   signal: AbortSignal,
 ): Promise<void> {
   if (isGone(before)) return;
-  if (before === "up") await system.clock.sleepUntil(system.clock.now() + (service.settle ?? 0), signal);
   const deadline = system.clock.monotonic() + Math.min(service.timeout, COMES_UP);
   while (isGone(await watch.livenessNow(desired, service, signal))) {
     signal.throwIfAborted();

@@ -212,7 +212,7 @@ export interface Service {
   readonly probe: ProbeTarget | undefined;
   /** How long a reload may take, and how long the new leaf may take to be served. */
   readonly timeout: Milliseconds;
-  /** How long after its reload has ended it may still go down of it: what sends a signal ends before that is heard. */
+  /** How long after its reload has ended it may still read its files, or go down of it: a signal is heard after it is sent. */
   readonly settle?: Milliseconds | undefined;
   /** What of these outputs the service would never take (an owner, a mode), from the spec alone: costs no issuance. */
   obstacle?(outputs: readonly Output[]): AgentError | undefined;

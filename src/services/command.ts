@@ -1,11 +1,7 @@
 import * as z from "zod";
-import type { Milliseconds } from "../base/time.ts";
 import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
-import { argv, probeTarget, recipe } from "./recipe.ts";
-
-/** `kill -HUP` ends at once, and who does not handle that signal is gone a moment later. */
-const SETTLE: Milliseconds = 250;
+import { argv, HEARD, probeTarget, recipe } from "./recipe.ts";
 
 /** Any service that a command reloads. */
 export const command = z
@@ -23,7 +19,7 @@ export const command = z
       steps: [...(preflight ? [showCommand(preflight)] : []), showCommand(reload)],
       probe: probeTarget(probe),
       timeout,
-      settle: SETTLE,
+      settle: HEARD,
       passive: false,
       window: null,
       preflight: async (system, signal) => {

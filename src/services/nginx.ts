@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
 import { servedByNginx } from "./nginx-config.ts";
-import { probeTarget, recipe, unit } from "./recipe.ts";
+import { HEARD, probeTarget, recipe, unit } from "./recipe.ts";
 import { changeUnit, shortName, unitLiveness } from "./unit.ts";
 
 const UNIT = "nginx.service";
@@ -31,6 +31,7 @@ export const nginx = z
       steps: [showCommand(check), spec.reload ? showCommand(spec.reload) : `systemctl reload ${shortName(name)}`],
       probe: probeTarget(spec.probe),
       timeout,
+      settle: HEARD,
       passive: false,
       window: null,
       preflight: async (system, signal) => {

@@ -3,7 +3,7 @@ import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
 import { clusterAddress } from "./postgresql-config.ts";
 import { keyRefusal } from "./postgresql-key.ts";
-import { probeTarget, recipe, targetAt, unit } from "./recipe.ts";
+import { HEARD, probeTarget, recipe, targetAt, unit } from "./recipe.ts";
 import { changeUnit, shortName, unitLiveness } from "./unit.ts";
 
 const INSTEAD =
@@ -35,6 +35,7 @@ export const postgresql = z
       ],
       probe: probeTarget(spec.probe, "postgres"),
       timeout,
+      settle: HEARD,
       passive: false,
       window: null,
       obstacle: keyRefusal,

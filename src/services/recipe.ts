@@ -9,6 +9,9 @@ import { STARTTLS, type Starttls } from "../core/starttls.ts";
 /** How long one connection of a probe may take, where the spec says nothing. */
 const PROBE_TIMEOUT: Milliseconds = 5 * SECOND;
 
+/** A reload ends when its signal is sent: who hears that reads its files, or is gone, a moment later. */
+export const HEARD: Milliseconds = 250;
+
 const DURATION = 'write a duration with its unit, at most an hour: "30s", "2m"';
 const ADDRESS = 'write "host:port", "[2001:db8::1]:port" or "/path/to/socket"';
 

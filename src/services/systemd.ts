@@ -2,7 +2,7 @@ import * as z from "zod";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
-import { probeTarget, recipe, unit } from "./recipe.ts";
+import { HEARD, probeTarget, recipe, unit } from "./recipe.ts";
 import { changeUnit, shortName, unitLiveness } from "./unit.ts";
 
 /** Apache with a bad pair: its reload ends well, and the unit fails two seconds later. */
@@ -36,6 +36,7 @@ export const systemd = z
       steps: [...(preflight ? [showCommand(preflight)] : []), reload ? showCommand(reload) : own],
       probe: probeTarget(spec.probe),
       timeout,
+      settle: HEARD,
       passive: false,
       window: null,
       preflight: async (system, signal) => {
