@@ -84,7 +84,10 @@ function complaintsOf(issue: Issue, data: unknown): Complaint[] {
   const said = issue.code === "invalid_union" && kinds !== undefined ? oneOf(kinds, value) : issue.message;
   const { message, hint } = inWords(said, issue.path, value);
   // A file that is one text is no spec, and may be a password or a private key.
-  if ((issue.path.length === 0 || mayBeSecret(issue.path)) && (typeof value === "string" || typeof value === "number")) {
+  if (
+    (issue.path.length === 0 || mayBeSecret(issue.path)) &&
+    (typeof value === "string" || typeof value === "number")
+  ) {
     return [{ path: issue.path, message: message.replaceAll(show(value), "what stands there"), hint: undefined }];
   }
   const about = { aboutKey: issue.code === "invalid_key", isJoint: issue.code === "custom" };

@@ -21,8 +21,9 @@ const DEEPEST = 16;
 const MOST_KEYS = 512;
 const MOST_ITEMS = 2048;
 
-// Control characters but tab and newline (a lone CR counts), and the marks that reorder text on a terminal.
-const FORBIDDEN = /(?![\t\n\r])\p{Cc}|[\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)/u;
+// Control characters but tab and newline (a lone CR counts), the marks that reorder text on a terminal, and those that
+// come with pasted text and are not seen.
+const FORBIDDEN = /(?![\t\n\r])\p{Cc}|[\u00ad\u200b\u2060\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)/u;
 
 type Path = readonly PropertyKey[];
 

@@ -32,7 +32,11 @@ function nameHint(text: string): string | undefined {
   if (/^\*\.[^.*]+$/.test(text)) return 'a wildcard needs at least two labels after it: "*.example.com"';
   if (text.includes("*")) return 'a wildcard is the whole first label: "*.example.com"';
   if (/^[^:/\s]+:\d+$/.test(text)) return "a port is no part of a name";
-  if (/^[^:\s]+\/\d+$/.test(text)) return "a network cannot be in a certificate, only single addresses";
+  const prefix = /^(dns|ip|uri|email|mailto):/i.exec(text)?.[0];
+  if (prefix !== undefined) return `leave ${prefix} out: what it is shows`;
+  if (/^\[[^\]]*\]/.test(text)) return "write an IPv6 address without brackets, and without a port";
+  if (/[\u2010-\u2015\u2018-\u201f]/.test(text)) return "use plain quotes and hyphens, not a word processor's";
+  if (/^[^\s/]+\/\d+$/.test(text)) return "a network cannot be in a certificate, only single addresses";
   if (/[\s,]/.test(text)) return "one entry is one name";
   return undefined;
 }

@@ -13,6 +13,7 @@ const PLAINLY: readonly (readonly [said: RegExp, message: string, hint: string |
   [/^Implicit (map )?keys need to be/, 'a key has to be on one line, with ": " after it', null],
   [/^Nested mappings are not allowed/, 'a second ": " in one line', "quote the value"],
   [/^Invalid escape sequence/, "an escape that YAML does not have", "use single quotes, or write \\\\ for one \\"],
+  [/^Unexpected \S+ token$/, "a comma or a bracket is missing before this", null],
   [/^Plain value cannot start with/, "a value that begins with this character needs quotes", null],
 ];
 
@@ -48,6 +49,8 @@ export function syntaxError(
   const fact = found !== null && /[[{,]/.test(line.slice(0, found.index)) ? found[0] : undefined;
   const at = /^(Missing closing|Flow )/.test(first) ? openedAt(tokens, offset) : offset;
   const message = `not valid YAML: ${said}`;
+  if (line.includes("\u00a0"))
+    return { offset: at, message, hint: "the line has a no-break space (U+00A0): type it anew" };
   return { offset: at, message, hint: fact === undefined ? hint : `quote it: "${fact}"` };
 }
 

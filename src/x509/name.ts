@@ -71,7 +71,8 @@ function canonicalEmail(text: string): string | undefined {
 }
 
 function canonicalDns(text: string): string | undefined {
-  if (/[\p{White_Space}\p{Cc}\p{Cf}%/:@?#[\]\\]/u.test(text)) return undefined;
+  // IDNA has no quotes and no dashes but the hyphen; domainToASCII takes what a word processor makes of them.
+  if (/[\p{White_Space}\p{Cc}\p{Cf}\p{Pi}\p{Pf}%/:@?#[\]\\]|(?!-)\p{Pd}/u.test(text)) return undefined;
   const wildcard = text.startsWith("*.");
   const host = domainToASCII(wildcard ? text.slice(2) : text);
   const labels = host.split(".");

@@ -70,6 +70,8 @@ describe("parseName()", () => {
     "web/internal",
     "a%41.example",
     "a\u200bb.example",
+    "web\u2013admin.example",
+    "\u201cweb.example\u201d",
     "a\0b.example",
     "http://",
     "file:///etc/passwd",
