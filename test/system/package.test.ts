@@ -67,6 +67,12 @@ test("installing starts nothing, and says what to do next in two lines", async (
   );
 });
 
+test("where /proc is missing, as where an image is made, it is installed all the same", async () => {
+  await machine.sh("unshare --mount sh -ec 'umount --lazy /proc; dpkg --install /root/old.deb'");
+
+  expect(await machine.sh("dpkg-query --show --showformat '${db:Status-Abbrev}' certagent")).toBe("ii");
+});
+
 test("configured and started, it does its work, and after a reboot too", async () => {
   const { root } = ca.pki;
   await put(machine, "/etc/certagent/root_ca.crt", root.certificate.pem);
