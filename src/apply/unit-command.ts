@@ -73,7 +73,8 @@ export function systemdRun({ unit, argv, label, timeout, env, inherited, outputP
     // Says nothing, but keeps systemd-run from looking for the program itself: certagent's sandbox hides /home from it.
     "RootDirectory=",
     ...LIMITS,
-    ...(outputPath === null ? [] : [`StandardOutput=append:${outputPath}`]),
+    // To a question 1 is an answer ("hostname -f" where there is no domain), and no error in the journal.
+    ...(outputPath === null ? [] : [`StandardOutput=append:${outputPath}`, "SuccessExitStatus=1"]),
     `UnsetEnvironment=${unset.join(" ")}`,
   ];
   return [

@@ -110,6 +110,15 @@ test("what a command says as data is not in the journal", async () => {
   expect(await machine.sh("journalctl --output=cat _TRANSPORT=stdout | grep -c canary-5c1e || true")).toBe("0");
 });
 
+test("a question that is answered by an exit code is no failure to the journal", async () => {
+  const { exitCode } = await runConfined(shell("exit 1"), { isData: true, label: "answer-5c1e" });
+
+  expect(exitCode).toBe(1);
+  await machine.sh("journalctl --sync");
+  expect(await machine.sh("journalctl --output=cat --priority=warning | grep -c answer-5c1e || true")).toBe("0");
+  expect(await leftUnits()).toBe("");
+});
+
 test("at its deadline a command is ended with all that it began, wherever that has moved", async () => {
   const stubborn = "trap '' TERM; sleep 1001";
   const script = `setsid sh -c "${stubborn}" & (setsid sleep 1002 &) ; echo began; ${stubborn}; sleep 1003`;
