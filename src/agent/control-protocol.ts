@@ -23,7 +23,7 @@ export function controlSocket(folder: string): string {
   });
 }
 
-const askedName = z.string().min(1).max(255, { error: "the name of a spec has at most 255 characters" });
+const askedName = z.string().max(255, { error: "the name of a spec has at most 255 characters" });
 /** Each once, however often it is named: an answer must not be longer than all that there is to tell. */
 const names = z.array(askedName).overwrite((all) => [...new Set(all)]);
 

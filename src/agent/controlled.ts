@@ -1,4 +1,6 @@
+import { basename } from "node:path";
 import { AgentError } from "../base/errors.ts";
+import { nearest } from "../base/nearest.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
 import type { ApplyMode, PlanDocument, StatusDocument } from "../core/status-document.ts";
 import type { Agent } from "./agent.ts";
@@ -32,11 +34,22 @@ export function controlled(agent: Agent, { version, pid, since, apply }: Identit
   };
 }
 
+/** How many names a hint lists. */
+const LISTED = 20;
+
 /** Throws `USAGE` for a spec that does not exist. */
 export function checkNames(agent: Pick<Agent, "names">, names: readonly string[]): void {
   const known = agent.names();
   const unknown = names.find((name) => !known.includes(name));
   if (unknown === undefined) return;
-  const hint = known.length === 0 ? "there are no specs" : `there are: ${known.join(", ")}`;
-  throw new AgentError("USAGE", `There is no spec "${unknown}"`, { hint });
+  throw new AgentError("USAGE", `There is no spec "${unknown}"`, { hint: hintFor(unknown, known) });
+}
+
+/** A file's name, or its path, is taken for the spec in it. */
+function hintFor(unknown: string, known: readonly string[]): string {
+  if (known.length === 0) return "there are no specs";
+  const meant = nearest(basename(unknown, ".yaml"), known);
+  if (meant !== undefined) return `did you mean "${meant}"?`;
+  const rest = known.length > LISTED ? ` and ${known.length - LISTED} more: certagent status` : "";
+  return `there are: ${known.slice(0, LISTED).join(", ")}${rest}`;
 }

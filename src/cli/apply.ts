@@ -1,5 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { checkNames } from "../agent/controlled.ts";
 import type { RecoveringApplier } from "../apply/applier.ts";
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -126,8 +127,7 @@ async function applyAll(
   signal: AbortSignal,
 ): Promise<ExitCode> {
   const known = await applier.specs();
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) throw misused(`There is no spec "${unknown}"`, `there are: ${known.join(", ")}`);
+  checkNames({ names: () => known }, names);
   const reports = await Promise.all(names.map(async (name) => [name, await applier.apply(name, signal)] as const));
   for (const [name, report] of reports) printReport(print, name, report);
   return reports.every(([, report]) => isDone(report)) ? 0 : 1;

@@ -117,8 +117,22 @@ test.each(["status", "plan", "once"])("%s of a spec that does not exist ends wit
 
   const { code, stdout, stderr } = await certagent(home, command, "wbe");
 
-  expect(stderr).toContain('There is no spec "wbe"');
+  expect(stderr).toContain('There is no spec "wbe"\ncertagent: hint: did you mean "web"?');
   expect([code, stdout]).toEqual([2, ""]);
+});
+
+test.each([
+  ["web.yaml", 'did you mean "web"?'],
+  ["/etc/certagent.d/web.yaml", 'did you mean "web"?'],
+  ["mail", "there are: web"],
+  ["", "there are: web"],
+])("status of %j, which is no spec, says what there is", async (name, hint) => {
+  await using home = await homeWithSpec();
+
+  const { code, stderr } = await certagent(home, "status", name);
+
+  expect(stderr).toContain(`There is no spec "${name}"\ncertagent: hint: ${hint}`);
+  expect(code).toBe(2);
 });
 
 test.each(["status", "plan", "once"])(

@@ -218,6 +218,13 @@ test.each([
   expect(await askStatus(server.folder, ["web"])).toEqual(document(["web"]));
 });
 
+test("an empty name, of a variable that is not set say, is no name of a spec and no broken request", async () => {
+  const refused = new AgentError("USAGE", 'There is no spec ""', { hint: "there are: web" });
+  await using server = await control({ plan: () => Promise.reject(refused) });
+
+  await expect(askPlan(server.folder, [""])).rejects.toMatchObject({ message: 'There is no spec ""' });
+});
+
 test("a client that never ends its request is let go of", async () => {
   await using server = await control();
 
