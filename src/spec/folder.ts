@@ -68,6 +68,8 @@ const AT_ONE_TIME = 8;
 
 /** The last good host configuration has this name, beside the folder of the last good specs. */
 const HOST = "certagent";
+/** Beside it, the name of the last default issuer that there was. */
+const DEFAULT_ISSUER = "default_issuer";
 
 /** Opens a folder of specs; what was last in force is found again. Readings wait for each other. */
 export async function openSpecFolder(options: SpecFolderOptions): Promise<FolderOnDisk> {
@@ -163,6 +165,8 @@ async function readHost(state: State): Promise<ReadHost> {
       : { ...unusable, ...(await state.parsed.judged(file, bytes, judgeHost(bytes))) };
   if (bytes !== undefined && result.isSound) {
     const unkept = await keep(lastGoodHost, HOST, bytes, sha256(bytes));
+    const issuer = Buffer.from(result.host?.defaultIssuer ?? "");
+    if (issuer.length > 0) unkept.push(...(await keep(lastGoodHost, DEFAULT_ISSUER, issuer, sha256(issuer))));
     return {
       identity: unkept.length === 0 ? identity : undefined,
       host: result.host,
@@ -261,10 +265,10 @@ function remembered(
 }
 
 /**
- * What was last in force. That its issuer has gone from the host configuration does not end that: files are kept and
- * services looked at as before, and only the next issuance fails.
+ * What was last in force. That its issuer has gone from the host configuration, or that there is no default issuer any
+ * more, does not end that: files are kept and services looked at as before, and only the next issuance fails.
  */
-async function lastGoodOf({ options, lastGood, host: { host } }: State, name: string, file: string) {
+async function lastGoodOf({ options, lastGood, lastGoodHost, host: { host } }: State, name: string, file: string) {
   const bytes = await lastGood.load(name);
   if (bytes === undefined || host === undefined) return undefined;
   const parsed = await parseText(bytes, file, options.facts);
@@ -272,7 +276,9 @@ async function lastGoodOf({ options, lastGood, host: { host } }: State, name: st
   const about = { name, digest: sha256(bytes) };
   const judged = specFrom(parsed.source, { ...about, host }).desired;
   const desired = judged ?? specFrom(parsed.source, { ...about, host: undefined }).desired;
-  return desired?.request.issuer === "" ? undefined : desired;
+  if (desired === undefined || desired.request.issuer !== "") return desired;
+  const issuer = await lastGoodHost.load(DEFAULT_ISSUER);
+  return issuer && { ...desired, request: { ...desired.request, issuer: Buffer.from(issuer).toString() } };
 }
 
 /** Keeps the texts of what is in force, so that they survive a broken edit and a restart. */

@@ -194,6 +194,24 @@ test("an issuer that is removed leaves its specs as they are, across a restart t
   }
 });
 
+test("a default issuer that is removed leaves the specs that took it as they are, across a restart too", async () => {
+  await using world = await worldIn();
+  await world.write("web", specText("web.internal", "/srv/web"));
+  await world.read();
+
+  await writeFile(world.hostFile, HOST.replace("default_issuer: internal", ""));
+  const removed = await world.read();
+  await world.restart();
+  const restarted = await world.read();
+
+  for (const { specs } of [removed, restarted]) {
+    expect(specs.get("web")?.desired?.request.issuer).toBe("internal");
+    expect(specs.get("web")?.problems.map(({ message }) => message)).toEqual([
+      "issuer is missing, and there is no default_issuer",
+    ]);
+  }
+});
+
 test("of a host configuration that was never whole, the issuers that are whole can be used", async () => {
   await using world = await worldIn();
   await writeFile(world.hostFile, HOST.replace("issuers:\n", "issuers:\n  lost: { type: step-ca }\n"));
