@@ -83,6 +83,8 @@ export async function manage(
         memory.adoptionRefused = false;
         dueAt = 0;
       }
+      // The text may be the same, and the default issuer another one.
+      if (version.request.issuer !== memory.desired.request.issuer) forgive();
       memory.desired = version;
     },
     renew: () => {

@@ -17,7 +17,7 @@ import { streak } from "../core/given.ts";
 
 const never = new AbortController().signal;
 
-type World = Pick<AgentOptions, "layout" | "applier" | "createIssuer">;
+type World = Pick<AgentOptions, "layout" | "applier" | "createIssuer" | "specs">;
 
 /** A host with one spec, of a lifetime of a day, whose clock stands still. `start`: an agent over it, other in some way. */
 async function hostWithSpec() {
@@ -27,7 +27,8 @@ async function hostWithSpec() {
   const layout = layoutOf(home.path, home.path);
   const { issuer } = modelCa("good", scenario, time, await modelPki());
   const host = modelHost(scenario, time);
-  const world: World = { layout, applier: host.applier(layout), createIssuer: () => issuer };
+  const specs = specFolder([{ name: "web", issuer: "good" }], scenario);
+  const world: World = { layout, applier: host.applier(layout), createIssuer: () => issuer, specs };
   const start = async ({
     warning = () => {},
     ...change
@@ -36,7 +37,6 @@ async function hostWithSpec() {
       clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
       log: { debug: () => {}, info: () => {}, warning, error: () => {} },
       prove: host.prove,
-      specs: specFolder([{ name: "web", issuer: "good" }], scenario),
       ...world,
       ...change,
     });
@@ -92,6 +92,33 @@ test("a renewal that was asked for is deployed at once, whatever the back-off of
   const outcomes = await agent.renew(["web"], () => {}, stop.signal);
 
   expect(outcomes).toMatchObject([{ ok: true, state: "current" }]);
+  stop.abort();
+  await running;
+});
+
+test("another default issuer is asked at once by the specs that take it, whose texts are the same", async () => {
+  await using host = await hostWithSpec(); // nothing becomes due by itself
+  const [web, api] = [
+    { name: "web", issuer: "good" },
+    { name: "api", issuer: "other" },
+  ];
+  const scenario = { lifetime: DAY, rotate: false, lasts: 1, events: [] };
+  const asked: string[] = [];
+  const agent = await host.start({
+    specs: specFolder([web, api], scenario),
+    createIssuer: (name) => ({
+      ...host.issuer,
+      issue: (order, ...args) => (asked.push(`${name}: ${order.request.subject}`), host.issuer.issue(order, ...args)),
+    }),
+  });
+  const stop = new AbortController();
+  const running = agent.run(stop.signal, () => {});
+  await until(agent, "current");
+
+  web.issuer = "other";
+  await agent.reread();
+
+  await vi.waitFor(() => expect(asked).toContain("other: web.internal"), { timeout: 5000 });
   stop.abort();
   await running;
 });
