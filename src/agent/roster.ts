@@ -63,6 +63,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
     for (const [reason, hint] of hints) {
       if (!told.has(reason)) log.warning("configuration problem", { reason, hint: hint ?? undefined });
     }
+    for (const reason of told) if (!hints.has(reason)) log.info("configuration problem is over", { reason });
     told = new Set(hints.keys());
   };
 
@@ -95,6 +96,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
           in_force: inForce,
         });
       }
+      if (broken === null && before !== null) log.info("spec accepted", { certificate: name });
       if (desired === undefined) {
         if (broken !== null) invalid.set(name, { file, failure: broken });
         managed.delete(name);

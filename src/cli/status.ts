@@ -3,6 +3,7 @@ import { needsAttention } from "../core/status.ts";
 import type { StatusDocument } from "../core/status-document.ts";
 import { layoutOf } from "../store/layout.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
+import type { Print } from "./print.ts";
 import { printStatus } from "./status-table.ts";
 
 export const status: Command = {
@@ -35,13 +36,20 @@ the table.`,
   run: async (invocation, world) => {
     if (invocation.isSet("watch")) return await watch(invocation, world);
     const document = await createLook(invocation, world)();
-    // Without an agent they are told already, in the words of its journal.
-    if (document.agent.running) for (const problem of document.problems ?? []) world.print.note(problem);
+    const problems = problemsIn(document);
+    for (const problem of problems) world.print.note(problem, problem === problems.at(-1) ? REMEDY : null);
     if (invocation.isSet("json")) world.print.json(document);
     else printStatus(world.print, document.certificates, world.clock.now());
     return exitCodeOf(document);
   },
 };
+
+const REMEDY = "certagent check says what to write instead";
+
+/** Those of the configuration. Without an agent they are told already, in the words of its journal. */
+function problemsIn({ agent, problems = [] }: StatusDocument): readonly string[] {
+  return agent.running ? problems : [];
+}
 
 type Look = () => Promise<StatusDocument>;
 
@@ -78,13 +86,15 @@ async function watch(invocation: Invocation, world: World): Promise<ExitCode> {
   const look = createLook(invocation, world);
   let shown = "";
   let document = await look();
+  const show = (page: Print): void => {
+    for (const problem of problemsIn(document)) page.line({ text: problem, style: "red" });
+    printStatus(page, document.certificates, clock.now());
+  };
   while (!unread.aborted) {
-    const text = JSON.stringify(document.certificates);
-    const known = document;
-    if (!invocation.isSet("json") && print.isTerminal)
-      print.redraw((page) => printStatus(page, known.certificates, clock.now()));
+    const text = JSON.stringify([document.problems, document.certificates]);
+    if (!invocation.isSet("json") && print.isTerminal) print.redraw(show);
     else if (text !== shown && invocation.isSet("json")) print.jsonLine(document);
-    else if (text !== shown) printStatus(print, document.certificates, clock.now());
+    else if (text !== shown) show(print);
     shown = text;
     await pause(LOOK_EVERY, unread);
     document = await look();

@@ -279,6 +279,36 @@ test("status --watch, piped, shows it again when something changed, and ends whe
   expect((await agent.status()).agent.running).toBe(true);
 });
 
+test("what is wrong with the configuration is in status and status --watch, and the journal tells when it is over", async () => {
+  await using home = await homeWithSpecs("web");
+  await using agent = await startAgent(home, { level: "info" });
+  const misnamed = join(home.specs, "api.yml");
+  await writeFile(misnamed, "subject: api.internal\n");
+  await home.write("web", "subject: web.internal\n");
+  const journal = () => agent.journal().map((line) => line.replace(/^<\d>/, ""));
+  await expect
+    .poll(journal, { timeout: 15_000 })
+    .toContainEqual(expect.stringMatching(/^spec refused certificate=web/));
+
+  const { stderr } = await certagent(home, "status");
+  const argv = [await bundled(), "status", "--watch", ...home.options];
+  const watch = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] });
+  const [shown] = await once(watch.stdout.setEncoding("utf8"), "data");
+  const ended = once(watch, "exit");
+  watch.stdout.destroy();
+  await rm(misnamed);
+  await home.write("web", specOf(home, "web"));
+
+  expect(stderr).toContain(`${misnamed}: is not read`);
+  expect(stderr).toContain("hint: certagent check says what to write instead");
+  expect(shown).toContain(`${misnamed}: is not read`);
+  await expect.poll(journal, { timeout: 15_000 }).toContain("spec accepted certificate=web");
+  await expect
+    .poll(journal, { timeout: 15_000 })
+    .toContainEqual(expect.stringMatching(/^configuration problem is over reason=.*api\.yml/));
+  await ended;
+});
+
 test("status --watch on a terminal redraws in place", async () => {
   await using home = await homeWithSpecs("web");
   await using _agent = await startAgent(home);
