@@ -166,7 +166,10 @@ function checkWriters(path: string, { mode, uid, gid }: FileStat, isOwners: bool
   const isOwnersGroup = (mode & 0o002n) === 0n && isOwners;
   if (isPrivateGroup || isOwnersGroup) return;
   const who = (mode & 0o002n) !== 0n ? "everybody" : "its group (or a user that its ACL names)";
-  throw refused(path, `${who} may write there`, `chmod go-w ${shellWord(path)}`);
+  const remedy = isSticky
+    ? "name a path elsewhere: this folder is there for everybody"
+    : `chmod go-w ${shellWord(path)}`;
+  throw refused(path, `${who} may write there`, remedy);
 }
 
 /** Root, or the user that certagent runs as. */

@@ -45,6 +45,8 @@ interface Report {
   readonly options: CheckOptions;
   readonly problems: Problem[];
   readonly warnings: Problem[];
+  /** Folders in force that were judged already. */
+  readonly folders: Set<string>;
   files: number;
 }
 
@@ -65,7 +67,7 @@ interface Judged {
  * what a file is (host configuration or spec) is seen from its keys. Never rejects for what stands on disk.
  */
 export async function check(options: CheckOptions): Promise<CheckResult> {
-  const report: Report = { options, problems: [], warnings: [], files: 0 };
+  const report: Report = { options, problems: [], warnings: [], folders: new Set(), files: 0 };
   const isLive = options.paths.length === 0;
   const files: string[] = [];
   for (const path of isLive ? [options.folder] : options.paths) files.push(...(await filesOf(report, path)));
@@ -102,11 +104,7 @@ async function filesOf(report: Report, path: string): Promise<readonly string[]>
     if (!(await stat(path)).isDirectory()) return [path];
     const names = (await readdir(path)).toSorted();
     report.problems.push(...names.filter(isMisnamed).map((name) => fileProblem(join(path, name), MISNAMED)));
-    if (await isLive(report, path)) {
-      const distrust = await distrustOfFolder(resolve(path), report.options.trust);
-      if (distrust !== undefined) report.problems.push(fileProblem(path, distrust.message, distrust.hint));
-      await judgeReach(report, path);
-    }
+    if (await isLive(report, path)) await judgeFolder(report, path);
     const specs = names.filter((name) => specNameOf(name) !== undefined);
     if (specs.length === 0) report.warnings.push(fileProblem(path, "there is no spec in this folder"));
     return specs.map((name) => join(path, name));
@@ -114,6 +112,16 @@ async function filesOf(report: Report, path: string): Promise<readonly string[]>
     report.problems.push(unreadable(path, error));
     return [];
   }
+}
+
+/** The daemon believes nothing in a folder that others may change, and cannot read in one that is closed to it. */
+async function judgeFolder(report: Report, path: string): Promise<void> {
+  const folder = resolve(path);
+  if (report.folders.has(folder)) return;
+  report.folders.add(folder);
+  const distrust = await distrustOfFolder(folder, report.options.trust);
+  if (distrust !== undefined) report.problems.push(fileProblem(path, distrust.message, distrust.hint));
+  await judgeReach(report, path);
 }
 
 /** Whether a path is what the daemon reads, however it is spelled. So is a link that lies there, which it refuses. */
@@ -128,6 +136,7 @@ async function isLive({ options }: Report, path: string): Promise<boolean> {
 async function load(report: Report, file: string): Promise<readonly Loaded[]> {
   try {
     const live = await isLive(report, file);
+    if (live) await judgeFolder(report, dirname(file));
     const { bytes, stat: found } = await readRegular(live ? file : await realpath(file), LARGEST_FILE);
     report.files += 1;
     const distrust = distrustOfFile(file, found, report.options.trust);

@@ -45,7 +45,14 @@ function distrust(path: string, uid: number, mode: number, { users }: Trust): Di
   }
   if ((mode & 0o022) === 0) return undefined;
   const who = (mode & 0o002) === 0 ? "its group or an ACL" : "everybody";
-  return { message: `${path} can be written by ${who}`, hint: `chmod go-w ${shellWord(path)}` };
+  return { message: `${path} can be written by ${who}`, hint: closing(path, mode) };
+}
+
+/** How a folder is closed to others; one that is sticky (/tmp) has to stay open. */
+function closing(path: string, mode: number): string {
+  return (mode & 0o1000) !== 0
+    ? "use another folder: this one is there for everybody"
+    : `chmod go-w ${shellWord(path)}`;
 }
 
 /**

@@ -293,6 +293,16 @@ test("a folder that others may write is an obstacle with the command that mends 
   expect(facts?.obstacle).toMatchObject({ hint: `chmod go-w ${host.tls}` });
 });
 
+test("a folder that is there for everybody, as /tmp is, is not told to be closed", async () => {
+  await using host = await makeHost();
+  const applier = await host.open();
+  await chmod(host.tls, 0o1777);
+
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
+
+  expect(facts?.obstacle).toMatchObject({ hint: "name a path elsewhere: this folder is there for everybody" });
+});
+
 test("a folder of the output's owner is used; one of anybody else is an obstacle", async () => {
   await using host = await makeHost();
   const applier = await host.open();

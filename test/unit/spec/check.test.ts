@@ -63,7 +63,7 @@ test("check says of metrics that this version has none, and takes all else", asy
 
 test("check by root warns of what the agent's user may not read", async () => {
   await using world = await worldIn();
-  const { folder, hostFile } = world;
+  const { base, folder, hostFile } = world;
   await world.write("web", specText("web.internal", "/srv/web"));
   await chmod(world.file("web"), 0o640);
   await world.write("api", specText("api.internal", "/srv/api"));
@@ -74,7 +74,7 @@ test("check by root warns of what the agent's user may not read", async () => {
 
   expect(result.ok).toBe(true);
   expect(result.warnings).toEqual(
-    [folder, world.file("web")].map((file) =>
+    [base, folder, world.file("web")].map((file) =>
       expect.objectContaining({ file, message: `${file} is closed to user 64001, who is the agent's` }),
     ),
   );
@@ -119,6 +119,24 @@ test("check of a live folder refuses a file that others may write, by whatever p
       expect.objectContaining({ message: expect.stringContaining("can be written by its group") }),
     ]);
   }
+});
+
+test.each<[what: string, paths: (world: World) => string[]]>([
+  ["all", () => []],
+  ["the host configuration", ({ hostFile }) => [hostFile]],
+  ["a spec", ({ file }) => [file("web")]],
+])("check of %s refuses folders that others may write, as the daemon does, each once", async (_, paths) => {
+  await using world = await worldIn();
+  await world.write("web", specText("web.internal", "/srv/web"));
+  await world.write("api", specText("api.internal", "/srv/api"));
+  await chmod(world.base, 0o775);
+
+  const { problems } = await judge(world, paths(world));
+
+  const message = `${world.base} can be written by its group or an ACL`;
+  const told = problems.map((problem) => [problem.message, problem.hint]);
+  expect(new Set(told.map(String))).toEqual(new Set([`${message},chmod go-w ${world.base}`]));
+  expect(new Set(problems.map(({ file }) => file)).size).toBe(problems.length);
 });
 
 test("check refuses a link in the live folder, as the daemon does, by whatever path it is named", async () => {

@@ -67,7 +67,7 @@ test("a sticky folder of root may be on the way, and not be the folder itself", 
   expect(await distrustOfFolder(own, TRUST)).toBeUndefined();
   expect(await distrustOfFolder(shared, TRUST)).toEqual({
     message: `${shared} can be written by everybody`,
-    hint: `chmod go-w ${shared}`,
+    hint: "use another folder: this one is there for everybody",
   });
 });
 
