@@ -7,6 +7,10 @@ import { writablePath } from "./fields.ts";
 const NAME = /^([A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|\d{1,10})$/;
 const NOBODY_YET = 4_294_967_295; // (uid_t) -1 means "leave it" to chown(2)
 
+function isAccount(text: string): boolean {
+  return NAME.test(text) && !(Number(text) >= NOBODY_YET);
+}
+
 /** A user or group by name or number; not looked up here, since it may come with a package later. */
 const account = z
   .union([z.string().meta({ pattern: NAME.source }), z.int().meta({ minimum: 0, maximum: NOBODY_YET - 1 })], {
@@ -14,7 +18,7 @@ const account = z
   })
   .transform((value, context): string => {
     const text = String(value);
-    if (NAME.test(text) && !(Number(text) >= NOBODY_YET)) return text;
+    if (isAccount(text)) return text;
     context.addIssue(`must be a name or a number, not ${show(value)}`);
     return z.NEVER;
   });
@@ -56,7 +60,7 @@ const aclEntry = z
   .transform((text, context): AclEntry => {
     const [, tag, qualifier = "", letters = ""] = ACL_ENTRY.exec(text) ?? [];
     const permissions = letters.replaceAll("-", "");
-    if (tag !== undefined && NAME.test(qualifier) && /^(r|w|rw)$/.test(permissions)) {
+    if (tag !== undefined && isAccount(qualifier) && /^(r|w|rw)$/.test(permissions)) {
       return { tag: tag.startsWith("u") ? "user" : "group", qualifier, permissions };
     }
     context.addIssue(withHint(`must be an entry such as u:nginx:r, not ${show(text)}`, aclHint(text, letters)));
