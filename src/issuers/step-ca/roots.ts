@@ -81,7 +81,9 @@ async function readAnchors(
     if (!isMissing(thrown)) {
       const cause = fileError("read", file, thrown);
       const fact = cause instanceof Error ? cause.message.replace(/^Cannot [^:]*: /, "") : String(cause);
-      const hint = cause instanceof AgentError ? (cause.hint ?? rootCommand(file)) : undefined;
+      const known = cause instanceof AgentError ? cause.hint : undefined;
+      const hint =
+        known ?? `put the CA's root there anew, for root alone to write: step ca root ${shellWord(file)} --force`;
       throw new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": ${fact}`, { cause, hint });
     }
     if (required) throw missing(file);
@@ -129,12 +131,8 @@ function refuseStrangers({ uid, mode }: FileStat): void {
 
 function missing(file: string): AgentError {
   return new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": no such file`, {
-    hint: `${rootCommand(file)}, or give its fingerprint in the issuer's root`,
+    hint: `put the CA's root there (step ca root ${shellWord(file)}), or give its fingerprint in the issuer's root`,
   });
-}
-
-function rootCommand(file: string): string {
-  return `put the CA's root there (step ca root ${shellWord(file)})`;
 }
 
 async function keep(cache: string, root: Certificate): Promise<void> {

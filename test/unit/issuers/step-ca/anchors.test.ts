@@ -39,6 +39,19 @@ test("anchors that everybody may write from now on are refused at once", async (
   await expect(known.issuer.anchors([])).rejects.toMatchObject({ code: "SPEC_INVALID" });
 });
 
+test.each([
+  ["empty", async (file: string) => await writeFile(file, ""), "there is none in the text"],
+  ["everybody's to write", async (file: string) => await chmod(file, 0o646), "everybody may write it"],
+])("a file of anchors that is %s is told of with what puts it right", async (_, spoil, fact) => {
+  await using known = await settled();
+  await spoil(known.rootFile);
+
+  await expect(known.issuer.anchors([])).rejects.toMatchObject({
+    message: expect.stringContaining(fact),
+    hint: `put the CA's root there anew, for root alone to write: step ca root ${known.rootFile} --force`,
+  });
+});
+
 test("anchors that cannot be reached are told of in certagent's words, with what shows why", async () => {
   await using known = await settled();
   const issuer = issuerOf(
