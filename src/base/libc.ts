@@ -1,5 +1,6 @@
 /** The calls of libc that Node has no function for, through its own `node:ffi`. */
 import type { DynamicLibraryResult } from "node:ffi";
+import { AgentError } from "./errors.ts";
 
 /** As declared in the headers of glibc and musl, on x86-64 and arm64 alike. */
 const CALLS = {
@@ -22,10 +23,13 @@ interface Libc extends Omit<DynamicLibraryResult<typeof CALLS>["functions"], "st
 
 let libc: Libc | undefined;
 
-/** Loaded when it is first needed: most commands need none of it. */
+/** Loaded when it is first needed: most commands need none of it. Throws `USAGE` on a Node that is too old. */
 export async function loadLibc(): Promise<Libc> {
   if (libc !== undefined) return libc;
-  const { dlopen, getInt32, toString } = await import("node:ffi");
+  const { dlopen, getInt32, toString } = await import("node:ffi").catch((cause: unknown) => {
+    const hint = "take Node 26.9 or later; certagent's packages bring one of their own";
+    throw new AgentError("USAGE", `Cannot run on Node ${process.version}: it has no node:ffi`, { cause, hint });
+  });
   const { functions } = dlopen(null, CALLS);
   libc ??= {
     ...functions,

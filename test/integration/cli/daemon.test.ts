@@ -256,6 +256,13 @@ test("an environment that would let any CA in is refused", async () => {
   await expect(startAgent(home, { env })).rejects.toThrow("NODE_TLS_REJECT_UNAUTHORIZED=0 is set");
 });
 
+test("a Node that is too old is told as that", async () => {
+  await using home = await homeWithSpecs();
+  const env = { NODE_OPTIONS: "--no-experimental-ffi" }; // as it is up to Node 26.8
+
+  await expect(startAgent(home, { env })).rejects.toThrow(`Cannot run on Node ${process.version}: it has no node:ffi`);
+});
+
 test("status --watch, piped, shows it again when something changed, and ends when nobody reads", async () => {
   await using home = await homeWithSpecs();
   await using agent = await startAgent(home);
