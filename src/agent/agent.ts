@@ -209,9 +209,11 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     // What the end of the agent cuts off is neither done nor failed.
     if (stop?.aborted === true && failure === null && state !== "current")
       return { ...notRenewed(name, undefined), state };
-    const isIssued = one.view().observed.wish === null;
+    const view = one.view();
     // A broken edit is told, but the version in force was renewed.
-    const ok = isIssued && (failure === null || failure.code === "SERVICE_DOWN" || state === "current");
+    const own = statusOf({ ...view, broken: null }, clock.now()).failure;
+    const isInForce = own === null || own.code === "SERVICE_DOWN" || state === "current";
+    const ok = view.observed.wish === null && isInForce;
     return { name, ok, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
   };
 

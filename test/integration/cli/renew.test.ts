@@ -4,27 +4,33 @@ import { expect, test } from "vitest";
 import { startDevCa } from "../../../src/devca/devca.ts";
 import { certagent, makeHome, startAgent } from "../../servers/program.ts";
 
-test("a renewal of the version in force is done, and says so, while an edit of the spec is broken", async () => {
-  await using ca = await startDevCa();
-  await using home = await makeHome();
-  const at = (name: string): string => join(home.folder, name);
-  await writeFile(at("root.crt"), ca.root.pem);
-  await writeFile(at("jwk"), ca.provisioner.jwk, { mode: 0o600 });
-  const provisioner = { type: "jwk", name: ca.provisioner.name, key: { file: at("jwk") } };
-  await home.configure({
-    issuers: { ca: { type: "step-ca", url: ca.url, root: { file: at("root.crt") }, provisioner } },
-    default_issuer: "ca",
-  });
-  const spec = `subject: web.internal\noutputs:\n  - { format: combined, path: ${at("web.pem")} }\n`;
-  await home.write("web", spec);
-  await using agent = await startAgent(home);
-  await agent.until("it is current", (all) => all.get("web")?.state === "current");
-  await home.write("web", `${spec}bogus: 1\n`);
-  await agent.until("the edit is refused", (all) => all.get("web")?.failure?.code === "SPEC_INVALID");
+test.each([
+  ["current", ""],
+  ["unproven", 'services:\n  - { type: none, probe: { connect: "127.0.0.1:1" } }\n'],
+])(
+  "a renewal of the version in force, %s, is done, and says so, while an edit of the spec is broken",
+  async (state, services) => {
+    await using ca = await startDevCa();
+    await using home = await makeHome();
+    const at = (name: string): string => join(home.folder, name);
+    await writeFile(at("root.crt"), ca.root.pem);
+    await writeFile(at("jwk"), ca.provisioner.jwk, { mode: 0o600 });
+    const provisioner = { type: "jwk", name: ca.provisioner.name, key: { file: at("jwk") } };
+    await home.configure({
+      issuers: { ca: { type: "step-ca", url: ca.url, root: { file: at("root.crt") }, provisioner } },
+      default_issuer: "ca",
+    });
+    const spec = `subject: web.internal\noutputs:\n  - { format: combined, path: ${at("web.pem")} }\n${services}`;
+    await home.write("web", spec);
+    await using agent = await startAgent(home);
+    await agent.until(`it is ${state}`, (all) => all.get("web")?.state === state && all.get("web")?.leaf !== null);
+    await home.write("web", `${spec}bogus: 1\n`);
+    await agent.until("the edit is refused", (all) => all.get("web")?.failure?.code === "SPEC_INVALID");
 
-  const { code, stdout } = await certagent(home, "renew", "web");
+    const { code, stdout } = await certagent(home, "renew", "web");
 
-  expect(stdout).toMatch(/^web: renewed, current: .*unknown key "bogus"\n$/);
-  expect(code).toBe(0);
-  expect((await agent.certificate("web")).leaf?.generation).toBe(2);
-});
+    expect(stdout).toMatch(new RegExp(`^web: renewed, ${state}: .*unknown key "bogus"\n`));
+    expect(code).toBe(0);
+    expect((await agent.certificate("web")).leaf?.generation).toBe(2);
+  },
+);
