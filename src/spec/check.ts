@@ -8,7 +8,7 @@ import type { Run } from "../base/run.ts";
 import { sha256 } from "../core/hash.ts";
 import type { Desired } from "../core/ports.ts";
 import type { Facts } from "./facts.ts";
-import { isMisnamed, MISNAMED, specNameOf } from "./folder.ts";
+import { isMisnamed, MISNAMED, specNameOf } from "./file-name.ts";
 import { type Host, hostFrom } from "./host.ts";
 import { parseYaml } from "./parse.ts";
 import { fileProblem, formatKey, type Problem } from "./problem.ts";

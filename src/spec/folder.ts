@@ -6,6 +6,7 @@ import { fileError } from "../base/file-error.ts";
 import { sideBySide } from "../base/side-by-side.ts";
 import { sha256 } from "../core/hash.ts";
 import type { Facts } from "./facts.ts";
+import { isMisnamed, MISNAMED, specNameOf } from "./file-name.ts";
 import { type Host, type HostResult, hostFrom } from "./host.ts";
 import { type LastGood, openLastGood } from "./last-good.ts";
 import { openParsedTexts, type ParsedTexts, parseText } from "./parsed.ts";
@@ -192,21 +193,6 @@ async function listFolder({ folder, trust }: SpecFolderOptions): Promise<{ names
     const { message, hint } = failureOf(fileError("read", folder, error, "SPEC_INVALID"));
     return { problems: [fileProblem(folder, message, hint)] };
   }
-}
-
-const SPEC_FILE = /^(?!\.)([A-Za-z0-9._-]+)\.yaml$/;
-
-/** The name of the spec that a file of this name holds; undefined where it holds none (hidden, a backup). */
-export function specNameOf(file: string): string | undefined {
-  return SPEC_FILE.exec(file)?.[1];
-}
-
-/** The complaint about {@link isMisnamed}. */
-export const MISNAMED = "is not read: the name of a spec is letters, digits and ._- and ends in .yaml";
-
-/** Whether a file was most likely meant as a spec, and has the wrong name for one. */
-export function isMisnamed(file: string): boolean {
-  return specNameOf(file) === undefined && /\.ya?ml$/i.test(file) && !file.startsWith(".");
 }
 
 async function readSpecs(state: State, names: readonly string[]): Promise<ReadonlyMap<string, ReadSpec>> {

@@ -72,6 +72,6 @@ test("anchors that are none are told of with what puts some there", async () => 
 
   await expect(known.issuer.anchors([])).rejects.toMatchObject({
     message: `Cannot use the trust anchors in "${known.rootFile}": there is none in the text`,
-    hint: `put the CA's root there (step ca root ${known.rootFile})`,
+    hint: `put the CA's root there anew, for root alone to write: step ca root ${known.rootFile} --force`,
   });
 });
