@@ -243,7 +243,7 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
       await drain();
     },
     once: async (wanted, signal) => {
-      for (const one of chosen(wanted)) one.forgive();
+      for (const one of chosen(wanted)) one.hurry();
       await Promise.all(chosen(wanted).map((one) => start(one, signal)));
     },
     look: async (signal) => {

@@ -1,6 +1,14 @@
 import { asAgentError } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP } from "../base/time.ts";
-import { type Facts, factsOfSpec, NO_FACTS, type Step, type Streak, withoutFailure } from "../core/facts.ts";
+import {
+  type Facts,
+  factsOfSpec,
+  NO_FACTS,
+  type Step,
+  type Streak,
+  withoutDelay,
+  withoutFailure,
+} from "../core/facts.ts";
 import { reasonToIssue } from "../core/issuing.ts";
 import { type Plan, plan, stepsOver } from "../core/plan.ts";
 import type { Desired } from "../core/ports.ts";
@@ -21,6 +29,8 @@ export interface ManagedCertificate {
   isRenewing(): boolean;
   /** Something outside changed that may have mended what failed: forgets all back-off. */
   forgive(): void;
+  /** Every step may be tried now, whatever failed before; what has failed is not forgotten. */
+  hurry(): void;
   /** The spec was not there and is now: forgets back-off and repairs, and looks afresh. Its files may have gone with it. */
   startOver(): void;
   /** Observes only, whatever was believed. Rejects where `signal` aborts, not for what is wrong with this one certificate. */
@@ -97,6 +107,12 @@ export async function manage(
     },
     isRenewing: () => memory.joinable || (memory.wish !== null && (memory.issuing || !memory.wish.attempted)),
     forgive,
+    hurry: () => {
+      const now = world.clock.now();
+      for (const step of ["issue", "apply", "prove"] as const) memory.facts = withoutDelay(memory.facts, step, now);
+      memory.lookAfresh = true;
+      dueAt = 0;
+    },
     startOver: () => {
       memory.facts = { ...memory.facts, repairs: [] };
       forgive();

@@ -4,9 +4,10 @@ import { chown, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DAY, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
+import type { StatusDocument } from "../../../src/core/status-document.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
-import { type Agent, type AgentSettings, type Home, makeHome, startAgent } from "../../servers/program.ts";
+import { type Agent, type AgentSettings, certagent, type Home, makeHome, startAgent } from "../../servers/program.ts";
 import { WAYS, type Way } from "../../servers/ways.ts";
 import { isCurrent, issuancesOf, leafIn } from "../walk/look.ts";
 
@@ -69,6 +70,19 @@ async function timeToCurrent(home: Home): Promise<number> {
   for (const { state, failure } of broken) expect([state, failure?.code]).toEqual(["invalid", "SPEC_INVALID"]);
   return end - begin;
 }
+
+test("what `once` fails of is counted and told from one to the next, and where the storm breaker holds it, too", async () => {
+  await using authority = await startDevCa();
+  authority.faults = { leaf: "wrong-key" };
+  await using home = await homeAt(authority);
+  await addSpec(home, "web");
+
+  for (let run = 0; run < 4; run++) expect((await certagent(home, "once")).code).toBe(1);
+
+  const { certificates } = JSON.parse((await certagent(home, "status", "--json")).stdout) as StatusDocument;
+  expect(certificates).toMatchObject([{ state: "failing", failure: { code: "CHAIN_UNUSABLE", attempts: 3 } }]);
+  expect(issuancesOf(requestsOf(authority)).sign).toBe(3);
+});
 
 test("what cannot be deployed is told in the journal once, with the remedy, before a certificate is spent on it", async () => {
   await using authority = await startDevCa();
