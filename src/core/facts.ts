@@ -81,10 +81,12 @@ export function factsAt(facts: Facts, now: Instant): Facts {
     ...[...streaks, ...proofs, ...repairs].flatMap((fact) => (fact === null ? [] : fact.at)),
   );
   if (newest <= now) return facts;
+  // They keep their distances: two at one instant are an attempt that cost two.
+  const ahead = Math.max(now, ...issuances) - now;
   const back = <Fact extends { readonly at: Instant }>(fact: Fact): Fact => ({ ...fact, at: Math.min(fact.at, now) });
   return {
     ...facts,
-    issuances: issuances.map((at) => Math.min(at, now)),
+    issuances: issuances.map((at) => (at > now ? at - ahead : at)),
     failures: {
       issue: streakAt(failures.issue, now),
       apply: streakAt(failures.apply, now),

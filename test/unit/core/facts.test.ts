@@ -92,6 +92,12 @@ test("facts that were written by a clock that was years ahead count as of now, a
   expect(factsAt(now, NOW + MINUTE)).toBe(now);
 });
 
+test("two issuances of a clock that was ahead do not become one attempt that cost two", () => {
+  const written = facts({ issuances: [NOW - HOUR, NOW + DAY, NOW + DAY + 30 * SECOND, NOW + DAY + 30 * SECOND] });
+
+  expect(factsAt(written, NOW).issuances).toEqual([NOW - HOUR, NOW - 30 * SECOND, NOW, NOW]);
+});
+
 test("facts of the past are the same facts, so that nothing has to be written", () => {
   const written = facts({ issuances: [NOW], failures: { issue: streak({ at: NOW }), apply: null, prove: null } });
 
