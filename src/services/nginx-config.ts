@@ -5,6 +5,7 @@ import { endedWell } from "../base/run.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Output, ProbeTarget, System } from "../core/ports.ts";
+import { linkedFrom } from "./linked.ts";
 import { matchesPattern } from "./path-pattern.ts";
 import { targetAt } from "./recipe.ts";
 
@@ -16,6 +17,8 @@ const MOST_NESTED = 10;
 const MOST_STEPS = 5_000_000;
 /** More than thousands of servers have. */
 const MOST_DIRECTIVES = 50_000;
+/** More than anybody makes by hand. */
+const MOST_LINKS = 1000;
 /** Servers times addresses times names: far more than thousands of servers have. */
 const MOST_PLACED = 200_000;
 const LOOKED_FOR: ReadonlySet<string> = new Set([
@@ -27,8 +30,8 @@ const LOOKED_FOR: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The first server whose certificate is one of the outputs, as a client gets to it; undefined where there is none. Throws
- * `RELOAD_FAILED` where nginx does not tell.
+ * The first server whose certificate is one of the outputs, or a link to one, as a client gets to it; undefined where
+ * there is none. Throws `RELOAD_FAILED` where nginx does not tell.
  */
 export async function servedByNginx(
   { run }: Pick<System, "run">,
@@ -37,7 +40,15 @@ export async function servedByNginx(
 ): Promise<ProbeTarget | undefined> {
   const result = await run(DUMP, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, isData: true, signal });
   if (!endedWell(result)) throw new AgentError("RELOAD_FAILED", "Cannot read the configuration of nginx");
-  return findServer(result.output, new Set(outputs.map(({ path }) => path)));
+  const paths = new Set(outputs.map(({ path }) => path));
+  return findServer(result.output, paths) ?? findServer(result.output, await linksTo(paths, result.output));
+}
+
+/** The certificates that a configuration names and that are links to these paths. */
+async function linksTo(paths: ReadonlySet<string>, dump: string): Promise<ReadonlySet<string>> {
+  const named = new Set(dump.matchAll(/\bssl_certificate\s+["']?(\/[^\s;"']+)/g).map(([, path = ""]) => resolve(path)));
+  const looks = [...named].slice(0, MOST_LINKS).map(async (path) => (paths.has(await linkedFrom(path)) ? [path] : []));
+  return new Set((await Promise.all(looks)).flat());
 }
 
 interface Directive {

@@ -1,8 +1,9 @@
 /** Where a cluster of this host listens, by its own configuration. */
-import { lstat, opendir, readlink } from "node:fs/promises";
+import { lstat, opendir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { readBounded } from "../base/read-file.ts";
 import type { Address, Output } from "../core/ports.ts";
+import { linkedFrom } from "./linked.ts";
 
 /** Debian, Fedora and its kin, the PostgreSQL project's own packages, a build from source. */
 const CONFIGS = [
@@ -53,11 +54,6 @@ export async function clusterAddress(
     }
   }
   return DEFAULT;
-}
-
-/** What a link leads to, be that there yet or not; the path itself where it is none. */
-async function linkedFrom(path: string): Promise<string> {
-  return resolve(dirname(path), await readlink(path).catch(() => path));
 }
 
 /** The paths that a pattern of names and `*` stands for. */

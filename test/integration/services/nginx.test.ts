@@ -1,4 +1,4 @@
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openServiceWatch } from "../../../src/apply/service-watch.ts";
@@ -189,6 +189,22 @@ test("the default probe of nginx is found in what nginx -T prints", async () => 
     starttls: "tls",
   });
   expect(findServer(output, new Set(["/elsewhere.pem"]))).toBeUndefined();
+});
+
+test("an nginx that has its certificate by a link is looked at where it serves that", async () => {
+  await using nginx = await startNginx(first);
+  const { certificate, key } = nginx.files;
+  const moved = join(nginx.folder, "tls", "web.pem");
+  await mkdir(join(nginx.folder, "tls"));
+  await rename(certificate, moved);
+  await symlink("tls/web.pem", certificate);
+  const ask: typeof run = (_argv, options) => run([...nginx.check, "-T"], options);
+
+  const outputs = outputsAt({ certificate: moved, key });
+
+  expect(await serviceOf({ type: "nginx" }).defaultProbe({ ...system, run: ask }, outputs, signal)).toMatchObject({
+    address: { host: "127.0.0.1", port: nginx.port },
+  });
 });
 
 test("where nginx serves is asked again while it does not tell, and believed meanwhile", async () => {
