@@ -73,19 +73,24 @@ export const absolutePath = z
   .refine((path) => path.startsWith("/") && !path.includes("\0"), "write an absolute path")
   .meta({ pattern: "^/" });
 
-const probe = z.strictObject({
-  connect: address.meta({ description: "Where to look: `host:port`, `[v6]:port`, or the path of a unix socket." }),
-  server_name: z
-    .string()
-    .regex(/^[A-Za-z0-9._-]{1,253}$/, "write a DNS name")
-    .optional()
-    .meta({ description: "The TLS server name to ask for; default: the host of `connect` where it is a name." }),
-  timeout: duration.optional().meta({ description: "How long one connection may take; default 5s." }),
-  starttls: z
-    .enum(STARTTLS, { error: `write one of: ${STARTTLS.join(", ")}` })
-    .optional()
-    .meta({ description: "How TLS is asked for on a plain connection; default: what the service speaks." }),
-});
+const probe = z.strictObject(
+  {
+    connect: address.meta({ description: "Where to look: `host:port`, `[v6]:port`, or the path of a unix socket." }),
+    server_name: z
+      .string()
+      .regex(/^[A-Za-z0-9._-]{1,253}$/, "write a DNS name")
+      .optional()
+      .meta({ description: "The TLS server name to ask for; default: the host of `connect` where it is a name." }),
+    timeout: duration.optional().meta({ description: "How long one connection may take; default 5s." }),
+    starttls: z
+      .enum(STARTTLS, { error: `write one of: ${STARTTLS.join(", ")}` })
+      .optional()
+      .meta({ description: "How TLS is asked for on a plain connection; default: what the service speaks." }),
+  },
+  {
+    error: ({ input }) => (typeof input === "string" ? `write { connect: ${JSON.stringify(input)} }` : undefined),
+  },
+);
 
 /** The keys of a kind that runs commands, to be spread into its schema. */
 export const recipe = {
