@@ -34,9 +34,9 @@ export interface Before {
   readonly broken: Failure | null;
 }
 
-/** How long a service that was restarted may take to accept connections again. */
-const COMES_UP: Milliseconds = 5 * SECOND;
-const LOOK_AGAIN: Milliseconds = 250;
+/** A look may cost a transient unit. */
+const FIRST_WAIT: Milliseconds = 250;
+const LONGEST_WAIT: Milliseconds = 2 * SECOND;
 
 export function isGone(liveness: Liveness): liveness is "down" | "absent" {
   return liveness === "down" || liveness === "absent";
@@ -111,14 +111,19 @@ async function livesOn(
   signal: AbortSignal,
 ): Promise<void> {
   if (isGone(before)) return;
-  const deadline = system.clock.monotonic() + Math.min(service.timeout, COMES_UP);
-  while (isGone(await watch.livenessNow(desired, service, signal))) {
+  // One that was restarted may take its time to accept connections again.
+  const deadline = system.clock.monotonic() + service.timeout;
+  for (
+    let wait = FIRST_WAIT;
+    isGone(await watch.livenessNow(desired, service, signal));
+    wait = Math.min(wait * 1.5, LONGEST_WAIT)
+  ) {
     signal.throwIfAborted();
     if (system.clock.monotonic() >= deadline) {
       throw new AgentError("RELOAD_FAILED", `Cannot reload ${calledOf(service)}: it ran before and is down after it`, {
-        hint: "its log shows why it ended",
+        hint: "its log shows why it ended; where it takes longer to start, write a longer timeout:",
       });
     }
-    await system.clock.sleepUntil(system.clock.now() + LOOK_AGAIN, signal);
+    await system.clock.sleepUntil(system.clock.now() + wait, signal);
   }
 }

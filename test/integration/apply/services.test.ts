@@ -1,6 +1,7 @@
 import { chmod, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
+import { MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import type { Liveness, Service } from "../../../src/core/ports.ts";
 import { freePort, listens, startDaemon } from "../../servers/daemon.ts";
 import { serviceOf } from "../../servers/service.ts";
@@ -159,6 +160,21 @@ test("a service that is down a moment after its reload command has ended: back t
   expect(report).toMatchObject({ deployed: 1, files: "rolled-back" });
   expect(report.failure?.message).toContain("it ran before and is down after it");
   expect(pairAt(host)).toEqual(old);
+});
+
+test("a service that takes its time to come up again after a restart is waited for, as long as its timeout says", async () => {
+  await using host = await served();
+  await host.issue();
+  let since: number | undefined;
+  // Whether it takes connections: from six seconds after its restart on.
+  const liveness = async (): Promise<Liveness> =>
+    since === undefined || systemClock.monotonic() - since > 6 * SECOND ? "up" : "down";
+  const reload = async (): Promise<undefined> => void (since ??= systemClock.monotonic());
+  host.desired = { ...host.desired, services: [shellService({ liveness, reload, timeout: MINUTE })] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 2, failure: null, services: [{ outcome: "reloaded" }] });
 });
 
 /** A server that ends a tenth of a second after the signal. */
