@@ -42,7 +42,11 @@ function needOf(
   const [code, leaf] = [proof?.code ?? null, proof?.fingerprint ?? null];
   const isGone = facts.liveness === "down" || facts.liveness === "absent";
   if (isProof(proof, generation)) {
-    const at = Math.min(proof.at, now) + (isGone ? LONGEST_BLINDNESS : PROOF_LIFE);
+    const provenAt = Math.min(proof.at, now);
+    // Of a service with an old worker left all looks may meet the new ones, right after a reload.
+    const { reloaded } = facts;
+    const isYoung = reloaded !== null && reloaded.at <= now && provenAt < reloaded.at + LONGEST_BLINDNESS;
+    const at = provenAt + (isGone || isYoung ? LONGEST_BLINDNESS : PROOF_LIFE);
     const because = `time to look at ${calledOf(service)} again`;
     return { action: "prove", at, because, routine: isGone ? "soon" : "round" };
   }

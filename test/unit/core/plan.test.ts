@@ -664,6 +664,29 @@ const rows: readonly Row[] = [
     because: /time to look/,
   },
   {
+    title: "looks again after a minute at a service that was reloaded just before it was proven",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ reloaded: { generation: 3, at: NOW - 61 * SECOND, failure: null } })] }),
+      facts: facts({ proofs: [proof({ at: NOW - 60 * SECOND })] }),
+    }),
+    kind: "prove",
+    because: /time to look/,
+  },
+  {
+    title: "looks no more often after that, nor for a reload that a clock which was ahead has dated",
+    desired: { services: [service(), service()] },
+    observed: settled({
+      apply: apply({
+        services: [NOW - 2 * MINUTE, NOW + HOUR].map((at) =>
+          serviceFacts({ reloaded: { generation: 3, at, failure: null } }),
+        ),
+      }),
+      facts: facts({ proofs: [proof({ at: NOW - 60 * SECOND }), proof({ at: NOW - 60 * SECOND })] }),
+    }),
+    kind: "wait",
+    because: /renewal window/,
+  },
+  {
     title: "lets a service wait for its maintenance window",
     desired: { services: [service({ window: { at: () => ({ open: false, nextOpensAt: NOW + 2 * HOUR }) } })] },
     observed: settled({
