@@ -2,7 +2,7 @@
 import { HOUR, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds, SECOND } from "../../src/base/time.ts";
 import type { History } from "./history.ts";
 import { type CaCall, retryAfterOf } from "./model-ca.ts";
-import { awakeAt, type Event, instantOf, type Scenario, spanOf } from "./scenario.ts";
+import { awakeAt, type Event, type EventKind, instantOf, type Scenario, spanOf } from "./scenario.ts";
 import { BEGIN } from "./simulated-time.ts";
 
 const TWO_TICKS = 2 * LONGEST_SLEEP;
@@ -88,8 +88,12 @@ export function isCurrentWhileNothingIsWrong(history: History): readonly string[
 /** Never a fourth automatic issuance that the agent saw within a sixth of the lifetime, unless the spec was edited. */
 export function neverStorms(history: History): readonly string[] {
   const { lifetime, events } = history.scenario;
-  const edits = events.filter(({ kind }) => kind === "edit").map((event) => instantOf(history.scenario, event));
-  const wishes = events.filter(({ kind }) => kind === "sighup").map((event) => instantOf(history.scenario, event));
+  // A host that sleeps hears of them when it is awake.
+  const heard = (what: EventKind): readonly Instant[] =>
+    events
+      .filter(({ kind }) => kind === what)
+      .map((event) => awakeAt(history.scenario, instantOf(history.scenario, event)));
+  const [edits, wishes] = [heard("edit"), heard("sighup")];
   const steps = stepsOf(history.scenario).flatMap(({ from, to }) => [from, to]);
   return [...history.calls.values()].flatMap((calls) => {
     const seen = calls.filter((call, index) => call.leaf !== undefined && wasSeen(history, call, index));
