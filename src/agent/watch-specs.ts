@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import type { FSWatcher } from "chokidar";
 import { AgentError, asAgentError } from "../base/errors.ts";
 import { errnoOf } from "../base/file-error.ts";
+import { oneForAll } from "../base/one-for-all.ts";
 import { LONGEST_SLEEP, type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
 
 /** An editor and a package manager write several files, and one in several steps. */
@@ -88,9 +89,10 @@ export function watchSpecs(
       await look();
     }
   };
-  const look = async (): Promise<void> => {
+  // A file system that hangs holds one look, not one of each round.
+  const look = oneForAll(async () => {
     if ((await standing()) !== watched) await settle();
-  };
+  });
   void settle();
   return {
     look,
