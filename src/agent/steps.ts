@@ -1,5 +1,8 @@
 /** The steps that a plan can ask for. Each throws what went wrong; who called it keeps the streak. */
+import { dirname } from "node:path";
 import { errorOf } from "../base/errors.ts";
+import { shellWord } from "../base/shell-word.ts";
+import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
 import { type Proof, withIssuances, withoutDelay, withoutFailure, withRepairs } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import { isByHand } from "../core/issuing.ts";
@@ -87,7 +90,7 @@ export async function renewOrMint(
 /** Makes outputs and services true for the newest generation; `again`: services that took it and do not serve it. */
 export async function deploy(memory: Memory, again: readonly number[], signal: AbortSignal): Promise<void> {
   const { world, name, desired, newest } = memory;
-  const report = await world.applier.apply(name, signal, again);
+  const report = await toldIfSlow(memory, () => world.applier.apply(name, signal, again));
   logDeployed(world.log, name, report);
   memory.justReloaded = true;
   memory.facts = withRepairs(memory.facts, report.repaired, world.clock.now());
@@ -101,6 +104,21 @@ export async function deploy(memory: Memory, again: readonly number[], signal: A
   if (wereTold) memory.facts = withoutFailure(memory.facts, "prove");
   const unable = report.services.find((service) => service.failure !== null);
   if (unable?.failure != null) fail(memory, "prove", errorOf(unable.failure));
+}
+
+/** Longer than files and most commands take: what hangs tells nobody of itself. */
+const SLOW: Milliseconds = 30 * SECOND;
+
+async function toldIfSlow<Result>({ world, name, desired }: Memory, deploying: () => Promise<Result>): Promise<Result> {
+  const tell = (): void => {
+    const folders = new Set(desired.outputs.map(({ path }) => dirname(path)));
+    const looks = [...folders].map((folder) => `findmnt -T ${shellWord(folder)}`);
+    const hint = `a command or a file system may hang: ${['systemctl list-units "certagent-run-*"', ...looks].join("; ")}`;
+    world.log.warning("the deployment takes long", { certificate: name, hint });
+  };
+  using late = withDeadline(SLOW);
+  late.addEventListener("abort", tell, { once: true });
+  return await deploying();
 }
 
 /** Looks which leaf the services serve. */

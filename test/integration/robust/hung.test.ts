@@ -14,7 +14,9 @@ const execute = promisify(execFile);
 /** More than Node has threads for file calls. */
 const HUNG = ["a", "b", "c", "d", "e", "f"];
 
-test("six certificates on a file system that hangs hold up no other", { timeout: 2 * MINUTE }, async () => {
+test("six certificates on a file system that hangs are told of and hold up no other", {
+  timeout: 2 * MINUTE,
+}, async () => {
   await using ca = await startDevCa({ policy: { longest: DAY } });
   await using home = await makeHome();
   const [disk, mounted] = [join(home.folder, "disk"), join(home.folder, "mounted")];
@@ -43,6 +45,9 @@ test("six certificates on a file system that hangs hold up no other", { timeout:
   try {
     await agent.until("the others hang", (all) => HUNG.every((name) => all.get(name)?.state === "renewing"));
     expect(await certagent(home, "renew", "web")).toMatchObject({ code: 0 });
+    const told = (): readonly string[] => agent.journal().filter((line) => line.includes("takes long"));
+    await expect.poll(told, { timeout: MINUTE }).toHaveLength(HUNG.length);
+    expect(told()[0]).toContain(`findmnt -T ${mounted}`);
   } finally {
     await execute("nsenter", [...there, "--unfreeze", mounted]);
   }
