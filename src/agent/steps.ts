@@ -38,6 +38,7 @@ export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> 
   }
   if (newest !== null && earliestExpiry(chain) <= newest.chainNotAfter) {
     memory.adoptionRefused = true;
+    world.log.info("the pair at the outputs does not outlive the newest generation", { certificate: name });
     return;
   }
   const draft = { request, key: found.key, chain, roots, issuedAt: now, via: "adopted" };

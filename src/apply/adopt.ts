@@ -32,6 +32,6 @@ export async function adoptPair(
     host.log.info("the pair at the outputs does not fit the spec", { certificate, because: chain.fact });
     return undefined;
   }
-  host.log.info("adopted the pair at the outputs", { certificate, fingerprint: chain[0].fingerprint });
+  host.log.info("handed over the pair at the outputs", { certificate, fingerprint: chain[0].fingerprint });
   return { key: pair.key, chain };
 }
