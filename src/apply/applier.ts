@@ -13,6 +13,7 @@ import { createAccessResolver } from "./access.ts";
 import { adoptPair } from "./adopt.ts";
 import { applyNewest, streakOfIssuing } from "./apply.ts";
 import { createCoalesce } from "./coalesce.ts";
+import { makeOwnFolders } from "./folders.ts";
 import { createLocks } from "./lock.ts";
 import { createOutputsObserver } from "./observe.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD, openRecords } from "./record.ts";
@@ -131,6 +132,8 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     const record = await records.read(desired.name);
     const generations = generationsOf(desired.name);
     const number = await generations.newest(asked?.generation);
+    // The state folder may be gone, and whoever writes there next would make it with the access of what is in it.
+    if (number === undefined && !options.readOnly) await makeOwnFolders(host);
     const seen = await outputsObserver.look(desired, record, number, async () => {
       const staged = await generations.read(number ?? 0);
       // One that is not fit is told of by the apply that refuses it.

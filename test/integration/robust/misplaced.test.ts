@@ -1,6 +1,6 @@
 /** What stands in the state folder and is not what certagent put there. */
 import { execFile } from "node:child_process";
-import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -68,6 +68,22 @@ test("a file in the place of the folder of open changes is told as that", async 
   });
   await rm(layout.apply.intents);
   await agent.until("it is current", (now) => isCurrent(now.get("web")));
+});
+
+test("a state folder that is removed under a running agent comes back with the access that it had", async () => {
+  const { home, layout } = await makeScene();
+  await using _home = home;
+  await using agent = await startAgent(home);
+  await agent.until("it is current", (now) => isCurrent(now.get("web")));
+  const folders = [home.state, layout.agent.folder, layout.apply.folder, layout.live];
+  const modes = () => Promise.all(folders.map(async (folder) => (await stat(folder)).mode.toString(8)));
+  const before = await modes();
+
+  await rm(home.state, { recursive: true });
+  await certagent(home, "renew", "web");
+  await agent.until("it is current again", (now) => isCurrent(now.get("web")));
+
+  expect(await modes()).toEqual(before);
 });
 
 test("a folder in its state that the agent may not open stops nothing", async () => {
