@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { stat } from "node:fs/promises";
+import { access, constants, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { FSWatcher } from "chokidar";
 import { AgentError, asAgentError } from "../base/errors.ts";
@@ -119,5 +119,11 @@ const MISSING = "missing";
 async function identityOf(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return MISSING;
-  return found.isDirectory() ? `${found.dev}:${found.ino}` : "file";
+  if (!found.isDirectory()) return "file";
+  // One that is closed to us cannot be watched, and nothing tells of its being opened.
+  const isOpen = access(path, constants.R_OK | constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+  return (await isOpen) ? `${found.dev}:${found.ino}` : MISSING;
 }

@@ -44,7 +44,7 @@ the table.`,
   },
 };
 
-const REMEDY = "certagent check says what to write instead";
+const REMEDY = "certagent check says how to mend it";
 
 /** Those of the configuration. Without an agent they are told already, in the words of its journal. */
 function problemsIn({ agent, problems = [] }: StatusDocument): readonly string[] {

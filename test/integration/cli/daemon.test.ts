@@ -1,7 +1,7 @@
 /** `certagent run` as a service: what it hears and what it tells. No CA is needed to find that out. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { access, chmod, chown, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -263,6 +263,28 @@ test("a Node that is too old is told as that", async () => {
   await expect(startAgent(home, { env })).rejects.toThrow(`Cannot run on Node ${process.version}: it has no node:ffi`);
 });
 
+test("a folder of specs that was closed to the agent from the start is read soon after it is opened", async () => {
+  await using home = await homeWithSpecs();
+  const specs = join(home.folder, "apart", "specs"); // in a folder that nobody watches
+  await mkdir(specs, { recursive: true });
+  await chmod(home.folder, 0o755);
+  await chmod(specs, 0o700);
+  for (const folder of [home.state, home.runtime]) {
+    await mkdir(folder, { recursive: true });
+    await chown(folder, 65_534, 65_534);
+  }
+  const options = [...home.options, "--specs", specs];
+  const through = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  await using agent = await startAgent({ ...home, options }, { level: "info", through });
+  const journal = () => agent.journal().join("\n");
+  await expect.poll(journal, { timeout: 15_000 }).toContain("permission denied");
+  await pause(1000); // it watches
+
+  await chmod(specs, 0o755);
+
+  await expect.poll(journal, { timeout: 15_000 }).toContain("configuration problem is over");
+});
+
 test("status --watch, piped, shows it again when something changed, and ends when nobody reads", async () => {
   await using home = await homeWithSpecs();
   await using agent = await startAgent(home);
@@ -307,7 +329,7 @@ test("what is wrong with the configuration is in status and status --watch, and 
   await home.write("web", specOf(home, "web"));
 
   expect(stderr).toContain(`${misnamed}: is not read`);
-  expect(stderr).toContain("hint: certagent check says what to write instead");
+  expect(stderr).toContain("hint: certagent check says how to mend it");
   expect(shown).toContain(`${misnamed}: is not read`);
   await expect.poll(journal, { timeout: 15_000 }).toContain("spec accepted certificate=web");
   await expect
