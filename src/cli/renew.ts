@@ -33,9 +33,11 @@ until it succeeds or the agent restarts. Ctrl-C ends the waiting, not the renewa
     const { state, runtime } = placesOf(invocation);
     const { control } = layoutOf(state, runtime);
     const { askRenew } = await import("./control-client.ts");
-    const outcomes = await askRenew(control, all ? "all" : invocation.operands, ({ name, message }) =>
-      print.note(`${name}: ${message}`),
-    );
+    // Of one alone the outcome says the same.
+    const isOne = invocation.operands.length === 1;
+    const outcomes = await askRenew(control, all ? "all" : invocation.operands, ({ name, message }) => {
+      if (!isOne) print.note(`${name}: ${message}`);
+    });
     if (outcomes === undefined) throw nobodyThere(control);
     if (invocation.isSet("json")) print.json({ certificates: outcomes });
     else printOutcomes(print, outcomes);
