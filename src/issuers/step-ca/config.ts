@@ -16,7 +16,9 @@ export const origin = z
   .meta({ description: "Where the CA listens, https only", examples: ["https://ca.internal:9000"] });
 
 function complaintAboutOrigin(text: string): string | undefined {
-  if (!text.includes("://") || !URL.canParse(text)) return `${JSON.stringify(text)} is no URL; write https://HOST:PORT`;
+  // URL passes over spaces around it and further slashes, which are slips.
+  if (!/^[^/\s]+:\/\/[^/\s]\S*$/.test(text) || !URL.canParse(text))
+    return `${JSON.stringify(text)} is no URL; write https://HOST:PORT`;
   const url = new URL(text);
   if (url.protocol !== "https:") return `a CA is spoken to over https only, not ${url.protocol.slice(0, -1)}`;
   if (url.username !== "" || url.password !== "") return "a CA's URL carries no user or password";
