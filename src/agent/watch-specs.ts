@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { access, constants, stat } from "node:fs/promises";
+import { access, constants, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { FSWatcher } from "chokidar";
 import { AgentError, asAgentError } from "../base/errors.ts";
@@ -9,7 +9,7 @@ import { LONGEST_SLEEP, type Milliseconds, pause, SECOND, withDeadline } from ".
 
 /** An editor and a package manager write several files, and one in several steps. */
 const SETTLING: Milliseconds = 100;
-/** How soon a folder that is not there is looked for again: nothing tells of its coming. */
+/** How soon a folder that is not there, or is reached by a link, is looked for again: nothing tells of its coming. */
 const LOOK_AGAIN: Milliseconds = 5 * SECOND;
 /** How soon what cannot be watched is read and tried again. */
 const TRY_AGAIN: Milliseconds = LONGEST_SLEEP;
@@ -54,7 +54,7 @@ export function watchSpecs(
       const { watchedPath = "" } = about as { watchedPath?: string };
       if (paths.some((path) => path === watchedPath || path === dirname(watchedPath))) void settle();
     });
-    if (found.includes(MISSING)) void lookAgain();
+    if (found.includes(MISSING) || found.includes(LINKED)) void lookAgain();
     // What is written before it is ready makes no event.
     await once(watcher, "ready", { signal: withDeadline(STARTING, stop.signal) });
     told = "";
@@ -114,16 +114,20 @@ function failureOfWatching(error: unknown): AgentError {
 }
 
 const MISSING = "missing";
+const LINKED = "linked";
 
 /** Tells a folder from one that was put in its place; files are watched by their names, whatever takes their place. */
 async function identityOf(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return MISSING;
+  const identity = `${found.dev}:${found.ino}`;
+  // Nothing tells that a link on the way leads elsewhere by now.
+  if ((await realpath(path).catch(() => path)) !== path) return `${LINKED} ${identity}`;
   if (!found.isDirectory()) return "file";
   // One that is closed to us cannot be watched, and nothing tells of its being opened.
   const isOpen = access(path, constants.R_OK | constants.X_OK).then(
     () => true,
     () => false,
   );
-  return (await isOpen) ? `${found.dev}:${found.ino}` : MISSING;
+  return (await isOpen) ? identity : MISSING;
 }

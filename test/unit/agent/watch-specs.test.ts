@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtempDisposable, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtempDisposable, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
@@ -60,6 +60,24 @@ test("another mode of the folder or of a file, as a refusal of it asks for, is t
   await chmod(here.folder, 0o755);
   told = await here.more(told);
   await chmod(here.config, 0o666);
+  await here.more(told);
+});
+
+test("a folder that a link leads to, and the one that it leads to next, are told of", async () => {
+  await using here = await watched("missing");
+  const [first, second] = [`${here.folder}.1`, `${here.folder}.2`];
+  await mkdir(first);
+  await mkdir(second);
+  let told = await here.more(0);
+  await symlink(first, here.folder);
+  told = await here.more(told);
+
+  await symlink(second, `${here.folder}.new`);
+  await rename(`${here.folder}.new`, here.folder);
+  told = await here.more(told);
+  await new Promise((resolve) => setTimeout(resolve, 1000)); // it is watched anew
+  await writeFile(join(second, "web.yaml"), "a");
+
   await here.more(told);
 });
 
