@@ -274,7 +274,7 @@ test("a folder of specs that was closed to the agent from the start is read soon
     await chown(folder, 65_534, 65_534);
   }
   const options = [...home.options, "--specs", specs];
-  const through = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  const through = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--pdeathsig=KILL"];
   await using agent = await startAgent({ ...home, options }, { level: "info", through });
   const journal = () => agent.journal().join("\n");
   await expect.poll(journal, { timeout: 15_000 }).toContain("permission denied");
