@@ -9,7 +9,7 @@ import { LONGEST_SLEEP, type Milliseconds, pause, SECOND, withDeadline } from ".
 
 /** An editor and a package manager write several files, and one in several steps. */
 const SETTLING: Milliseconds = 100;
-/** How soon a folder that is not there, or is reached by a link, is looked for again: nothing tells of its coming. */
+/** How soon a folder that is not there is looked for again: nothing tells of its coming. */
 const LOOK_AGAIN: Milliseconds = 5 * SECOND;
 /** How soon what cannot be watched is read and tried again. */
 const TRY_AGAIN: Milliseconds = LONGEST_SLEEP;
@@ -17,7 +17,7 @@ const TRY_AGAIN: Milliseconds = LONGEST_SLEEP;
 const STARTING: Milliseconds = 10 * SECOND;
 
 export interface SpecWatcher extends AsyncDisposable {
-  /** Watches anew where another folder stands at a path: a file system that is mounted there makes no event. */
+  /** Watches anew where another folder stands at a path: a mount makes no event, nor does a link on the way that is switched. */
   look(): Promise<void>;
 }
 
@@ -54,7 +54,7 @@ export function watchSpecs(
       const { watchedPath = "" } = about as { watchedPath?: string };
       if (paths.some((path) => path === watchedPath || path === dirname(watchedPath))) void settle();
     });
-    if (found.includes(MISSING) || found.includes(LINKED)) void lookAgain();
+    if (found.includes(MISSING)) void lookAgain();
     // What is written before it is ready makes no event.
     await once(watcher, "ready", { signal: withDeadline(STARTING, stop.signal) });
     told = "";
@@ -114,15 +114,13 @@ function failureOfWatching(error: unknown): AgentError {
 }
 
 const MISSING = "missing";
-const LINKED = "linked";
 
 /** Tells a folder from one that was put in its place; files are watched by their names, whatever takes their place. */
 async function identityOf(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return MISSING;
   const identity = `${found.dev}:${found.ino}`;
-  // Nothing tells that a link on the way leads elsewhere by now.
-  if ((await realpath(path).catch(() => path)) !== path) return `${LINKED} ${identity}`;
+  if ((await realpath(path).catch(() => path)) !== path) return `${identity} by a link`;
   if (!found.isDirectory()) return "file";
   // One that is closed to us cannot be watched, and nothing tells of its being opened.
   const isOpen = access(path, constants.R_OK | constants.X_OK).then(

@@ -74,6 +74,7 @@ test("a folder that a link leads to, and the one that it leads to next, are told
 
   await symlink(second, `${here.folder}.new`);
   await rename(`${here.folder}.new`, here.folder);
+  await here.look();
   told = await here.more(told);
   await new Promise((resolve) => setTimeout(resolve, 1000)); // it is watched anew
   await writeFile(join(second, "web.yaml"), "a");
