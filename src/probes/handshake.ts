@@ -42,19 +42,12 @@ const SIGNATURES: Readonly<Record<KeyKind, string>> = {
   ed25519: "ed25519",
 };
 
-/**
- * OpenSSL's own, the hybrid one last: so X25519 alone gets a key share, a look costs a tenth less, and its first message
- * fits into one packet, which some old servers need. Here nothing is said that somebody might want to read one day.
- */
-const GROUPS = "X25519:P-256:X448:P-384:P-521:ffdhe2048:ffdhe3072:X25519MLKEM768";
-
 /** One of each kind for all probes, since nothing is verified here; without the roots that Node would load. */
 const contexts = new Map<KeyKind | undefined, SecureContext>();
 
 function contextFor(keyKind: KeyKind | undefined): SecureContext {
   const asked = keyKind === undefined ? {} : { sigalgs: SIGNATURES[keyKind] };
-  const context =
-    contexts.get(keyKind) ?? createSecureContext({ ca: [], ciphers: CIPHERS, ecdhCurve: GROUPS, ...asked });
+  const context = contexts.get(keyKind) ?? createSecureContext({ ca: [], ciphers: CIPHERS, ...asked });
   contexts.set(keyKind, context);
   return context;
 }

@@ -35,29 +35,6 @@ test("probe() takes part in no Diffie-Hellman of numbers that the server chose",
   await expect(probe(at(server.port), signal)).rejects.toThrow("handshake failure");
 });
 
-test.for(["X25519MLKEM768", "X448", "P-521", "ffdhe2048"])(
-  "probe() sees the leaf of a server that takes %s alone for the exchange of keys",
-  async (group) => {
-    await using server = await startTls(web, { ecdhCurve: group });
-
-    expect((await probe(at(server.port), signal)).fingerprint).toBe(web.leaf.fingerprint);
-  },
-);
-
-test("probe() begins with a message that fits into one packet", async () => {
-  const { promise: hello, resolve } = Promise.withResolvers<string | Buffer>();
-  await using server = await startPlainServer((socket) => {
-    socket.once("data", (bytes) => {
-      resolve(bytes);
-      socket.destroy();
-    });
-  });
-
-  await expect(probe(at(server.port), signal)).rejects.toThrow();
-
-  expect((await hello).length).toBeLessThan(512);
-});
-
 test("probe() sees the leaf of a server that knows nothing newer than RSA's key exchange", async () => {
   const rsa = await pki.issue({ key: "rsa-2048" });
   await using server = await startTls(rsa, { maxVersion: "TLSv1.2", ciphers: "AES128-GCM-SHA256" });
