@@ -34,6 +34,8 @@ export interface Before {
   readonly broken: Failure | null;
 }
 
+/** How long a unit that is down after its reload may take to be up again. */
+const COMES_UP: Milliseconds = 5 * SECOND;
 /** A look may cost a transient unit. */
 const FIRST_WAIT: Milliseconds = 250;
 const LONGEST_WAIT: Milliseconds = 2 * SECOND;
@@ -111,8 +113,10 @@ async function livesOn(
   signal: AbortSignal,
 ): Promise<void> {
   if (isGone(before)) return;
-  // One that was restarted may take its time to accept connections again.
-  const deadline = system.clock.monotonic() + service.timeout;
+  // A unit says when it has ended; where none does, an end looks just like a start that takes its time.
+  const byUnit = await service.liveness(labelled(system, desired.name), signal);
+  const patience = byUnit === "unknown" ? service.timeout : Math.min(service.timeout, COMES_UP);
+  const deadline = system.clock.monotonic() + patience;
   for (
     let wait = FIRST_WAIT;
     isGone(await watch.livenessNow(desired, service, signal));

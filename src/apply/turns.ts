@@ -1,6 +1,9 @@
+import { type Milliseconds, pause, SECOND } from "../base/time.ts";
+
 /**
  * Takes turns for services, by their keys: while a pair's files change, one after the other, no command of a service that
  * reads them runs, and the other way round. Of one kind many go side by side; who came first goes first.
+ * Who waits for long goes on: a command or a file system that hangs holds up nobody else for good.
  */
 export type Turns = <T>(keys: readonly string[], kind: "files" | "command", act: () => Promise<T>) => Promise<T>;
 
@@ -9,7 +12,9 @@ interface Turn {
   readonly ended: Promise<void>;
 }
 
-export function createTurns(): Turns {
+const LONGEST_WAIT: Milliseconds = 10 * SECOND;
+
+export function createTurns(longest: Milliseconds = LONGEST_WAIT): Turns {
   const turns = new Map<string, Set<Turn>>();
   return async (keys, kind, act) => {
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
@@ -17,7 +22,7 @@ export function createTurns(): Turns {
     const others = keys.flatMap((key) => [...(turns.get(key) ?? [])].filter((turn) => turn.kind !== kind));
     for (const key of keys) turns.set(key, (turns.get(key) ?? new Set()).add(own));
     try {
-      await Promise.all(others.map((turn) => turn.ended));
+      if (others.length > 0) await allEnded(others, longest);
       return await act();
     } finally {
       for (const key of keys) {
@@ -27,4 +32,10 @@ export function createTurns(): Turns {
       end();
     }
   };
+}
+
+async function allEnded(turns: readonly Turn[], longest: Milliseconds): Promise<void> {
+  const ended = new AbortController();
+  void Promise.all(turns.map((turn) => turn.ended)).then(() => ended.abort());
+  await pause(longest, ended.signal);
 }

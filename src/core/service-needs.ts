@@ -10,6 +10,9 @@ const PROOF_LIFE: Milliseconds = 15 * MINUTE;
 /** A service that is down is looked at at least this often: it costs nothing, and it may be up again. */
 export const LONGEST_BLINDNESS: Milliseconds = MINUTE;
 
+/** As many looks in a row without a leaf mean that the service does not serve one. */
+const SURE_AFTER = 3;
+
 export interface Need {
   readonly action: "apply" | "prove";
   readonly at: Instant;
@@ -64,9 +67,9 @@ function needOf(
       : `${calledOf(service)} has not been seen to serve generation ${generation.number}`;
     // A reload of the future was made by a clock that was ahead: it was long ago.
     const isNews = reloaded !== null && reloaded.at <= now && reloaded.at > (lookedAt ?? now);
-    // Of whom no leaf was seen at all, nothing says that it needs to be told again: the host may be busy, and a restart
-    // costs its users something.
-    const isStale = lookedAt !== null && code === "SERVICE_STALE" && leaf !== null && streak !== null;
+    // Who shows no leaf at all once or twice may be busy, and a restart costs its users something.
+    const isSure = leaf !== null || (streak?.attempts ?? 0) >= SURE_AFTER;
+    const isStale = lookedAt !== null && code === "SERVICE_STALE" && isSure && streak !== null;
     // The root side tells nobody who does not run, nor outside of a window, however often it is asked.
     const mayBeTold = !service.passive && !isGone && windowOpensAt(service, generation.chainNotAfter, now) <= now;
     if (mayBeTold && !isNews && isStale) return { action: "apply", at: reload, because, again: true };

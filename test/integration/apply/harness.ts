@@ -40,6 +40,7 @@ export interface TestHost extends AsyncDisposable {
     files?: Files,
     system?: {
       clock?: Clock;
+      connect?: Connect;
       onRun?: () => void;
       onRead?: () => void;
       specs?: ReadonlyMap<string, Desired>;
@@ -84,10 +85,10 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
     log,
     desired: desiredIn(tls, change),
     anchors: async () => pki.roots,
-    open: async (files, { clock = systemClock, onRun, onRead, specs, specIsCurrent } = {}) =>
+    open: async (files, { clock = systemClock, connect = nobodyListens, onRun, onRead, specs, specIsCurrent } = {}) =>
       await createApplier({
         layout,
-        system: { clock, run: counted(onRun), ask: counted(onRun), connect: nobodyListens },
+        system: { clock, run: counted(onRun), ask: counted(onRun), connect },
         log: logInto(log),
         specs: async () => (onRead?.(), specs ?? new Map([[NAME, host.desired]])),
         specIsCurrent,

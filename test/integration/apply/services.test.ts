@@ -1,8 +1,11 @@
 import { chmod, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
-import { MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
+import { connect } from "../../../src/base/connect.ts";
+import { HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
 import type { Liveness, Service } from "../../../src/core/ports.ts";
+import { targetAt } from "../../../src/services/recipe.ts";
 import { freePort, listens, startDaemon } from "../../servers/daemon.ts";
 import { serviceOf } from "../../servers/service.ts";
 import { ASKED, makeHost, NAME, never, pairAt, shellService, type TestHost, text } from "./harness.ts";
@@ -162,19 +165,38 @@ test("a service that is down a moment after its reload command has ended: back t
   expect(pairAt(host)).toEqual(old);
 });
 
-test("a service that takes its time to come up again after a restart is waited for, as long as its timeout says", async () => {
+test("where no unit tells, a service that takes its time after a restart is waited for, as long as its timeout says", async () => {
+  const port = await freePort();
   await using host = await served();
   await host.issue();
-  let since: number | undefined;
-  // Whether it takes connections: from six seconds after its restart on.
-  const liveness = async (): Promise<Liveness> =>
-    since === undefined || systemClock.monotonic() - since > 6 * SECOND ? "up" : "down";
-  const reload = async (): Promise<undefined> => void (since ??= systemClock.monotonic());
-  host.desired = { ...host.desired, services: [shellService({ liveness, reload, timeout: MINUTE })] };
+  const server = createServer();
+  const listen = (): void => void server.listen(port, "127.0.0.1");
+  listen();
+  const reload = async (): Promise<undefined> => {
+    await new Promise((resolve) => server.close(resolve));
+    setTimeout(listen, 6 * SECOND);
+  };
+  const liveness = async (): Promise<Liveness> => "unknown";
+  const probe = targetAt({ host: "127.0.0.1", port });
+  host.desired = { ...host.desired, services: [shellService({ liveness, reload, probe, timeout: MINUTE })] };
 
-  const report = await (await host.open()).apply(NAME, never);
+  const report = await (await host.open(undefined, { connect })).apply(NAME, never);
 
   expect(report).toMatchObject({ deployed: 2, failure: null, services: [{ outcome: "reloaded" }] });
+  server.close();
+});
+
+test("a unit that its reload has ended is not waited for as long as its timeout says", async () => {
+  await using host = await served();
+  const old = pairAt(host);
+  await host.issue();
+  let isUp = true;
+  const liveness = async (): Promise<Liveness> => (isUp ? "up" : "down");
+  const reload = async (): Promise<undefined> => void (isUp = false);
+  host.desired = { ...host.desired, services: [shellService({ liveness, reload, timeout: HOUR })] };
+
+  expect(await (await host.open()).apply(NAME, never)).toMatchObject({ deployed: 1, files: "rolled-back" });
+  expect(pairAt(host)).toEqual(old);
 });
 
 /** A server that ends a tenth of a second after the signal. */

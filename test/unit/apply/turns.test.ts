@@ -43,3 +43,13 @@ test("who fails has had its turn", async () => {
 
   expect(await turns(["nginx"], "files", async () => "written")).toBe("written");
 });
+
+test("who waits for what hangs goes on after a while, and so does who waits for that one", async () => {
+  const turns = createTurns(50);
+  void turns(["mail"], "command", () => new Promise(() => {}));
+
+  const files = turns(["mail", "nginx"], "files", async () => "written");
+  const check = turns(["nginx"], "command", async () => "checked");
+
+  expect(await Promise.all([files, check])).toEqual(["written", "checked"]);
+});

@@ -428,7 +428,7 @@ const rows: readonly Row[] = [
     because: /still serves/,
   },
   {
-    title: "looks again, after the back-off, at what took its files and shows no leaf, and does not reload it",
+    title: "looks again, after the back-off, at what took its files and shows no leaf, and does not reload it yet",
     observed: settled({
       facts: {
         ...unproven,
@@ -437,6 +437,22 @@ const rows: readonly Row[] = [
       },
     }),
     kind: "prove",
+    because: /refused/,
+    services: [0],
+  },
+  {
+    title: "reloads what took its files and showed no leaf three times in a row",
+    observed: settled({
+      facts: {
+        ...unproven,
+        proofs: [proof({ proven: false, fingerprint: null, at: NOW - MINUTE })],
+        failures: {
+          ...NO_FACTS.failures,
+          prove: streak({ code: "SERVICE_STALE", attempts: 3, at: NOW - MINUTE, tryAt: NOW }),
+        },
+      },
+    }),
+    kind: "apply",
     because: /refused/,
     services: [0],
   },
