@@ -60,7 +60,7 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   await agent.run(stop.signal, (atWork) => {
     heartbeat.beat();
     tell(atWork);
-    if (atWork === 0) void watcher.look();
+    void watcher.look();
     if (wasAtWork && atWork === 0) void giveMemoryBack();
     wasAtWork = atWork > 0;
   });

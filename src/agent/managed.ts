@@ -94,7 +94,10 @@ export async function manage(
         dueAt = 0;
       }
       // The text may be the same, and the default issuer another one.
-      if (version.request.issuer !== memory.desired.request.issuer) forgive();
+      if (version.request.issuer !== memory.desired.request.issuer) {
+        memory.adoptionRefused = false;
+        forgive();
+      }
       memory.desired = version;
     },
     renew: () => {

@@ -43,6 +43,7 @@ export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> 
   }
   const draft = { request, key: found.key, chain, roots, issuedAt: now, via: "adopted" };
   const { number } = await generations.stage(draft, memory.apply.deployed);
+  memory.adoptionRefused = false;
   memory.facts = withoutFailure(memory.facts, "issue");
   world.log.info("adopted", { certificate: name, generation: number, serial: chain[0].serial });
 }
@@ -76,6 +77,8 @@ export async function renewOrMint(
     logIssued(log, name, generation, because);
     // It waits for nothing any more: said before the issuer is told how many do.
     memory.newest = observedGeneration(generation);
+    // What stands at the outputs by the time that this one is lost is another pair.
+    memory.adoptionRefused = false;
     memory.facts = withoutFailure(memory.facts, "issue");
     // Who asks for a renewal may have mended what a deployment failed of, and waits for this one.
     if (wish !== null) memory.facts = withoutDelay(memory.facts, "apply", clock.now());

@@ -56,7 +56,8 @@ export function watchSpecs(
     });
     if (found.includes(MISSING)) void lookAgain();
     // What is written before it is ready makes no event.
-    await once(watcher, "ready", { signal: withDeadline(STARTING, stop.signal) });
+    using starting = withDeadline(STARTING, stop.signal);
+    await once(watcher, "ready", { signal: starting });
     told = "";
   };
   /** What failed is told once, and tried again with everything being read. */

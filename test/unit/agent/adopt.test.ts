@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { recall } from "../../../src/agent/memory.ts";
-import { adopt } from "../../../src/agent/steps.ts";
+import { adopt, renewOrMint } from "../../../src/agent/steps.ts";
 import { systemClock } from "../../../src/base/time.ts";
 import type { Adopted, Applier } from "../../../src/core/applier.ts";
-import type { Issuer } from "../../../src/core/ports.ts";
+import type { Issued, Issuer, Order } from "../../../src/core/ports.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import { makePki, type Pki } from "../../servers/pki.ts";
 import { desired } from "../core/given.ts";
@@ -20,6 +20,10 @@ async function adopting(pki: Pki, found: Adopted | undefined) {
   const never = (): never => {
     throw new Error("was not to be asked");
   };
+  const mint = async ({ request: { names }, key }: Order): Promise<Issued> => {
+    const { chain } = await pki.issue({ names, key });
+    return { chain, roots: pki.roots, via: "token", failedRungs: [] };
+  };
   const applier: Applier = { observe: never, apply: never, failed: never, forget: never, adopt: async () => found };
   const world = {
     clock: systemClock,
@@ -27,7 +31,7 @@ async function adopting(pki: Pki, found: Adopted | undefined) {
     layout: layoutOf(folder.path, folder.path),
     applier,
     prove: never,
-    issuer: () => ({ roots: async () => pki.roots }) as unknown as Issuer,
+    issuer: () => ({ roots: async () => pki.roots, issue: mint, holdsSecret: () => false }) as unknown as Issuer,
     issuing: never,
     isAwaited: never,
     clockSuspectFor: () => null,
@@ -57,4 +61,19 @@ test.each([
   expect(await refused.memory.generations.newest()).toBeUndefined();
   expect(refused.memory.adoptionRefused).toBe(true);
   expect(refused.told).toEqual(["what stands at the outputs does not fit"]);
+});
+
+test("what was refused once is looked at again once a generation of certagent's own stood there", async () => {
+  const pki = await makePki();
+  const { key, chain } = await pki.issue({ names: ["other.internal"] });
+  await using refused = await adopting(pki, { key, chain });
+
+  await renewOrMint(
+    refused.memory,
+    { kind: "issue", because: "nothing was issued yet", renewal: false, forced: false },
+    signal,
+  );
+
+  expect(refused.memory.newest?.number).toBe(1);
+  expect(refused.memory.adoptionRefused).toBe(false);
 });
