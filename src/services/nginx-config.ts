@@ -2,6 +2,7 @@
 import { dirname, resolve } from "node:path";
 import { AgentError } from "../base/errors.ts";
 import { endedWell } from "../base/run.ts";
+import { sideBySide } from "../base/side-by-side.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Output, ProbeTarget, System } from "../core/ports.ts";
@@ -19,6 +20,7 @@ const MOST_STEPS = 5_000_000;
 const MOST_DIRECTIVES = 50_000;
 /** More than anybody makes by hand. */
 const MOST_LINKS = 1000;
+const AT_ONE_TIME = 8;
 /** Servers times addresses times names: far more than thousands of servers have. */
 const MOST_PLACED = 200_000;
 const LOOKED_FOR: ReadonlySet<string> = new Set([
@@ -47,8 +49,10 @@ export async function servedByNginx(
 /** The certificates that a configuration names and that are links to these paths. */
 async function linksTo(paths: ReadonlySet<string>, dump: string): Promise<ReadonlySet<string>> {
   const named = new Set(dump.matchAll(/\bssl_certificate\s+["']?(\/[^\s;"']+)/g).map(([, path = ""]) => resolve(path)));
-  const looks = [...named].slice(0, MOST_LINKS).map(async (path) => (paths.has(await linkedFrom(path)) ? [path] : []));
-  return new Set((await Promise.all(looks)).flat());
+  const links = await sideBySide(AT_ONE_TIME, [...named].slice(0, MOST_LINKS), async (path) =>
+    paths.has(await linkedFrom(path)) ? [path] : [],
+  );
+  return new Set(links.flat());
 }
 
 interface Directive {

@@ -21,9 +21,11 @@ const DEEPEST = 16;
 const MOST_KEYS = 512;
 const MOST_ITEMS = 2048;
 
-// Control characters but tab and newline (a lone CR counts), the marks that reorder text on a terminal, and those that
-// come with pasted text and are not seen.
-const FORBIDDEN = /(?![\t\n\r])\p{Cc}|[\u00ad\u200b\u2060\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)/u;
+// Control characters but tab and newline (a lone CR counts), and the marks that reorder text on a terminal.
+const FORBIDDEN = /(?![\t\n\r])\p{Cc}|[\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]|\r(?!\n)/u;
+
+// They come with pasted text, which harms nobody outside of a value.
+const UNSEEN = /[\u00ad\u200b\u2060]/u;
 
 type Path = readonly PropertyKey[];
 
@@ -219,6 +221,11 @@ function readText(text: string, path: Path, offset: number, facts: Facts): strin
   // Half a character (`"\ud800"`) is written as U+FFFD, so that two names are one on disk.
   if (/[\t\n\r]/.test(text) || FORBIDDEN.test(text) || !text.isWellFormed()) {
     throw new Refused(offset, "a value must be one line without control characters", null, formatKey(path));
+  }
+  const unseen = UNSEEN.exec(text)?.[0];
+  if (unseen !== undefined) {
+    const code = unseen.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
+    throw new Refused(offset, `a character that is not seen (U+${code}) stands in it`, "type it anew", formatKey(path));
   }
   const result = substitute(text, facts);
   if (typeof result === "string") return result;

@@ -16,12 +16,12 @@ export const origin = z
   .meta({ description: "Where the CA listens, https only", examples: ["https://ca.internal:9000"] });
 
 function complaintAboutOrigin(text: string): string | undefined {
+  if (text.includes("@")) return "a CA's URL carries no user or password";
   // URL passes over spaces around it and further slashes, which are slips.
   if (!/^[^/\s]+:\/\/[^/\s]\S*$/.test(text) || !URL.canParse(text))
     return `${JSON.stringify(text)} is no URL; write https://HOST:PORT`;
   const url = new URL(text);
   if (url.protocol !== "https:") return `a CA is spoken to over https only, not ${url.protocol.slice(0, -1)}`;
-  if (url.username !== "" || url.password !== "") return "a CA's URL carries no user or password";
   if (url.pathname !== "/" || url.search !== "" || url.hash !== "")
     return "a CA's URL has no path; write https://HOST:PORT";
   return undefined;

@@ -4,7 +4,7 @@ import { printable, shortened } from "../../base/printable.ts";
 const MOST_CHARACTERS = 512;
 
 /** A proxy may repeat the token that it refuses, which the CA has then not seen: who reads it could use it. */
-const TOKEN = /(?<![\w-])eyJ[\w-]{8,}(?:\.[\w-]*)*/g;
+const TOKEN = /eyJ[\w-]{8,}(?:\.[\w-]*)*/g;
 
 /** Text from the other side as one harmless line of at most 512 characters, without tokens. */
 export function remoteText(text: string): string {

@@ -65,6 +65,7 @@ test.each<[string, unknown, string]>([
   ["plain http", { ...entry, url: "http://ca" }, "url: a CA is spoken to over https only, not http"],
   ["a path", { ...entry, url: "https://ca/x" }, "url: a CA's URL has no path; write https://HOST:PORT"],
   ["a password in the URL", { ...entry, url: "https://a:b@ca" }, "url: a CA's URL carries no user or password"],
+  ["a password in what is no URL", { ...entry, url: " https://a:b@ca" }, "url: a CA's URL carries no user or password"],
   ["no URL", { ...entry, url: "ca.internal:9000" }, 'url: "ca.internal:9000" is no URL; write https://HOST:PORT'],
   ["no trust", { ...entry, root: {} }, "root: needs a file, a fingerprint, or both"],
   [

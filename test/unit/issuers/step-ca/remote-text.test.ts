@@ -13,6 +13,7 @@ test("a token that is repeated is not told, nor the part of one that is left of 
   const token = parts.map((part) => Buffer.from(part).toString("base64url")).join(".");
 
   expect(remoteText(`ott=${token}: blocked by rule 7`)).toBe("ott=[token]: blocked by rule 7");
+  expect(remoteText(`ott%3D%22${token}%22`)).toBe("ott%3D%22[token]%22");
   expect(remoteText(`${" ".repeat(990)}${token}`)).not.toContain("eyJ");
 });
 
