@@ -112,7 +112,7 @@ async function livesOn(
   before: Liveness,
   signal: AbortSignal,
 ): Promise<void> {
-  if (isGone(before)) return;
+  if (isGone(before) || !isGone(await watch.livenessNow(desired, service, signal))) return;
   // A unit says when it has ended; where none does, an end looks just like a start that takes its time.
   const byUnit = await service.liveness(labelled(system, desired.name), signal);
   const patience = byUnit === "unknown" ? service.timeout : Math.min(service.timeout, COMES_UP);
