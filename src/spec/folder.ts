@@ -8,7 +8,7 @@ import { sha256 } from "../core/hash.ts";
 import type { Facts } from "./facts.ts";
 import { isMisnamed, MISNAMED, specNameOf } from "./file-name.ts";
 import { type Host, type HostResult, hostFrom } from "./host.ts";
-import { type LastGood, openLastGood } from "./last-good.ts";
+import { keep, type LastGood, openLastGood } from "./last-good.ts";
 import { openParsedTexts, type ParsedTexts, parseText } from "./parsed.ts";
 import { fileProblem, type Problem } from "./problem.ts";
 import { type Candidate, type SpecEntry, settle } from "./settle.ts";
@@ -277,17 +277,6 @@ async function keepTexts({ lastGood, specs }: State, entries: ReadonlyMap<string
     return problems;
   });
   return kept.flat();
-}
-
-/** A disk that is full costs the copy, not the spec. */
-async function keep(lastGood: LastGood, name: string, bytes: Uint8Array, digest: string): Promise<Problem[]> {
-  try {
-    await lastGood.save(name, bytes, digest);
-    return [];
-  } catch (error) {
-    const { message, hint } = failureOf(error);
-    return [fileProblem(lastGood.fileOf(name), message, hint)];
-  }
 }
 
 async function forgetOthers(lastGood: LastGood, specs: ReadonlyMap<string, SpecEntry>): Promise<void> {

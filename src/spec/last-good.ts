@@ -1,9 +1,11 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeAtomically } from "../base/atomic-file.ts";
+import { failureOf } from "../base/errors.ts";
 import { makeFolders, removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import { sha256 } from "../core/hash.ts";
+import { fileProblem, type Problem } from "./problem.ts";
 import { LARGEST_FILE } from "./source.ts";
 
 /** The texts that were last in force, durable, so that a broken edit costs nothing across restarts either. */
@@ -52,4 +54,15 @@ export async function openLastGood(folder: string, { readOnly = false } = {}): P
       digests.delete(name);
     },
   };
+}
+
+/** Keeps a text; what is wrong with that is told. A disk that is full costs the copy, not the spec. */
+export async function keep(lastGood: LastGood, name: string, bytes: Uint8Array, digest: string): Promise<Problem[]> {
+  try {
+    await lastGood.save(name, bytes, digest);
+    return [];
+  } catch (error) {
+    const { message, hint } = failureOf(error);
+    return [fileProblem(lastGood.fileOf(name), message, hint)];
+  }
 }
