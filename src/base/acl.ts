@@ -1,5 +1,6 @@
-import { AgentError } from "./errors.ts";
+import { AgentError, failureOf } from "./errors.ts";
 import type { OpenFile } from "./file-calls.ts";
+import { errnoOf } from "./file-error.ts";
 import { loadLibc } from "./libc.ts";
 import type { Run, RunResult } from "./run.ts";
 import { SECOND } from "./time.ts";
@@ -97,9 +98,12 @@ async function call(run: Run, argv: readonly string[], file: OpenFile, path: str
   try {
     return await run(argv, { timeout: TIMEOUT, descriptor: file.fd });
   } catch (cause) {
-    throw new AgentError("DEPLOY_FAILED", `Cannot look after the ACL of "${path}": ${argv[0]} is not installed`, {
+    const isAbsent = ["ENOENT", "EACCES"].includes(errnoOf(cause) ?? "");
+    const { message, hint } = failureOf(cause);
+    const fact = isAbsent ? `${argv[0]} is not installed` : message.replace(/^C/, "c");
+    throw new AgentError("DEPLOY_FAILED", `Cannot look after the ACL of "${path}": ${fact}`, {
       cause,
-      hint: "apt install acl (dnf install acl)",
+      hint: isAbsent ? "apt install acl (dnf install acl)" : (hint ?? undefined),
     });
   }
 }

@@ -5,7 +5,7 @@ const PART = /(\d+(?:\.\d+)?)(ms|w|d|h|m|s)/gy;
 
 /**
  * Parses `30s`, `1h30m`, `7d`, `1.5h`: units `w d h m s ms`, each part with its unit.
- * Returns milliseconds, or undefined where the text is no duration or is zero.
+ * Returns milliseconds, or undefined where the text is no duration or is none to the millisecond.
  */
 export function parseDuration(text: string): Milliseconds | undefined {
   let total = 0;
@@ -15,7 +15,8 @@ export function parseDuration(text: string): Milliseconds | undefined {
     total += Number(part[1]) * (UNITS[part[2] ?? ""] ?? Number.NaN);
     end = PART.lastIndex;
   }
-  return end === text.length && total > 0 && Number.isSafeInteger(Math.round(total)) ? Math.round(total) : undefined;
+  const span = Math.round(total);
+  return end === text.length && span > 0 && Number.isSafeInteger(span) ? span : undefined;
 }
 
 /** The two largest units of a span, for people: `2 d 3 h`, `47 min`, `0 s`. A negative span is shown as positive. */

@@ -13,6 +13,7 @@ export const ERROR_CODES = {
   ISSUER_UNREACHABLE: "soon",
   ISSUER_BUSY: "when-told",
   ISSUER_REJECTED: "slowly",
+  CUT_OFF: "soon",
   CREDENTIAL_MISSING: "soon",
   CHAIN_UNUSABLE: "soon",
   KEY_UNUSABLE: "slowly",

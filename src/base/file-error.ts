@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { AgentError, type ErrorCode } from "./errors.ts";
 import { shellWord } from "./shell-word.ts";
@@ -20,10 +21,7 @@ function explain(code: string, path: string): Explanation | undefined {
     case "-122":
       return { fact: "disk quota exceeded", hint: `free space or raise the quota of the file system of ${folder}` };
     case "EROFS":
-      return {
-        fact: "read-only file system",
-        hint: `findmnt -T ${folder} shows it; mount -o remount,rw makes it writable`,
-      };
+      return { fact: "read-only file system", hint: writableBy(dirname(path)) };
     case "EACCES":
       return { fact: "permission denied", hint: `namei -l ${file} shows which folder refuses` };
     case "EPERM":
@@ -32,7 +30,7 @@ function explain(code: string, path: string): Explanation | undefined {
         hint: `if lsattr -d ${folder} ${file} shows "i" or "a": chattr -ia removes it`,
       };
     case "ENOENT":
-      return { fact: "no such file or folder" };
+      return { fact: "no such file or folder", hint: withoutProc() };
     case "ENOTDIR":
       return { fact: "a part of the path is not a folder", hint: `namei -l ${file} shows which` };
     case "EISDIR":
@@ -57,6 +55,18 @@ function explain(code: string, path: string): Explanation | undefined {
     default:
       return undefined;
   }
+}
+
+/** A sandbox lets no folder be made in the root folder, and one that an operator makes there can be opened. */
+function writableBy(folder: string): string {
+  const remount = "mount -o remount,rw makes it writable";
+  if (existsSync(folder)) return `findmnt -T ${shellWord(folder)} shows it; ${remount}`;
+  return `mkdir ${shellWord(folder)}; where that fails, findmnt -T ${shellWord(dirname(folder))} shows it: ${remount}`;
+}
+
+/** Names in folders that are held open go by /proc: where that is not mounted, as in some chroots, nothing is there. */
+function withoutProc(): string | undefined {
+  return existsSync("/proc/self/fd") ? undefined : "certagent needs /proc: mount -t proc proc /proc";
 }
 
 /** The name of an operating system error, or its number where Node has no name for it; undefined for anything else. */

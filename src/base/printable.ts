@@ -35,6 +35,18 @@ export function printableStyled(line: string): string {
   return (pieces.at(-2) ?? STYLE_END) === STYLE_END ? text : `${text}${STYLE_END}`;
 }
 
+/** To its end, whatever stands between its lines (`\n` of JSON, the margin of a log), but no other beginning. */
+const KEY =
+  /-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?:(?!-----BEGIN )[^])*?-----END [A-Z ]*PRIVATE KEY-----|[\w+/=\s\\]*)/g;
+const REST_OF_KEY = /[\w+/=\s\\]*-----END [A-Z ]*PRIVATE KEY-----/;
+
+/** The last characters of what a program has said, without private keys that it has printed. */
+export function lastWords(text: string, most: number): string {
+  const words = text.replace(KEY, "[private key]").trim();
+  const last = words.length <= most ? words : `… ${words.slice(-most)}`;
+  return last.replace(REST_OF_KEY, "[private key]"); // its beginning was cut off
+}
+
 /** At most so many characters of a text, with its end shown as cut. */
 export function shortened(text: string, most: number): string {
   return text.length <= most ? text : `${text.slice(0, most - 1)}…`;

@@ -3,7 +3,7 @@ import { lstat, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { moveEntry, temporaryName } from "./atomic-file.ts";
 import { openFile } from "./file-calls.ts";
-import { isMissing } from "./file-error.ts";
+import { fileError, isMissing } from "./file-error.ts";
 import { type Folder, holdFolder } from "./folder.ts";
 
 /** A name as the file system has it, which need not be text: a character for each byte. */
@@ -21,7 +21,7 @@ const MOST_LOOKED_AT = 100_000;
 
 /**
  * At most `limit` names in a folder that is held, in no order: any, or those that are meant. To open what is open already,
- * and to close it, waits for no disk, and is done at once; to read it may.
+ * and to close it, waits for no disk, and is done at once; to read it may. Throws `STATE_UNUSABLE`.
  */
 export async function rawNames(
   folder: Folder,
@@ -29,11 +29,15 @@ export async function rawNames(
   isMeant: (name: RawName) => boolean = () => true,
 ): Promise<readonly RawName[]> {
   const names: RawName[] = [];
-  using entries = opendirSync(folder.at("."), { encoding: "latin1" as BufferEncoding, bufferSize: 256 });
-  for (let left = MOST_LOOKED_AT; left > 0 && names.length < limit; left -= 1) {
-    const entry = await entries.read();
-    if (entry === null) break;
-    if (isMeant(entry.name)) names.push(entry.name);
+  try {
+    using entries = opendirSync(folder.at("."), { encoding: "latin1" as BufferEncoding, bufferSize: 256 });
+    for (let left = MOST_LOOKED_AT; left > 0 && names.length < limit; left -= 1) {
+      const entry = await entries.read();
+      if (entry === null) break;
+      if (isMeant(entry.name)) names.push(entry.name);
+    }
+  } catch (error) {
+    throw fileError("read", folder.path, error, "STATE_UNUSABLE");
   }
   return names;
 }

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { rethrow } from "./file-error.ts";
 import { loadLibc } from "./libc.ts";
 import { printable } from "./printable.ts";
-import { type Milliseconds, pause } from "./time.ts";
+import { LONGEST_SLEEP, type Milliseconds, pause, repeat } from "./time.ts";
 
 const STEP: Milliseconds = 50;
 /** As <fcntl.h> has it: a file without a name in a folder (open(2)). Node knows no word for it, but hands it on. */
@@ -22,6 +22,8 @@ export interface ProgramOutput extends AsyncDisposable {
   readonly descriptor: number;
   /** The head and the tail of what was written, control characters escaped. */
   text(): Promise<string>;
+  /** A daemon was left behind that goes on writing: once it is disposed of it is held, and kept short, while that `isAlive`. */
+  outlive(isAlive: () => boolean, every?: Milliseconds): void;
 }
 
 /** Keeps at most `limit` bytes. Throws `DEPLOY_FAILED` where no temporary file can be made. */
@@ -61,6 +63,19 @@ export async function openOutput(limit: number): Promise<ProgramOutput> {
     return watching;
   };
 
+  let dispose = async (): Promise<void> => await file.close();
+  const keepWhile = (isAlive: () => boolean, every: Milliseconds): void => {
+    const keeping = repeat(every, () => {
+      try {
+        if (isAlive()) return free();
+      } catch {
+        // A disk that fails: what comes of a daemon's words is its own affair then.
+      }
+      keeping[Symbol.dispose]();
+      void file.close().catch(() => undefined);
+    });
+  };
+
   return {
     descriptor: file.fd,
     text: async () => {
@@ -73,9 +88,12 @@ export async function openOutput(limit: number): Promise<ProgramOutput> {
       ];
       return `${readable(first)}${LEFT_OUT}${readable(last)}`;
     },
+    outlive: (isAlive, every = LONGEST_SLEEP) => {
+      dispose = async () => keepWhile(isAlive, every);
+    },
     [Symbol.asyncDispose]: async () => {
       await stopWatching();
-      await file.close();
+      await dispose();
     },
   };
 }

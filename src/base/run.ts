@@ -92,7 +92,11 @@ export const run: Run = async (argv, options) => {
   ]);
   using deadline = withDeadline(options.timeout, options.signal);
   const ending = await Promise.race([ended, aborted(deadline)]);
-  if (ending !== undefined) return { ...ending, timedOut: false, output: await output.text() };
+  if (ending !== undefined) {
+    const group = groupOf(child);
+    if (signalGroup(group, 0)) output.outlive(() => signalGroup(group, 0));
+    return { ...ending, timedOut: false, output: await output.text() };
+  }
   if (stopping()) {
     child.unref();
     throw leftBehind(argv, "wait for");
@@ -195,17 +199,24 @@ async function start(
   return { child, ended: ended.promise };
 }
 
-const NOT_RUN: Readonly<Record<string, string>> = {
-  ENOENT: "no such program",
-  EACCES: "permission denied, or not executable",
-  EISDIR: "permission denied, or not executable",
+const NO_DESCRIPTOR = { fact: "too many open files", hint: "raise LimitNOFILE= of certagent's unit" };
+const NOT_RUN: Readonly<Record<string, { readonly fact: string; readonly hint?: string }>> = {
+  ENOENT: { fact: "no such program", hint: "is it installed, and the interpreter that a script's first line names?" },
+  EACCES: { fact: "permission denied, or not executable" },
+  EISDIR: { fact: "permission denied, or not executable" },
+  // A shell would take it for a script of its own; systemd runs no shell.
+  ENOEXEC: {
+    fact: "it is no program of this machine's kind",
+    hint: 'a script needs a first line that names its interpreter, such as "#!/bin/sh"',
+  },
+  EMFILE: NO_DESCRIPTOR,
+  ENFILE: NO_DESCRIPTOR,
+  EAGAIN: { fact: "no more processes may be started", hint: "raise TasksMax= of certagent's unit" },
 };
 
 /** Why a program could not be started; `reason` is an error's name such as `ENOENT`, or else words. */
 export function cannotRun(program: string, reason: string, cause?: unknown): AgentError {
-  const fact = NOT_RUN[reason] ?? reason;
-  const hint =
-    reason === "ENOENT" ? "is it installed, and the interpreter that a script's first line names?" : undefined;
+  const { fact, hint } = NOT_RUN[reason] ?? { fact: reason };
   return new AgentError("RELOAD_FAILED", `Cannot run "${program}": ${fact}`, { cause, hint });
 }
 
@@ -222,9 +233,14 @@ function aborted(signal: AbortSignal): Promise<undefined> {
   });
 }
 
+/** As kill(2) wants it. */
+function groupOf({ pid = Number.NaN }: ChildProcess): number {
+  return -pid;
+}
+
 /** SIGTERM to the group, SIGKILL to what is left of it after a grace; then nothing of it runs. */
 async function endGroup(child: ChildProcess, ended: Promise<Ending>): Promise<Ending> {
-  const group = -(child.pid ?? Number.NaN);
+  const group = groupOf(child);
   signalGroup(group, "SIGTERM");
   await goneWithin(group, GRACE);
   signalGroup(group, "SIGKILL");
@@ -239,12 +255,14 @@ async function goneWithin(group: number, span: Milliseconds): Promise<void> {
   while (signalGroup(group, 0) && systemClock.monotonic() < end) await pause(STEP);
 }
 
-/** False where nothing is left of the group. */
+/** False where nothing is left of the group. What has become root (sudo) hears nothing of us, and is there. */
 function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(group, signal);
   } catch (error) {
-    if (errnoOf(error) === "ESRCH") return false;
+    const errno = errnoOf(error);
+    if (errno === "ESRCH") return false;
+    if (errno === "EPERM") return true;
     throw error;
   }
 }

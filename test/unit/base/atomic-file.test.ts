@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { lstatSync, readFileSync } from "node:fs";
-import { mkdir, mkdtemp, mkdtempDisposable, readdir, readlink, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, mkdtempDisposable, readdir, readFile, readlink, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -327,6 +327,22 @@ test("an immutable file is told with chattr as the remedy", async () => {
     execFileSync("chattr", ["-i", path]);
   }
   expect(await readdir(dir.path)).toEqual(["a"]);
+});
+
+test("a folder that may only grow is told with chattr as the remedy, and the old file stays", async () => {
+  await using dir = await folder();
+  const path = join(dir.path, "a");
+  await writeFile(path, "old");
+  execFileSync("chattr", ["+a", dir.path]);
+  try {
+    await expect(writeAtomically(path, bytes, { mode: 0o600 })).rejects.toMatchObject({
+      message: `Cannot write "${path}": operation not permitted`,
+      hint: expect.stringContaining("chattr"),
+    });
+  } finally {
+    execFileSync("chattr", ["-a", dir.path]);
+  }
+  expect(await readFile(path, "utf8")).toBe("old");
 });
 
 /** A disk of its own that really fills up. */

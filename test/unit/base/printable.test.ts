@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { printable, printableJson, printableStyled } from "../../../src/base/printable.ts";
+import { lastWords, printable, printableJson, printableStyled } from "../../../src/base/printable.ts";
 
 test.each([
   ["a plain line, with ümläuts and 中文", "a plain line, with ümläuts and 中文"],
@@ -30,4 +30,20 @@ test("printableJson() leaves the same JSON, in printable characters only", () =>
 
   expect(JSON.parse(json)).toEqual(value);
   expect(json).toMatch(/^[\x20-\x7e]+$/);
+});
+
+test("lastWords() keeps a private key to itself, wherever its text was cut off", () => {
+  const body = "MIGHAgEAMBMGByqGSM49+/=\n".repeat(3);
+  const [begin, end] = ["-----BEGIN EC PRIVATE KEY-----", "-----END EC PRIVATE KEY-----"];
+
+  expect(lastWords(`a: ${begin}\n${body}${end}\nb, ${begin}\n${body}${end} c\n`, 1000)).toBe(
+    "a: [private key]\nb, [private key] c",
+  );
+  expect(lastWords(JSON.stringify({ key: `${begin}\n${body}${end}\n` }), 1000)).toBe('{"key":"[private key]\\n"}');
+  expect(lastWords(`${begin}\n${body}${end}`.replaceAll("\n", "\n1 | "), 1000)).toBe("[private key]");
+  expect(lastWords(`a: ${begin}\n${body}`, 1000)).toBe("a: [private key]");
+  expect(lastWords(JSON.stringify({ key: `${begin}\n${body}` }).slice(0, -2), 1000)).toBe('{"key":"[private key]');
+  expect(lastWords(`[… left out …]\n${body}${end}\nb`, 1000)).toBe("[… left out …][private key]\nb");
+  expect(lastWords(`${begin}\n${body}${end}\n${"b".repeat(10)}`, 7)).toBe("… bbbbbbb");
+  expect(lastWords("-----BEGIN CERTIFICATE-----\nMIIB\n", 1000)).toBe("-----BEGIN CERTIFICATE-----\nMIIB");
 });

@@ -1,9 +1,9 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { mkdtempDisposable, open, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
-import { run, startAs, startProgram } from "../../../src/base/run.ts";
+import { expect, test, vi } from "vitest";
+import { cannotRun, run, startAs, startProgram } from "../../../src/base/run.ts";
 import { MINUTE, pause, SECOND } from "../../../src/base/time.ts";
 
 const timeout = MINUTE;
@@ -70,6 +70,13 @@ test("run() names the program that cannot be started", async () => {
   await expect(run([plain], { timeout })).rejects.toMatchObject({
     code: "RELOAD_FAILED",
     message: `Cannot run "${plain}": permission denied, or not executable`,
+  });
+});
+
+test("a script without a first line is told as that: in a unit no shell takes it for its own", () => {
+  expect(cannotRun("/usr/local/bin/reload-web", "ENOEXEC")).toMatchObject({
+    message: 'Cannot run "/usr/local/bin/reload-web": it is no program of this machine\'s kind',
+    hint: expect.stringContaining("#!/bin/sh"),
   });
 });
 
@@ -143,6 +150,18 @@ test("run() kills what ignores SIGTERM, members of the group that outlive their 
   await until(() => !runs(Number(output.trim())));
 });
 
+test("run() waits for a moment for what it may not end, a program that has become root", async () => {
+  const kill = process.kill.bind(process);
+  using _kill = vi.spyOn(process, "kill").mockImplementation((pid, signal) => {
+    if (signal === 0) return kill(pid, signal);
+    throw Object.assign(new Error("kill EPERM"), { code: "EPERM", errno: -1, syscall: "kill" });
+  });
+
+  const result = await run(shell("sleep 1; echo done"), { timeout: 100 });
+
+  expect(result).toEqual({ exitCode: 0, signal: null, timedOut: true, output: "done\n" });
+});
+
 test("run() neither waits for a daemon that keeps its output open nor harms it", async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-run-"));
   const go = join(folder.path, "go");
@@ -158,6 +177,23 @@ test("run() neither waits for a daemon that keeps its output open nor harms it",
 
   expect({ exitCode, timedOut }).toEqual({ exitCode: 0, timedOut: false });
   expect("started\n").toContain(output);
+});
+
+test("run() holds on to the output of what it leaves behind, so that it is kept short, and of nothing else", async () => {
+  const nameless = (): number =>
+    readdirSync("/proc/self/fd").filter((fd) => {
+      const path = `/proc/self/fd/${fd}`;
+      return existsSync(path) && readlinkSync(path).endsWith(" (deleted)");
+    }).length;
+  const before = nameless();
+
+  await run(shell("exit 0"), { timeout });
+  const afterOne = nameless();
+  const { output } = await run(shell("sleep 1000 & echo $!"), { timeout });
+  const afterTwo = nameless();
+  process.kill(Number(output));
+
+  expect([afterOne, afterTwo]).toEqual([before, before + 1]);
 });
 
 test("run() stops waiting when it is told to, and leaves the program alone", async () => {

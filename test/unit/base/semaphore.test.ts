@@ -58,3 +58,28 @@ test("calls of one key do not wait for those of another", async () => {
   stuck.end();
   await waiting;
 });
+
+test("who has lost patience is not called, and the others keep their turns", async () => {
+  const log: string[] = [];
+  const take = semaphores(1);
+  const [first, second, third] = [heldCall(log, "first"), heldCall(log, "second"), heldCall(log, "third")];
+  const patience = Promise.withResolvers<void>();
+  const working = take("ca", first.call);
+  const impatient = take("ca", second.call, () => patience.promise);
+  let isOver: AbortSignal | undefined;
+  const patient = take("ca", third.call, (over) => {
+    isOver = over;
+    return new Promise(() => {});
+  });
+
+  patience.resolve();
+  expect(await impatient).toBeUndefined();
+  expect(isOver?.aborted).toBe(false);
+  first.end();
+  third.end();
+
+  expect(await working).toBe("first");
+  expect(await patient).toBe("third");
+  expect(isOver?.aborted).toBe(true);
+  expect(log).toEqual(["first", "third"]);
+});
