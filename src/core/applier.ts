@@ -5,7 +5,8 @@ import type { Certificate } from "../x509/certificate.ts";
 import type { PrivateKey } from "../x509/key.ts";
 import type { Liveness, ProbeTarget } from "./ports.ts";
 
-export type OutputState = "current" | "stale" | "missing" | "drifted" | "foreign";
+/** `unknown`: nobody has looked at it yet, or could. The root side never says so. */
+export type OutputState = "current" | "stale" | "missing" | "drifted" | "foreign" | "unknown";
 
 export interface OutputFacts {
   readonly path: string;
@@ -89,7 +90,10 @@ export interface Applier {
    * in the spec, that took it and were not seen to serve it; where none is named and none waits, all are told once more.
    */
   apply(name: string, signal: AbortSignal, again?: readonly number[]): Promise<ApplyReport>;
-  /** Told when no certificate could be had: runs `hooks.failed`, once a streak of failures, whosever they are. */
+  /**
+   * Told once a streak in which no certificate can be had, when that begins: runs `hooks.failed`, where that was not run
+   * for the failures of the root side that go on.
+   */
   failed(name: string, signal: AbortSignal): Promise<void>;
   /** Removes the secret of an issuer that is to be deleted after use, but not one that was put there after `used`. */
   forget(issuer: string, used: Instant, signal: AbortSignal): Promise<void>;

@@ -1,5 +1,6 @@
 import type { ErrorCode, Failure } from "../base/errors.ts";
 import { HOUR, type Instant, type Milliseconds } from "../base/time.ts";
+import type { Desired } from "./ports.ts";
 import { LONGEST_DELAY } from "./retry.ts";
 
 /** The steps that fail, and are tried again, each for itself: a file is repaired while the CA is down. */
@@ -35,6 +36,8 @@ export interface Proof {
 export interface Facts {
   /** The spec that these facts are of: an edit forgives failures and issuances. */
   readonly digest: string | null;
+  /** The issuer that it was asked of; null where an earlier version wrote them. The text may be the same, and the default another. */
+  readonly issuer: string | null;
   /** Issuances that nobody asked for by hand, refused answers too, newest last, at most ten. */
   readonly issuances: readonly Instant[];
   readonly failures: { readonly [step in Step]: Streak | null };
@@ -51,6 +54,7 @@ export interface Facts {
 
 export const NO_FACTS: Facts = {
   digest: null,
+  issuer: null,
   issuances: [],
   failures: { issue: null, apply: null, prove: null },
   proofs: [],
@@ -63,10 +67,16 @@ export const NO_FACTS: Facts = {
 /** Issuances that count for the storm breaker. */
 const REMEMBERED_ISSUANCES = 10;
 
-/** An edited spec starts afresh: no back-off, no storm breaker, no pause, no proof of what it no longer asks for. */
-export function factsOfSpec(facts: Facts, digest: string): Facts {
-  if (facts.digest === digest) return facts;
-  return { ...facts, digest, issuances: [], failures: NO_FACTS.failures, proofs: [], repairs: [], paused: null };
+/**
+ * An edited spec starts afresh: no back-off, no storm breaker, no pause, no proof of what it no longer asks for. Of another
+ * issuer nothing was asked yet.
+ */
+export function factsOfSpec(facts: Facts, { digest, issuer }: { digest: string; issuer: string }): Facts {
+  if (facts.digest === digest && facts.issuer === issuer) return facts;
+  const known = { ...facts, digest, issuer };
+  if (facts.digest === digest && facts.issuer === null) return known;
+  const fresh = { ...known, issuances: [], failures: NO_FACTS.failures };
+  return facts.digest === digest ? fresh : { ...fresh, proofs: [], repairs: [], paused: null };
 }
 
 /**
@@ -129,6 +139,11 @@ export function withFailure(
   const before = streak?.attempts ?? 0;
   const next: Streak = { ...failure, since: streak?.since ?? at, at, attempts: before + 1, tryAt: tryAtOf(before) };
   return { ...facts, failures: { ...facts.failures, [step]: next } };
+}
+
+/** The files of this spec are what it has deployed. */
+export function withDeployed(facts: Facts, { outputs }: Pick<Desired, "outputs">): Facts {
+  return { ...facts, deployed: outputs.map(({ path }) => path) };
 }
 
 export function withRepairs(facts: Facts, paths: readonly string[], at: Instant): Facts {

@@ -1,5 +1,5 @@
 import { AgentError } from "../base/errors.ts";
-import { shortened } from "../base/printable.ts";
+import { printable, shortened } from "../base/printable.ts";
 import { formatInstant, type Instant, MINUTE } from "../base/time.ts";
 import { allowsUsage, type Certificate, displayName } from "../x509/certificate.ts";
 import { arrangeChain, type Chain, type Fault, strayFault } from "../x509/chain.ts";
@@ -130,7 +130,7 @@ function without(names: readonly Name[], others: readonly Name[]): readonly Name
 /** ACME CAs choose any of the names as common name, or none: one that stands among the names adds nothing. */
 function checkCommonName({ request, chain: [leaf] }: Fitting): Fault | null {
   const commonName = leaf.subject.toLowerCase();
-  const allowed = [request.subject, ...request.names.map(formatName)].map((name) => name.toLowerCase());
+  const allowed = [printable(request.subject), ...request.names.map(formatName)].map((name) => name.toLowerCase());
   if (commonName === "" || allowed.includes(commonName)) return null;
   return { fact: `its common name is "${leaf.subject}", not "${request.subject}"`, hint: NAMES_CHANGED };
 }

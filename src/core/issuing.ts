@@ -45,9 +45,10 @@ export function reasonToIssue(desired: Desired, observed: Observed, now: Instant
 /** What holds an issuance back, and until when. The first try of an operator's wish passes all; its others are automatic. */
 export function holdOfIssuance(
   desired: Desired,
-  { generation, facts, wish, clockSuspectFor }: Observed,
+  { generation, facts, wish, clockSuspectFor, isIssuerBusy }: Observed,
   now: Instant,
 ): { because: string; until: Instant } | undefined {
+  if (isIssuerBusy) return { because: "others ask the same issuer at the moment", until: now + LONGEST_SLEEP };
   if (isByHand(wish)) return undefined;
   const retry = tryAt(facts, "issue", now) ?? now;
   const until = endOfStorm(desired, generation, facts, now) ?? now;

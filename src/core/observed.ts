@@ -41,6 +41,8 @@ export interface Observed {
   readonly nextLook: Instant;
   /** Whether the pair at the outputs was looked at for this spec and did not fit. */
   readonly adoptionRefused: boolean;
+  /** Whether the issuer is being asked by as many others as may at one time. */
+  readonly isIssuerBusy: boolean;
   /** Whether the spec is authorised by another spec's certificate and that has changed since the last issue. */
   readonly credentialChanged: boolean;
 }

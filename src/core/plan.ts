@@ -26,7 +26,7 @@ export interface Wait {
 
 export type Plan =
   | { readonly kind: "adopt"; readonly because: string }
-  | { readonly kind: "issue"; readonly because: string; readonly renewal: boolean; readonly forced: boolean }
+  | { readonly kind: "issue"; readonly because: string; readonly renewal: boolean }
   /** `again`: which of the spec's services, by index, took the files and do not serve them. */
   | { readonly kind: "apply"; readonly because: string; readonly again: readonly number[] }
   /** `services`: which of the spec's services, by index, are looked at. */
@@ -88,14 +88,18 @@ export function plan(desired: Desired, observed: Observed, now: Instant): Plan {
  * clock was set right, a file was mended by hand, a wish was lost in a restart).
  */
 export function stepsOver(desired: Desired, observed: Observed, now: Instant): readonly Step[] {
-  const { generation, apply } = observed;
+  const { generation } = observed;
   if (generation === null) return [];
-  const isDeployed = apply.deployed === generation.number && apply.outputs.every(({ state }) => state === "current");
   const waitsForReload = needsOf(desired, generation, observed, now).some(({ action }) => action === "apply");
   return [
     ...(reasonToIssue(desired, observed, now) === undefined ? (["issue"] as const) : []),
-    ...(isDeployed && !waitsForReload ? (["apply"] as const) : []),
+    ...(isInPlace(observed) && !waitsForReload ? (["apply"] as const) : []),
   ];
+}
+
+/** Whether the newest generation stands at all outputs, each as the spec says. */
+export function isInPlace({ generation, apply }: Observed): boolean {
+  return apply.deployed === generation?.number && apply.outputs.every(({ state }) => state === "current");
 }
 
 // ------------------------------------------------------------------------------------------------------------- checks
@@ -120,10 +124,9 @@ function obstructed(desired: Desired, observed: Observed, now: Instant): Wait | 
  * only where there is something to issue or to write: a disk that is full while all files are right harms nobody.
  */
 export function obstacleInForce(desired: Desired, observed: Observed, now: Instant): Failure | null {
-  const { generation, apply } = observed;
-  if (apply.obstacle === null) return null;
-  const isDeployed = apply.deployed === generation?.number && apply.outputs.every(({ state }) => state === "current");
-  return isDeployed && reasonToIssue(desired, observed, now) === undefined ? null : apply.obstacle;
+  const { obstacle } = observed.apply;
+  if (obstacle === null) return null;
+  return isInPlace(observed) && reasonToIssue(desired, observed, now) === undefined ? null : obstacle;
 }
 
 /** A pair that stands there and fits is taken over: it costs no issuance and needs no secret on the host. */
@@ -133,7 +136,9 @@ function pairFoundOnHost(desired: Desired, observed: Observed, now: Instant): Fi
   if (!isFound || adoptionRefused) return undefined;
   const at = tryAt(facts, "issue", now) ?? now;
   const because = "a certificate and its key stand at its outputs already";
-  return at <= now ? { kind: "adopt", because } : { kind: "wait", because, next: { action: "adopt", at }, until: at };
+  if (at <= now) return { kind: "adopt", because };
+  const failed = facts.failures.issue?.message ?? because;
+  return { kind: "wait", because: failed, next: { action: "adopt", at }, until: at };
 }
 
 /**
@@ -155,7 +160,7 @@ function issuanceNeeded(desired: Desired, observed: Observed, now: Instant): Fin
   if (hold !== undefined) {
     return { kind: "wait", because: hold.because, next: { action: "issue", at: hold.until }, until: hold.until };
   }
-  return { kind: "issue", ...reason, forced: observed.wish !== null };
+  return { kind: "issue", ...reason };
 }
 
 /** The outputs do not hold the newest generation, or somebody changed them. */
@@ -165,19 +170,34 @@ function outputsDiffer(_: Desired, { generation, apply, facts }: Observed, now: 
   const fightEndOf = ({ path }: OutputFacts): Instant => endOfFight(path, facts, now) ?? 0;
   const wrong = apply.outputs
     .filter(({ state }) => state !== "current")
-    .toSorted((a, b) => fightEndOf(a) - fightEndOf(b))[0];
+    .toSorted((a, b) => fightEndOf(a) - fightEndOf(b));
   const isNew = apply.deployed !== generation.number;
-  if (wrong === undefined && !isNew) return undefined;
+  const [first] = wrong;
+  if (first === undefined && !isNew) return undefined;
 
+  const spoilt = wrong.find((output) => isSpoilt(output, facts) && fightEndOf(output) <= now);
+  const told = spoilt ?? first;
   const because =
-    wrong === undefined || (isNew && wrong.state !== "drifted")
+    told === undefined || (isNew && told !== spoilt && told.state !== "drifted" && told.state !== "unknown")
       ? `generation ${generation.number} is not deployed yet`
-      : `${wrong.path} ${wrong.because ?? "is not as the spec says"}`;
-  const fightEnds = wrong === undefined || isNew ? 0 : fightEndOf(wrong);
-  const until = Math.max(fightEnds, tryAt(facts, "apply", now) ?? 0);
+      : `${told.path} ${told.because ?? "is not as the spec says"}`;
+  const fightEnds = first === undefined || isNew ? 0 : fightEndOf(first);
+  const until = Math.max(fightEnds, retryOfFiles(facts, spoilt !== undefined, now));
   return until <= now
     ? { kind: "apply", because, again: [] }
     : { kind: "wait", because, next: { action: "apply", at: until }, until };
+}
+
+/** Whether somebody has changed or removed what certagent had put there. */
+function isSpoilt({ path, state }: OutputFacts, { deployed }: Facts): boolean {
+  return state === "drifted" || (state === "missing" && deployed.includes(path));
+}
+
+/** When files may be put right. That a service refuses them is no reason to leave them spoilt for as long as it does. */
+function retryOfFiles(facts: Facts, isSpoiling: boolean, now: Instant): Instant {
+  const retry = tryAt(facts, "apply", now) ?? 0;
+  const streak = facts.failures.apply;
+  return isSpoiling && streak?.code === "RELOAD_FAILED" ? Math.min(retry, streak.at + LONGEST_SLEEP) : retry;
 }
 
 /** A service has not taken the deployed generation, or has not been seen to serve it. */
@@ -220,7 +240,11 @@ export function endOfFight(path: string, facts: Facts, now: Instant): Instant | 
   return third === undefined ? undefined : Math.min(third.at, now) + HOUR;
 }
 
-/** Whether somebody else writes one of the outputs: it was put right as often as is reasonable within an hour. */
-export function isFought(path: string, facts: Facts, now: Instant): boolean {
-  return (endOfFight(path, facts, now) ?? 0) > now;
+/**
+ * Whether somebody else writes an output: it is wrong again after it was put right as often as is reasonable within an
+ * hour. What holds an older generation is as certagent left it.
+ */
+export function isFought({ path, state }: OutputFacts, facts: Facts, now: Instant): boolean {
+  const isWrong = state !== "current" && state !== "stale" && state !== "unknown";
+  return isWrong && (endOfFight(path, facts, now) ?? 0) > now;
 }

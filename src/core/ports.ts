@@ -140,9 +140,14 @@ export interface Issuer {
    * that failed, the hint gives the command for the operator.
    */
   issue(order: Order, signal: AbortSignal): Promise<Issued>;
-  /** Whether a secret is held in memory, which `noneWaits` would have it forget. */
+  /** Whether there is anything that `noneWaits` would see to. */
   holdsSecret(): boolean;
-  /** Told after an attempt, where no spec waits to be minted: a secret that is held in memory is forgotten. */
+  /** When what lies where the secret is looked for was put there or changed; null where nothing does. */
+  secretSince(): Promise<Instant | null>;
+  /**
+   * Told after an attempt and now and then, where no spec waits to be minted: a secret that is held in memory is forgotten,
+   * and one that was used and could not be deleted is tried to be deleted again.
+   */
   noneWaits(): void;
   /**
    * Removes the secret's file, durably, where it is to be deleted after use and was there before `used` and before now.

@@ -3,6 +3,7 @@ import type { Failure } from "../base/errors.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
 import { formatName } from "../x509/name.ts";
 import { addressText } from "./address.ts";
+import type { ApplyFacts } from "./applier.ts";
 import type { Streak } from "./facts.ts";
 import { endOfStorm, isByHand } from "./issuing.ts";
 import type { Observed } from "./observed.ts";
@@ -47,7 +48,7 @@ export function statusOf(managed: Managed, now: Instant): CertificateStatus {
             not_before: formatInstant(deployed.notBefore),
             not_after: formatInstant(deployed.notAfter),
           },
-    next: nextOf(next, observed, now),
+    next: nextOf(next, managed, now),
     outputs: observed.apply.outputs.map(({ path, format, state }) => ({ path, format, state })),
     services: desired.services.map((service, index) => serviceStatus(service, index, observed)),
     failure: failureStatus(managed, now),
@@ -111,10 +112,16 @@ function stateOf({ desired, observed, issuing }: Managed, now: Instant): State {
   }
   if (issuing) return generation === null ? "pending" : "renewing";
   if (generation === null) return "pending";
+  if (isUnseen(apply)) return "unproven"; // what nobody has looked at may well be deployed
   if (apply.deployed !== generation.number) return apply.deployed === null ? "pending" : "renewing";
   // Whatever a service still serves: it would not start with that.
   if (apply.outputs.some(({ state }) => state !== "current")) return "unproven";
   return desired.services.every((_, index) => isProof(facts.proofs[index], generation)) ? "current" : "unproven";
+}
+
+/** Whether nobody has looked at its outputs and services yet. */
+export function isUnseen({ outputs }: ApplyFacts): boolean {
+  return outputs.some(({ state }) => state === "unknown");
 }
 
 function isDueToIssue(desired: Desired, observed: Observed, now: Instant): boolean {
@@ -122,12 +129,14 @@ function isDueToIssue(desired: Desired, observed: Observed, now: Instant): boole
   return next.kind === "issue";
 }
 
-/** The failure that makes a certificate `failing`: one of issuing or deploying. */
+/** The failure that makes a certificate `failing`: what stops every step, else one of issuing or deploying. */
 function failingWith(desired: Desired, observed: Observed, now: Instant): Failure | null {
   const { facts, apply } = observed;
-  const fought = apply.outputs.find((output) => output.state !== "current" && isFought(output.path, facts, now));
+  const obstacle = obstacleInForce(desired, observed, now);
+  if (obstacle !== null) return obstacle;
+  const fought = apply.outputs.find((output) => isFought(output, facts, now));
   if (fought !== undefined) return fightOver(fought.path);
-  return facts.failures.issue ?? facts.failures.apply ?? obstacleInForce(desired, observed, now);
+  return facts.failures.issue ?? facts.failures.apply;
 }
 
 function fightOver(path: string): Failure {
@@ -143,7 +152,10 @@ function becauseOf({ desired, observed }: Managed, state: State, next: Plan, now
   if (state === "current") return proofText(desired, observed);
   if (state === "failing") return failingText(failingWith(desired, observed, now)) ?? next.because;
   if (state === "renewing") return "a newer certificate is on its way";
-  if (state === "expired") return observed.facts.failures.issue?.message ?? "it could not be renewed in time";
+  if (state === "expired") {
+    const failure = obstacleInForce(desired, observed, now) ?? observed.facts.failures.issue;
+    return failure?.message ?? "it could not be renewed in time";
+  }
   return next.because;
 }
 
@@ -176,11 +188,12 @@ function proofText({ services }: Desired, { facts, generation, apply }: Observed
 
 // -------------------------------------------------------------------------------------------------------- the details
 
-function nextOf(next: Plan, { facts }: Observed, now: Instant): CertificateStatus["next"] {
+function nextOf(next: Plan, { desired, observed }: Managed, now: Instant): CertificateStatus["next"] {
   if (next.kind !== "wait") return { action: next.kind, at: formatInstant(now), because: next.because };
   if (next.next === null) return null;
   const { action, at } = next.next;
-  const hasFailed = facts.failures[action === "adopt" ? "issue" : action] !== null;
+  const isObstructed = obstacleInForce(desired, observed, now) !== null;
+  const hasFailed = !isObstructed && observed.facts.failures[action === "adopt" ? "issue" : action] !== null;
   const routine = next.because === AHEAD ? "its place in the renewal window comes up" : next.because;
   return { action, at: formatInstant(at), because: hasFailed ? "trying again after a failure" : routine };
 }
@@ -201,7 +214,13 @@ function serviceStatus(service: Service, index: number, observed: Observed): Cer
 function failureStatus({ desired, observed, broken }: Managed, now: Instant): StatusFailure | null {
   const { facts, apply, generation } = observed;
   if (broken !== null) return streakStatus(broken, null);
-  const fought = apply.outputs.find((output) => output.state !== "current" && isFought(output.path, facts, now));
+  // Whatever failed before: nothing is tried while it is there.
+  const obstacle = obstacleInForce(desired, observed, now);
+  if (obstacle !== null) {
+    const since = Math.min(observed.obstacleSince ?? now, now);
+    return plainStatus(obstacle, since, Math.max(now, observed.nextLook));
+  }
+  const fought = apply.outputs.find((output) => isFought(output, facts, now));
   if (fought !== undefined) {
     const lastRepair = facts.repairs.findLast(({ path }) => path === fought.path)?.at ?? now;
     return plainStatus(fightOver(fought.path), Math.min(lastRepair, now), endOfFight(fought.path, facts, now));
@@ -211,11 +230,6 @@ function failureStatus({ desired, observed, broken }: Managed, now: Instant): St
     return streakStatus(issue, Math.max(issue.tryAt, endOfStorm(desired, generation, facts, now) ?? 0));
   }
   if (deploy !== null) return streakStatus(deploy, deploy.tryAt);
-  const obstacle = obstacleInForce(desired, observed, now);
-  if (obstacle !== null) {
-    const since = Math.min(observed.obstacleSince ?? now, now);
-    return plainStatus(obstacle, since, Math.max(now, observed.nextLook));
-  }
   return prove === null ? null : streakStatus(prove, prove.tryAt);
 }
 

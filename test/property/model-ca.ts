@@ -84,6 +84,7 @@ export function modelCa(name: string, scenario: Scenario, time: SimulatedTime, a
       issue,
       holdsSecret: () => false,
       noneWaits: () => {},
+      secretSince: () => Promise.resolve(null),
       removeUsed: () => Promise.resolve(),
     },
   };

@@ -52,13 +52,22 @@ test("an edited spec forgives failures, issuances, repairs and a pause, and keep
     deployed: ["/etc/web.crt"],
   });
 
-  expect(factsOfSpec(before, "d2")).toEqual({
+  expect(factsOfSpec(before, { digest: "d2", issuer: "internal" })).toEqual({
     ...NO_FACTS,
     digest: "d2",
+    issuer: "internal",
     deployed: before.deployed,
     writtenAt: before.writtenAt,
   });
-  expect(factsOfSpec(before, "d1")).toBe(before);
+  expect(factsOfSpec(before, { digest: "d1", issuer: "internal" })).toBe(before);
+});
+
+test("what another issuer gave or refused is forgotten by a spec whose text is the same, unless nobody wrote which one it was", () => {
+  const before = facts({ issuances: [NOW], failures: { issue: streak(), apply: null, prove: null } });
+
+  expect(factsOfSpec(before, { digest: "d1", issuer: "other" })).toEqual(facts({ issuer: "other" }));
+  const unnamed = { ...before, issuer: null };
+  expect(factsOfSpec(unnamed, { digest: "d1", issuer: "other" })).toEqual({ ...before, issuer: "other" });
 });
 
 test("the last ten issuances are remembered", () => {

@@ -68,6 +68,15 @@ describe("judgeChain() accepts", () => {
     expect(refusal({ ...(await pair(options)), previous })).toBe("");
   });
 
+  test("a common name with characters that are not seen, where the spec's subject has them", async () => {
+    const subject = "Büro می\u200cخواهم 👩\u200d💻";
+
+    expect(refusal({ ...(await pair({ subject })), request: { ...request, subject } })).toBe("");
+    expect(
+      refusal({ ...(await pair({ subject })), request: { ...request, subject: subject.replace("\u200c", "") } }),
+    ).not.toBe("");
+  });
+
   test("and returns the chain to serve: in order, without root and doubles", () => {
     const chain: Chain = [intermediate, root.certificate, leaf, intermediate, { ...leaf }];
 

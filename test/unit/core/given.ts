@@ -110,7 +110,7 @@ export function proof(changes: Partial<Proof> = {}): Proof {
 }
 
 export function facts(changes: Partial<Facts> = {}): Facts {
-  return { ...NO_FACTS, digest: "d1", proofs: [proof()], writtenAt: NOT_BEFORE, ...changes };
+  return { ...NO_FACTS, digest: "d1", issuer: "internal", proofs: [proof()], writtenAt: NOT_BEFORE, ...changes };
 }
 
 export function streak(changes: Partial<Streak> = {}): Streak {
@@ -139,6 +139,7 @@ export function settled(changes: Partial<Observed> = {}): Observed {
     nextLook: NOW,
     clockSuspectFor: null,
     adoptionRefused: false,
+    isIssuerBusy: false,
     credentialChanged: false,
     ...changes,
   };

@@ -34,7 +34,13 @@ const stale = {
   state: "drifted",
   because: "has mode 0600, the spec says 0644",
 } as const;
+const removed = { ...stale, state: "missing", because: "is missing" } as const;
 const unproven = facts({ proofs: [proof({ proven: false })] });
+const refused = (at: number) =>
+  facts({
+    deployed: [removed.path],
+    failures: { ...NO_FACTS.failures, apply: streak({ code: "RELOAD_FAILED", at, tryAt: NOW + HOUR }) },
+  });
 
 interface Row {
   readonly title: string;
@@ -354,6 +360,50 @@ const rows: readonly Row[] = [
     because: /has mode 0600/,
     next: "apply",
     until: NOW + SECOND,
+  },
+  {
+    title: "puts back a file that was removed although a service refuses it",
+    observed: settled({ apply: apply({ outputs: [removed] }), facts: refused(NOW - MINUTE / 2) }),
+    kind: "apply",
+    because: /\/etc\/web.crt is missing/,
+  },
+  {
+    title: "puts back a file that was removed where a service refuses the next generation",
+    observed: settled({
+      generation: generation({ number: 4 }),
+      apply: apply({ outputs: [{ ...stale, path: "/etc/web.key", state: "stale" }, removed] }),
+      facts: refused(NOW - MINUTE / 2),
+    }),
+    kind: "apply",
+    because: /\/etc\/web.crt is missing/,
+  },
+  {
+    title: "puts back what a service refuses half a minute after that failed, and no sooner",
+    observed: settled({ apply: apply({ outputs: [removed] }), facts: refused(NOW - SECOND) }),
+    kind: "wait",
+    because: /is missing/,
+    next: "apply",
+    until: NOW - SECOND + MINUTE / 2,
+  },
+  {
+    title: "puts back what a service refuses three times an hour and no more",
+    observed: settled({
+      apply: apply({ outputs: [removed] }),
+      facts: {
+        ...refused(NOW - MINUTE),
+        repairs: [30, 20, 10].map((ago) => ({ path: removed.path, at: NOW - ago * MINUTE })),
+      },
+    }),
+    kind: "wait",
+    because: /is missing/,
+    next: "apply",
+  },
+  {
+    title: "waits for the back-off where a file was never there",
+    observed: settled({ apply: apply({ outputs: [removed] }), facts: { ...refused(NOW - MINUTE), deployed: [] } }),
+    kind: "wait",
+    because: /is missing/,
+    next: "apply",
   },
   {
     title: "puts a file right three times an hour and no more",

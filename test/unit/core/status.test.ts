@@ -352,6 +352,46 @@ test("a fight over a file has failed since its last repair, and is tried when th
   expect(failure?.retry_at).toBe(formatInstant(NOW - 3 * MINUTE + HOUR));
 });
 
+test("files that were put right three times, and that a service's refusal brought back, are not fought for", () => {
+  const refused = streak({ code: "RELOAD_FAILED", message: "Cannot reload nginx" });
+  const { failure } = statusOf(
+    managed({
+      generation: generation({ number: 4 }),
+      apply: apply({ outputs: [{ ...drifted, state: "stale" }] }),
+      facts: facts({ repairs: fought, failures: { ...failures, apply: refused } }),
+    }),
+    NOW,
+  );
+
+  expect(failure?.code).toBe("RELOAD_FAILED");
+});
+
+test.each([
+  ["failing", NOW + DAY],
+  ["expired", NOW - DAY],
+])("of a %s certificate it is told what is in the way, whatever failed before that", (state, chainNotAfter) => {
+  const obstacle = {
+    code: "DEPLOY_FAILED" as const,
+    message: "Cannot write: the disk is full",
+    hint: null,
+    retryAt: null,
+  };
+  const failures = { issue: streak({ tryAt: NOW - HOUR }), apply: streak(), prove: null };
+  const given = {
+    generation: generation({ chainNotAfter }),
+    facts: facts({ failures }),
+    apply: apply({ deployed: 1, obstacle }),
+    nextLook: NOW + MINUTE,
+  };
+
+  expect(statusOf(managed(given), NOW)).toMatchObject({
+    state,
+    because: "Cannot write: the disk is full",
+    next: { at: "2026-11-20T10:01:00Z", because: "Cannot write: the disk is full" },
+    failure: { code: "DEPLOY_FAILED", retry_at: "2026-11-20T10:01:00Z" },
+  });
+});
+
 test("an obstacle at the outputs has been there since it was first seen, and is looked at when that is due", () => {
   const obstacle = { code: "DEPLOY_FAILED" as const, message: 'no user "api"', hint: null, retryAt: null };
   const given = {
