@@ -40,6 +40,7 @@ const proof = z
 const schema = z.object({
   schema: z.literal(1),
   digest: z.string().nullable(),
+  issuer: z.string().nullable().default(null),
   issuances: z.array(instant),
   failures: z.object({ issue: streak, apply: streak, prove: streak }),
   proofs: z.array(proof),

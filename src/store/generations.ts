@@ -9,6 +9,7 @@ import { errnoOf, fileError, isMissing, rethrow } from "../base/file-error.ts";
 import { type Folder, holdFolder, openFolder, removeDurably } from "../base/folder.ts";
 import { readBounded } from "../base/read-file.ts";
 import { rawNames } from "../base/remove-entry.ts";
+import type { Instant } from "../base/time.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
@@ -21,7 +22,7 @@ const MOST_FILES = 4096;
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const KEY_LIMIT = 64 * 1024;
 /** More than a generation takes. */
-const ROOM = Buffer.alloc(128 * 1024);
+const ROOM = 128 * 1024;
 
 const requestSchema: z.ZodType<CertificateRequest> = z.object({
   issuer: z.string(),
@@ -52,7 +53,9 @@ export interface Generations {
   /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE` where the file is not what was written. */
   read(number: number): Promise<Generation>;
   /** Holds the room that a generation needs until disposed of, so that a full disk shows before the CA is asked. */
-  reserve(): Promise<AsyncDisposable>;
+  reserve(now: Instant): Promise<AsyncDisposable>;
+  /** When room was last held that a killed process did not live to dispose of; null where none was, or nothing tells. */
+  cutOffAt(): Promise<Instant | null>;
   /** Keeps a generation, durable when it resolves. Its number follows the newest and `after`. */
   stage(draft: Omit<Generation, "number">, after?: number | null): Promise<Generation>;
   /** Removes all but the newest three and those to protect. */
@@ -99,16 +102,23 @@ export function openGenerations(folder: string): Generations {
     list,
     newest,
     read: (number) => readGeneration(pathOf(number), number),
-    reserve: async () => {
+    reserve: async (now) => {
+      const room = Buffer.alloc(ROOM, " ");
+      room.write(String(now));
       try {
         isReserved = true;
         // Not synced: who keeps what is written for later has found room for it by then.
-        await withFolders(reservedPath(), () => writeFile(reservedPath(), ROOM, { mode: 0o600 }));
+        await withFolders(reservedPath(), () => writeFile(reservedPath(), room, { mode: 0o600 }));
       } catch (error) {
         await release().catch(() => {});
         throw fileError("write", reservedPath(), error);
       }
       return { [Symbol.asyncDispose]: release };
+    },
+    cutOffAt: async () => {
+      const bytes = await readBounded(reservedPath(), ROOM).catch(() => undefined);
+      const at = Number(bytes?.toString("latin1"));
+      return Number.isSafeInteger(at) && at > 0 ? at : null;
     },
     stage: async (draft, after = null) => {
       await release();

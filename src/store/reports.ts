@@ -63,7 +63,7 @@ const observed = z.union([
 ]);
 export type ObservedSpec = z.output<typeof observed>;
 
-/** The answer to `observe`: once early, with the specs that did not hold anything up, and once whole. */
+/** The answer to `observe` and to `look`; without specs that would have held it up it is not whole. */
 export const observation = z.strictObject({ specs: z.array(observed), isWhole: z.boolean() });
 export type Observation = z.output<typeof observation>;
 

@@ -9,7 +9,8 @@ import { openFolder } from "../base/folder.ts";
 /** All that can be asked. Two that ask the same ask once, as a folder has a name but once. */
 export type Request =
   | { readonly kind: "observe" }
-  | { readonly kind: "adopt" | "failed"; readonly spec: string }
+  /** `look`: of one spec what `observe` tells of all, however long that takes. */
+  | { readonly kind: "look" | "adopt" | "failed"; readonly spec: string }
   /** `again`: services, by their index in the spec, that took the newest generation and do not serve it. */
   | { readonly kind: "apply"; readonly spec: string; readonly again: readonly number[] }
   | { readonly kind: "forget"; readonly issuer: string };
@@ -37,11 +38,11 @@ export function requestName(request: Request): string {
 /** What a file of that name asks for; undefined where it is no request. */
 export function requestNamed(name: string): Request | undefined {
   if (name === "observe") return { kind: name };
-  const [, kind, about = ""] = /^(adopt|apply|failed|forget)@(.*)$/s.exec(name) ?? [];
+  const [, kind, about = ""] = /^(look|adopt|apply|failed|forget)@(.*)$/s.exec(name) ?? [];
   if (!NAME.test(about)) return undefined;
   if (kind === "forget") return { kind, issuer: about };
   if (kind === "apply") return { kind, spec: about, again: [] };
-  return kind === "adopt" || kind === "failed" ? { kind, spec: about } : undefined;
+  return kind === "look" || kind === "adopt" || kind === "failed" ? { kind, spec: about } : undefined;
 }
 
 /** The request of that name with what its file holds; undefined where that is no request's. */

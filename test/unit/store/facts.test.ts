@@ -29,6 +29,14 @@ test("facts are read again as they were written, and only their owner can read t
   expect((await stat(state.path)).mode & 0o777).toBe(0o600);
 });
 
+test("facts of a version that wrote no issuer are understood", async () => {
+  await using state = await open();
+  await writeFacts(state.path, full);
+  await writeFile(state.path, (await readFile(state.path, "utf8")).replace(/"issuer":"[^"]*",/, ""));
+
+  expect(await readFacts(state.path)).toEqual({ ...full, issuer: null });
+});
+
 test("facts that were never written are none, without a copy of anything", async () => {
   await using state = await open();
 

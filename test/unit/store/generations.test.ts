@@ -172,7 +172,7 @@ test("a damaged pending key is none, one that cannot be read is not taken for no
 test("the room that is reserved is free again once the generation is staged", async () => {
   await using state = await open();
 
-  await state.generations.reserve();
+  await state.generations.reserve(1);
   const reserved = await readdir(join(state.folder, ".."));
   await state.generations.stage(draft());
 

@@ -15,6 +15,7 @@ import {
 
 test.each([
   [{ kind: "observe" }, "observe"],
+  [{ kind: "look", spec: "web" }, "look@web"],
   [{ kind: "adopt", spec: "web" }, "adopt@web"],
   [{ kind: "apply", spec: "a.b_c-1", again: [] }, "apply@a.b_c-1"],
   [{ kind: "failed", spec: "web" }, "failed@web"],
@@ -113,8 +114,9 @@ test("a request is taken back, and one that was taken is no failure", async () =
 
 test("a request that is taken before it was looked at is no failure", async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-requests-"));
-  // As eager as a root side that is at work already.
-  const taker = spawn("sh", ["-c", "while :; do rm -f observe; done"], { cwd: folder.path, stdio: "ignore" });
+  // As eager as a root side that is at work already. A test that is ended by force must not leave it behind.
+  const argv = ["--pdeathsig=KILL", "sh", "-c", "while :; do rm -f observe; done"];
+  const taker = spawn("/usr/bin/setpriv", argv, { cwd: folder.path, stdio: "ignore" });
   try {
     for (let round = 0; round < 1000; round++) await writeRequest(folder.path, { kind: "observe" });
   } finally {
