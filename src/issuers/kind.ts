@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { Clock, Instant } from "../base/time.ts";
 import type { Issuer } from "../core/ports.ts";
+import type { KeptSecrets } from "./kept-secrets.ts";
 
 /** What an issuer may use of the world besides the network. */
 export interface IssuerContext {
@@ -13,6 +14,8 @@ export interface IssuerContext {
   readonly cacheFolder?: string | undefined;
   /** Another one for what must not be forgotten: the marks of one-time tokens that were sent. */
   readonly spentFolder?: string | undefined;
+  /** Where secrets are kept whose files were deleted after use; absent where that ends with the issuer. */
+  readonly keptSecrets?: KeptSecrets | undefined;
   /** Has somebody who may do so remove the issuer's used secret, where it was there before `used`. */
   readonly removeForMe?: ((used: Instant) => Promise<void>) | undefined;
 }

@@ -1,4 +1,5 @@
 import type { Answer, NoAnswer } from "./http.ts";
+import { parseJson } from "./json.ts";
 import { CLIENT_CERTIFICATE_ALERTS } from "./unreachable.ts";
 
 /** The addresses of one CA, in the order in which they are tried. Lives as long as its issuer. */
@@ -6,6 +7,8 @@ export interface Addresses {
   readonly inOrder: () => readonly string[];
   /** Hears what became of a request at one of them. */
   readonly heard: (origin: string, outcome: Answer | NoAnswer) => void;
+  /** Whether another one is asked before this one is asked again. */
+  readonly hasBetterThan: (origin: string) => boolean;
 }
 
 /**
@@ -17,17 +20,28 @@ export function createAddresses(urls: readonly string[]): Addresses {
   return {
     inOrder: () => [...urls.filter((url) => !last.includes(url)), ...last],
     heard: (origin, outcome) => {
+      if (urls.length === 1) return; // each answer would be read for nothing
       const others = last.filter((other) => other !== origin);
       last = isAway(outcome) ? [...others, origin] : others;
     },
+    hasBetterThan: (origin) => urls.some((url) => url !== origin && !last.includes(url)),
   };
 }
 
 /**
- * A proxy whose CA is away says 502 to 504, and a CA whose database fails 500. Who refuses a client certificate is there:
- * it may be one certificate of many that has expired.
+ * A proxy whose CA is away says 502 to 504, and a CA whose database fails 500. What is no JSON is somebody else's answer: a
+ * redirect, a page for everything, a proxy that lets nobody through. Who refuses a client certificate is there: it may be
+ * one certificate of many that has expired.
  */
 function isAway(outcome: Answer | NoAnswer): boolean {
-  if (outcome.status !== undefined) return outcome.status >= 500;
+  if (outcome.status !== undefined) return outcome.status >= 500 || outcome.status === 429 || !isJson(outcome.body);
   return outcome.sent && !CLIENT_CERTIFICATE_ALERTS.has(outcome.alert ?? 0);
+}
+
+function isJson(body: Uint8Array): boolean {
+  try {
+    return typeof parseJson(body) === "object";
+  } catch {
+    return false;
+  }
 }

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { parseDuration } from "../../base/duration.ts";
-import { SECOND } from "../../base/time.ts";
+import { HOUR, SECOND } from "../../base/time.ts";
 import { unknownKind } from "../kind.ts";
 
 /** `https://host[:port]` and nothing more, since the audience of a token is made of it. */
@@ -47,11 +47,12 @@ const timeout = z
   .default("30s")
   .transform((text, context) => {
     const span = parseDuration(text);
-    if (span !== undefined) return span;
-    context.addIssue({ code: "custom", message: `${JSON.stringify(text)} is no duration; write 30s`, input: text });
+    if (span !== undefined && span <= HOUR) return span;
+    const message = `${JSON.stringify(text)} is no duration of an hour at most; write 30s`;
+    context.addIssue({ code: "custom", message, input: text });
     return z.NEVER;
   })
-  .meta({ description: "How long one request may take in all; connecting may take 10 s of it" });
+  .meta({ description: "How long one request may take in all, an hour at most; connecting may take 10 s of it" });
 
 /** SHA-256 as `step` and OpenSSL print it, with colons or without; 64 lower-case hex digits. */
 export const fingerprint = z

@@ -14,6 +14,8 @@ export interface HttpRequest extends ConnectOptions {
   readonly body?: string | undefined;
   /** For everything from the first packet to the last byte. */
   readonly timeout: Milliseconds;
+  /** Called where there is a connection, before a byte of the request leaves. */
+  readonly onSend?: (() => void) | undefined;
 }
 
 export interface Answer {
@@ -57,8 +59,14 @@ export async function exchange(request: HttpRequest, signal: AbortSignal): Promi
   socket.on("error", (error) => {
     alert ??= alertIn(error);
   });
+  // Of an answer that ends in its headers undici tells nothing.
+  let isHeard = false;
+  socket.on("readable", () => {
+    isHeard ||= socket.readableLength > 0;
+  });
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   const receiver = receive();
+  request.onSend?.();
   try {
     return await converse(request, socket, receiver, deadline);
   } catch (cause) {
@@ -69,15 +77,10 @@ export async function exchange(request: HttpRequest, signal: AbortSignal): Promi
       cause,
       sent: true,
       begun: receiver.status,
-      silent: receiver.status === undefined && !deadline.aborted && !isJunk(cause),
+      silent: !isHeard && !deadline.aborted,
       alert: alert ?? alertIn(cause),
     };
   }
-}
-
-/** Whether the other side said something, and no HTTP. */
-function isJunk(cause: unknown): boolean {
-  return cause instanceof Error && /^(?:HTTPParserError|HeadersOverflowError)$/.test(cause.name);
 }
 
 /** Node puts the alert's number into the text only: `…:SSL alert number 45`. */

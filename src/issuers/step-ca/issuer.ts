@@ -10,7 +10,7 @@ import { createTokenMinter } from "./mint-by-token.ts";
 import { rekeyOverMtls, renewByBearer, renewOverMtls } from "./renew.ts";
 import { anchorsAmong, createRoots } from "./roots.ts";
 import { type Chain, openSession, type Session } from "./session.ts";
-import { removableFile, removeUsed } from "./vault.ts";
+import { removableFile, removeUsed, secretSince } from "./vault.ts";
 
 /** An issuer that speaks to one step-ca (0.19 and later). Does no I/O by itself. */
 export function createStepCa(name: string, config: StepCaConfig, context: IssuerContext): Issuer {
@@ -29,6 +29,7 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
       return { chain, roots: await session.roots(), via, failedRungs: failures.map(failureOf) };
     },
     holdsSecret: () => minter.isHolding(),
+    secretSince: () => secretSince(config.provisioner.secret.source, context),
     noneWaits: () => minter.clear(),
     removeUsed: (used) => removeUsed(config.provisioner.secret.source, used, context.clock.now()),
     removable: removableFile(config.provisioner.secret.source),

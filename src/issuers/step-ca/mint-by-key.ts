@@ -66,21 +66,19 @@ function createKeyring(config: StepCaConfig, { clock }: IssuerContext): Keyring 
 
   const signer: Keyring["signer"] = async (session, secret, vault, fresh) => {
     const now = clock.now();
-    const usable = opened?.id === secret.id && Math.abs(now - opened.since) < HOUR && !fresh;
-    if (opened === undefined || !usable) {
-      const open =
-        where.kind === "key"
-          ? importSigningKey(secret.bytes, vault.place)
-          : unlockSigningKey(session, name, secret.bytes, vault.place);
-      opened = { id: secret.id, since: now, signer: open };
-    }
-    const current = opened;
+    const joined = opened?.id === secret.id && Math.abs(now - opened.since) < HOUR && !fresh ? opened : undefined;
+    const open = () =>
+      where.kind === "key"
+        ? importSigningKey(secret.bytes, vault.place)
+        : unlockSigningKey(session, name, secret.bytes, vault.place);
+    const current = joined ?? { id: secret.id, since: now, signer: open() };
+    opened = current;
     try {
       return await current.signer;
     } catch (error) {
       if (opened === current) opened = undefined;
       // The attempt of another spec that opened it was ended from outside; this one was not.
-      if (error instanceof AgentError || session.signal.aborted) throw error;
+      if (joined === undefined || error instanceof AgentError || session.signal.aborted) throw error;
       return await signer(session, secret, vault, true);
     }
   };

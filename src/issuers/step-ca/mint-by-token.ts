@@ -27,16 +27,13 @@ export function createTokenMinter(config: StepCaConfig, context: IssuerContext):
     make: () => Promise<Call>,
   ): Promise<Sent> => {
     let sent = false;
+    const onSend = (): void => {
+      sent = true;
+    };
     try {
-      const call = await make();
+      const call = { ...(await make()), onSend };
       await spent.mark(id, claims.expiresAt);
-      sent = true; // until it is known that it was not
-      const reply = await session.send(call);
-      sent = reply.status !== undefined || reply.sent;
-      return { call, reply };
-    } catch (error) {
-      sent &&= !(error instanceof AgentError);
-      throw error;
+      return { call, reply: await session.send(call) };
     } finally {
       if (sent) spoil();
       else await spent.release(id);

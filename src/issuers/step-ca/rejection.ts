@@ -15,6 +15,8 @@ export interface RejectionContext {
   readonly now: Instant;
   /** The CA's clock minus ours; 0 where it is not known. */
   readonly skew: Milliseconds;
+  /** Whether another address is asked next: then nobody waits for this one. */
+  readonly isPassedOver?: boolean;
 }
 
 interface Rule {
@@ -120,7 +122,7 @@ export function rejection(answer: Answer, context: RejectionContext): AgentError
   const hint = rule === undefined ? `the CA's log has the reason${id === "" ? "" : ` (request ${id})`}` : rule.hint;
   return new AgentError(code, message, {
     hint,
-    retryAt: code === "ISSUER_BUSY" ? retryAt(answer, context) : undefined,
+    retryAt: code === "ISSUER_BUSY" && context.isPassedOver !== true ? retryAt(answer, context) : undefined,
   });
 }
 

@@ -13,7 +13,7 @@ import { type Certificate, loadCertificates, parseCertificate } from "../../x509
 import { MOST_PEM_BYTES } from "../../x509/pem.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { StepCaConfig } from "./config.ts";
-import { exchange } from "./http.ts";
+import { type Answer, exchange, type NoAnswer } from "./http.ts";
 import { parseJson } from "./json.ts";
 import { rejection } from "./rejection.ts";
 import { unreachable } from "./unreachable.ts";
@@ -169,21 +169,27 @@ export async function fetchRoot(
       { method: "GET", origin, path, headers, trust: "unverified", timeout, proxy },
       signal,
     );
-    if (answer.status === 200) return [checkedRoot(answer.body, fingerprint, origin)];
-    failure ??=
-      answer.status === undefined
-        ? unreachable(origin, answer, undefined)
-        : noRoot(
-            answer.status,
-            rejection(answer, { origin, action: "fetch the root", now: context.clock.now(), skew: 0 }),
-          );
+    try {
+      return [rootIn(answer, fingerprint, origin, context)];
+    } catch (error) {
+      if (!(error instanceof AgentError)) throw error;
+      failure ??= error; // whoever lies at one address does not speak for the others
+    }
   }
   throw failure ?? new TypeError("no urls");
 }
 
-function noRoot(status: number, error: AgentError): AgentError {
-  if (status !== 404) return error;
-  return new AgentError(error.code, error.message, {
+function rootIn(
+  answer: Answer | NoAnswer,
+  fingerprint: string,
+  origin: string,
+  { clock }: Pick<IssuerContext, "clock">,
+): Certificate {
+  if (answer.status === undefined) throw unreachable(origin, answer, undefined);
+  if (answer.status === 200) return checkedRoot(answer.body, fingerprint, origin);
+  const error = rejection(answer, { origin, action: "fetch the root", now: clock.now(), skew: 0 });
+  if (answer.status !== 404) throw error;
+  throw new AgentError(error.code, error.message, {
     cause: error,
     hint: "is the fingerprint right? on the CA: step certificate fingerprint root_ca.crt",
   });

@@ -21,6 +21,8 @@ export interface Call {
   readonly identity?: Identity | undefined;
   /** Made anew for every attempt: a token is spent by nearly every attempt, also by failed ones. */
   readonly fill?: (origin: string) => Promise<{ readonly headers?: Record<string, string>; readonly body?: string }>;
+  /** Called where there is a connection, before a byte of the request leaves. */
+  readonly onSend?: () => void;
 }
 
 /** What became of a call: the answer, whatever its status, or why there is none. */
@@ -74,13 +76,13 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
 
   /** The addresses in turn, until one answers or may have acted on the request. */
   const send = async (call: Call): Promise<Reply> => {
-    const { method, path, identity } = call;
+    const { method, path, identity, onSend } = call;
     const { proxy, timeout } = config;
     let reply: Reply | undefined;
     for (const origin of origins) {
       const filled = await call.fill?.(origin);
       const headers = { "user-agent": userAgent, "x-request-id": randomUUID(), ...filled?.headers };
-      const request = { method, origin, path, headers, body: filled?.body, identity, proxy, timeout };
+      const request = { method, origin, path, headers, body: filled?.body, identity, proxy, timeout, onSend };
       const outcome = await exchange({ ...request, trust: await anchors() }, signal);
       addresses.heard(origin, outcome);
       reply = { ...outcome, origin };
@@ -102,7 +104,9 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
       if (isIssued) return cutOff(call.action, reply.origin, reply);
       return unreachable(reply.origin, reply, config.root.file);
     }
-    return rejection(reply, { origin: reply.origin, action: call.action, now: clock.now(), skew });
+    const { origin } = reply;
+    const isPassedOver = addresses.hasBetterThan(origin);
+    return rejection(reply, { origin, action: call.action, now: clock.now(), skew, isPassedOver });
   };
 
   const ask = async (call: Call): Promise<unknown> => {

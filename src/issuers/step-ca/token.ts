@@ -6,6 +6,8 @@ import type { Identity } from "./connect.ts";
 import type { SigningKey } from "./signing-key.ts";
 
 const TOKEN_LIFETIME = 5 * MINUTE;
+/** Of JavaScript's dates: a later one has no text. */
+const LAST_INSTANT: Instant = 8.64e15;
 
 export interface Grant {
   readonly subject: string;
@@ -77,11 +79,16 @@ export function readToken(token: string): TokenClaims | undefined {
     const names = texts.map(parseName).filter((name) => name !== undefined);
     if (names.length < texts.length) return undefined;
     const spelt = names.map((name, index) => ({ ...name, value: spelling(name, texts[index] ?? "") }));
-    const [beginsAt, expiresAt] = [nbf, exp].map((at) => (typeof at === "number" ? at * SECOND : undefined));
+    const [beginsAt, expiresAt] = [nbf, exp].map(instantOf);
     return { subject: sub, names, spelt, issuer: String(iss), audience: String(aud), beginsAt, expiresAt };
   } catch {
     return undefined;
   }
+}
+
+/** A NumericDate (RFC 7519, 2); undefined for what is no date, nor was meant as one. */
+function instantOf(date: unknown): Instant | undefined {
+  return typeof date === "number" && Math.abs(date * SECOND) <= LAST_INSTANT ? date * SECOND : undefined;
 }
 
 /** Addresses are compared by what they mean, and what is not ASCII no certificate can hold. */

@@ -14,6 +14,8 @@ const WRONG_ROOT: Explanation = {
   hint: "has the CA a new root? compare: step certificate fingerprint ROOT, and put the new root into the root file",
 };
 
+const NO_HTTP: Explanation = { fact: "what it answers is no HTTP", hint: "is that step-ca's port?" };
+
 const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   ECONNREFUSED: { fact: "connection refused" },
   ECONNRESET: { fact: "the connection was reset" },
@@ -26,6 +28,8 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   EACCES: { fact: "this host does not let certagent connect", hint: "a firewall or IPAddressDeny= of the unit" },
   UND_ERR_SOCKET: { fact: "the connection was closed before the answer was complete" },
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { fact: "the connection was closed before the answer was complete" },
+  UND_ERR_HEADERS_OVERFLOW: { fact: "the headers of the answer are longer than 16 KiB" },
+  ERR_ASSERTION: NO_HTTP,
   UND_ERR_HEADERS_TIMEOUT: { fact: "no answer within the deadline" },
   UND_ERR_BODY_TIMEOUT: { fact: "the answer did not end within the deadline" },
   TIMEOUT: { fact: "no answer within the deadline", hint: "the host answers packets, but is step-ca alive there?" },
@@ -76,7 +80,7 @@ function explain({ cause, begun }: NoAnswer): Explanation {
   const timeout = begun === undefined ? "TIMEOUT" : "UND_ERR_BODY_TIMEOUT";
   if (cause.name === "TimeoutError") return EXPLANATIONS[timeout] ?? { fact: cause.message };
   const { code = "" } = cause as NodeJS.ErrnoException;
-  const known = EXPLANATIONS[code];
+  const known = cause.name === "HTTPParserError" ? NO_HTTP : EXPLANATIONS[code];
   // OpenSSL's errors have a short reason, and a text with its own file names.
   const words = "reason" in cause ? String(cause.reason) : cause.message;
   if (known === undefined) return { fact: remoteText(words === "" ? code : words) };

@@ -7,24 +7,17 @@ import { type FileStat, fileCalls } from "../../base/file-calls.ts";
 import { fileError, isMissing } from "../../base/file-error.ts";
 import { readRegular } from "../../base/read-file.ts";
 import { shellWord } from "../../base/shell-word.ts";
-import { HOUR, type Instant, MINUTE, repeat } from "../../base/time.ts";
+import type { Instant } from "../../base/time.ts";
 import { reachAnyones } from "../../base/trusted-folder.ts";
+import { type KeptSecret, keepSecrets } from "../kept-secrets.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { SecretKind, SecretSource } from "./config.ts";
 
-/** A secret outlives its file for at most this long. */
-const LONGEST_KEPT = HOUR;
-const MOST_KEPT = 16;
 const MOST_BYTES = 64 * 1024;
 const [LF, CR] = [0x0a, 0x0d];
 
 /** A secret in hand. The bytes are the caller's own copy; `use` wipes them. */
-export interface Secret {
-  readonly bytes: Buffer;
-  /** SHA-256 of the bytes: tells secrets apart without keeping them. */
-  readonly id: string;
-  /** When it was first read. */
-  readonly since: Instant;
+export interface Secret extends KeptSecret {
   /** The very file that it was read from, if it is to be deleted. */
   readonly file?: { readonly path: string; readonly version: string } | undefined;
 }
@@ -34,7 +27,7 @@ export interface Vault {
   readonly place: string;
   /**
    * What there is now: the file's, if it is there, then what is kept of deleted files, newest first. Throws
-   * `CREDENTIAL_MISSING` for what is there and cannot be read.
+   * `CREDENTIAL_MISSING` for what is there and cannot be read, where nothing is kept that does as well.
    */
   readonly secrets: () => Promise<readonly Secret[]>;
   /**
@@ -46,9 +39,9 @@ export interface Vault {
     complain: (error: AgentError) => void,
     attempt: (spoil: () => void) => Promise<T>,
   ) => Promise<T>;
-  /** Whether anything is kept. */
+  /** Whether anything is kept, or a used file could not be deleted yet. */
   readonly isHolding: () => boolean;
-  /** Forgets what is kept. */
+  /** Forgets what is kept, and begins to delete such a file once more. */
   readonly clear: () => void;
 }
 
@@ -59,42 +52,41 @@ export function createVault(
   context: IssuerContext,
   forgotten: () => void = () => {},
 ): Vault {
-  const { clock, credentialsDirectory } = context;
-  const path = "file" in source ? source.file : credentialsDirectory && join(credentialsDirectory, source.credential);
+  const { clock } = context;
+  const path = pathOf(source, context);
   const place = "file" in source ? `"${source.file}"` : `the credential "${source.credential}"`;
   const deletes = "file" in source && source.deleteAfterUse;
-  const kept = new Map<string, { readonly bytes: Buffer; readonly since: Instant }>();
-  let timer: Disposable | undefined;
-
-  const forget = (id: string): void => {
-    kept.get(id)?.bytes.fill(0);
-    kept.delete(id);
-    if (kept.size > 0) return;
-    timer?.[Symbol.dispose]();
-    timer = undefined;
-    forgotten();
+  const kept = context.keptSecrets ?? keepSecrets(clock);
+  kept.whenEmpty(forgotten);
+  const shelf = `${kind} ${place}`;
+  /** Of another place, who removes on its behalf would remove what is in this one. */
+  const leftHere = (): Secret["file"] => (deletes && kept.left?.path === path ? kept.left : undefined);
+  const remove = async (file: NonNullable<Secret["file"]>): Promise<AgentError | undefined> => {
+    const failure = await removeVersion(file.path, file.version, context);
+    if (failure !== undefined) kept.left = file;
+    return failure;
   };
-  const forgetOld = (): void => {
-    // A clock that stepped back would keep it for longer than was promised.
-    for (const [id, { since }] of kept) if (Math.abs(clock.now() - since) >= LONGEST_KEPT) forget(id);
+  /** A root side that was away comes back, and a disk can be written again. Not where another file stands there by now. */
+  const removeLeft = async (): Promise<void> => {
+    const file = leftHere();
+    if (file === undefined) return;
+    kept.left = undefined;
+    const stands = await fileCalls.lstat(file.path).catch(() => undefined);
+    if (stands !== undefined && versionOf(stands) === file.version) await remove(file);
   };
-  const remember = ({ id, bytes, since }: Secret): void => {
-    if (kept.has(id)) return;
-    // Of passwords and keys the newest counts; tokens are for one spec each.
-    if (kind !== "token") for (const other of kept.keys()) forget(other);
-    if (kept.size >= MOST_KEPT) forget(kept.keys().next().value ?? "");
-    kept.set(id, { bytes: Buffer.from(bytes), since });
-    timer ??= repeat(MINUTE, forgetOld);
-  };
+  const find = async (): Promise<Secret | undefined> =>
+    path === undefined ? undefined : await readSecret(path, kind, deletes, place, clock.now());
 
   return {
     place,
     secrets: async () => {
-      forgetOld();
-      const found = path === undefined ? undefined : await readSecret(path, kind, deletes, place, clock.now());
-      const rest = [...kept].toReversed().filter(([id]) => id !== found?.id);
-      const secrets = rest.map(([id, { bytes, since }]) => ({ id, since, bytes: Buffer.from(bytes) }));
-      return found === undefined ? secrets : [found, ...secrets];
+      const found = await find().catch((error: unknown) => {
+        // What is kept does as well, but for tokens, which are for one spec each.
+        if (kind === "token" || !kept.isHoldingFrom(shelf)) throw error;
+        return undefined;
+      });
+      const rest = kept.from(shelf, found?.id);
+      return found === undefined ? rest : [found, ...rest];
     },
     use: async (secret, complain, attempt) => {
       let keep = true;
@@ -103,19 +95,35 @@ export function createVault(
           keep = false;
         });
       } finally {
-        if (!keep) forget(secret.id);
-        else if (deletes) remember(secret);
+        if (!keep) kept.forget(secret.id);
+        // Of passwords and keys the newest counts.
+        else if (deletes) kept.keep(shelf, secret, kind !== "token");
         secret.bytes.fill(0);
         const { file } = secret;
-        const failure = file && (await removeVersion(file.path, file.version, context));
+        const failure = file && (await remove(file));
         if (failure !== undefined) complain(failure);
       }
     },
-    isHolding: () => kept.size > 0,
+    isHolding: () => kept.isHolding() || leftHere() !== undefined,
     clear: () => {
-      for (const id of kept.keys()) forget(id);
+      kept.clear();
+      void removeLeft();
     },
   };
+}
+
+function pathOf(source: SecretSource, { credentialsDirectory }: IssuerContext): string | undefined {
+  return "file" in source ? source.file : credentialsDirectory && join(credentialsDirectory, source.credential);
+}
+
+/** When what is in a secret's place was put there or changed; null where nothing is. */
+export async function secretSince(source: SecretSource, context: IssuerContext): Promise<Instant | null> {
+  try {
+    const { ctimeMs } = await fileCalls.lstat(await realpath(pathOf(source, context) ?? ""));
+    return Number(ctimeMs);
+  } catch {
+    return null; // whoever needs it tells why
+  }
 }
 
 async function readSecret(

@@ -80,7 +80,8 @@ const answers: Readonly<Record<string, Expected & { readonly answer: NonNullable
   prototype: { ...refused(/no usable JSON/), answer: { status: 201, body: `{"__proto__":{"crt":"x"}}` } },
   nested: { ...refused(/no usable JSON/), answer: { status: 201, body: "[".repeat(20_000) } },
   blocks: {
-    ...refused(/^Cannot renew over mTLS at https:\S+: cannot read PEM: 108001 bytes are more than 65536/),
+    // By bearer token where a busy machine let the leaf expire meanwhile.
+    ...refused(/^Cannot renew [^"]* at https:\S+: cannot read PEM: 108001 bytes are more than 65536$/),
     answer: {
       status: 201,
       body: JSON.stringify({ crt: "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".repeat(2_000) }),

@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { access, mkdtempDisposable, readdir, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -135,6 +137,26 @@ describe.each(CAS)("first certificates from $name", ({ start }) => {
       expect(await readdir(dirname(secret.file))).toEqual(deletes ? [] : ["secret"]);
     },
   );
+
+  test("a token is offered after a restart where its attempt was ended before there was a connection", async () => {
+    await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-spent-"));
+    await using secret = await secretFile(await ca.token("cut.internal"));
+    const stop = new AbortController();
+    await using silent = createServer(() => stop.abort()).listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const { port } = silent.address() as AddressInfo;
+    const order = await orderFor("cut.internal");
+    const issueAt = async (url: string, signal: AbortSignal) =>
+      await issuerOf({ ...ca, url }, { token: { file: secret.file } }, {}, { spentFolder: folder.path }).issue(
+        order,
+        signal,
+      );
+
+    await expect(issueAt(`https://127.0.0.1:${port}`, stop.signal)).rejects.toThrow(/aborted/);
+    const { via } = await issueAt(ca.url, never);
+
+    expect(via).toBe("token");
+  });
 
   test("a token that spells its names in capitals mints, as the spec asks for the same names", async () => {
     await using ca = await start();

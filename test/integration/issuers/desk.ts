@@ -30,7 +30,7 @@ export function issuerOf(
   context: Partial<IssuerContext> = {},
 ): Issuer {
   const provisioner = { type: "jwk", name: ca.provisioner.name, ...secret };
-  const usual = { type: "step-ca", url: ca.url, root: { file: ca.rootFile }, provisioner, timeout: "10s" };
+  const usual = { type: "step-ca", url: ca.url, root: { file: ca.rootFile }, provisioner, timeout: "1m" };
   const config = issuerSchema.parse({ ...usual, ...more });
   return createIssuer("internal", config, { clock: systemClock, userAgent: "certagent/test", ...context });
 }

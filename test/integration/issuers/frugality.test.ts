@@ -43,7 +43,7 @@ test("a renewal over mTLS loads undici's client, and neither jose nor @peculiar/
 test("no connection outlives its request, however it ended", async () => {
   await using ca = await startCa();
   await using secret = await secretFile(ca.provisioner.password);
-  const issuer = issuerOf(ca, { password: { file: secret.file } }, { timeout: "1s" });
+  const issuer = issuerOf(ca, { password: { file: secret.file } }, { timeout: "3s" });
   const order = await orderFor("web.internal");
   const renewal = renewalOf(order, await issuer.issue(order, never));
 

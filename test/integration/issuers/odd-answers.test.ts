@@ -113,13 +113,20 @@ test("provisioners of kinds that nobody here knows are passed over", async () =>
 });
 
 test.each([
-  ["no HTTP", "SSH-2.0-OpenSSH_10.0\r\n\r\n"],
-  ["headers without an end", `HTTP/1.1 201 Created\r\nx: ${"x".repeat(100_000)}\r\n\r\n`],
-])("%s in answer to a client certificate is no refusal of it: no other rung is tried", async (_, bytes) => {
+  ["no HTTP", "SSH-2.0-OpenSSH_10.0\r\n\r\n", "what it answers is no HTTP"],
+  ["an answer that ends in its headers", "HTTP/1.1 201 Created\r\ncontent-type: app", "the connection was closed"],
+  ["an impossible status", "HTTP/1.1 000 Odd\r\n\r\n", "what it answers is no HTTP"],
+  [
+    "headers without an end",
+    `HTTP/1.1 201 Created\r\nx: ${"x".repeat(100_000)}\r\n\r\n`,
+    "the headers of the answer are longer than 16 KiB",
+  ],
+])("%s in answer to a client certificate is no refusal of it: no other rung is tried", async (_, bytes, fact) => {
   await using ca = await standIn((response) => response.socket?.end(bytes));
 
-  const { code } = await failure(ca.issuer.issue(renewal, never));
+  const { code, message } = await failure(ca.issuer.issue(renewal, never));
 
   expect(code).toBe("ISSUER_UNREACHABLE");
+  expect(message).toContain(`: ${fact}`);
   expect(ca.asked).toEqual(["/renew"]);
 });

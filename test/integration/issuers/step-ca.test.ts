@@ -122,7 +122,7 @@ test("a stopped process that still takes connections costs its deadline, and the
   await using ca = await startStepCa();
   await using secret = await secretFile(await ca.token("web.internal"));
   process.kill(frozen.pid, "SIGSTOP");
-  const more = { url: undefined, urls: [frozen.url, ca.url], timeout: "1s" };
+  const more = { url: undefined, urls: [frozen.url, ca.url], timeout: "5s" };
 
   const { via } = await issuerOf(ca, { token: { file: secret.file, delete_after_use: true } }, more)
     .issue(await orderFor("web.internal"), never)

@@ -16,11 +16,9 @@ async function settled() {
     { password: { file: join(folder.path, "password") } },
   );
   const isKept = async () => expect(await issuer.anchors([])).toBe(await issuer.anchors([]));
-  await vi.waitFor(isKept, { timeout: 30_000, interval: 100 });
+  await vi.waitFor(isKept, { timeout: 120_000, interval: 100 });
   return { rootFile, issuer, pki, [Symbol.asyncDispose]: () => folder.remove() };
 }
-
-vi.setConfig({ testTimeout: 60_000 });
 
 test("anchors that are replaced in place are others at once", async () => {
   await using known = await settled();

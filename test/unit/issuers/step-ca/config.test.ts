@@ -104,7 +104,17 @@ test.each<[string, unknown, string]>([
     { ...entry, proxy: "https://p" },
     "proxy: a proxy is written http://HOST:PORT, without a user or a path",
   ],
-  ["a timeout without a unit", { ...entry, timeout: "30" }, 'timeout: "30" is no duration; write 30s'],
+  [
+    "a timeout without a unit",
+    { ...entry, timeout: "30" },
+    'timeout: "30" is no duration of an hour at most; write 30s',
+  ],
+  ["a timeout of weeks", { ...entry, timeout: "30d" }, 'timeout: "30d" is no duration of an hour at most; write 30s'],
+  [
+    "a timeout of nothing",
+    { ...entry, timeout: "0.4ms" },
+    'timeout: "0.4ms" is no duration of an hour at most; write 30s',
+  ],
 ])("%s is complained about at its place", (_, value, complaint) => {
   expect(complaints(value)).toEqual([complaint]);
 });

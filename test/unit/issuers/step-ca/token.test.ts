@@ -74,6 +74,14 @@ describe("a token that was made elsewhere", () => {
     expect(token !== undefined && grants(token, asked)).toBe(offered);
   });
 
+  test("says nothing of its dates where these are none", () => {
+    const read = (nbf: unknown, exp: unknown) => readToken(made({ sub: "a", nbf, exp }));
+
+    expect(read(1, 2)).toMatchObject({ beginsAt: 1000, expiresAt: 2000 });
+    expect(read(1e300, -1e13)).toMatchObject({ beginsAt: undefined, expiresAt: undefined });
+    expect(read("1", null)).toMatchObject({ beginsAt: undefined, expiresAt: undefined });
+  });
+
   test.each([
     "",
     "x",

@@ -14,8 +14,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { HOUR, type Instant, MINUTE, systemClock } from "../../../../src/base/time.ts";
+import { type KeptSecrets, keepSecrets } from "../../../../src/issuers/kept-secrets.ts";
 import type { SecretKind } from "../../../../src/issuers/step-ca/config.ts";
-import { createVault, removeUsed, type Vault } from "../../../../src/issuers/step-ca/vault.ts";
+import { createVault, removeUsed, secretSince, type Vault } from "../../../../src/issuers/step-ca/vault.ts";
 
 let folder: AsyncDisposable & { readonly path: string };
 let file: string;
@@ -28,8 +29,13 @@ beforeEach(async () => {
 });
 afterEach(() => folder[Symbol.asyncDispose]());
 
-function vaultOf(kind: SecretKind, deleteAfterUse: boolean, forgotten = (): void => {}): Vault {
-  const context = { clock: { ...systemClock, now: () => now }, userAgent: "certagent/test" };
+function vaultOf(
+  kind: SecretKind,
+  deleteAfterUse: boolean,
+  forgotten = (): void => {},
+  keptSecrets?: KeptSecrets,
+): Vault {
+  const context = { clock: { ...systemClock, now: () => now }, userAgent: "certagent/test", keptSecrets };
   return createVault(kind, { file, deleteAfterUse }, context, forgotten);
 }
 
@@ -73,6 +79,18 @@ test("a file that appears later is found, and one that is not to be deleted stay
   expect(before).toEqual([]);
   expect(await exists(file)).toBe(true);
   expect(await texts(vault)).toEqual(["x"]);
+});
+
+test("when a secret was put in its place is known, whatever it is", async () => {
+  const since = () => secretSince({ file, deleteAfterUse: false }, { clock: systemClock, userAgent: "certagent/test" });
+  const missing = await since();
+  const before = systemClock.now();
+  await writeFile(file, "");
+
+  const there = await since();
+
+  expect(missing).toBeNull();
+  expect(Math.abs((there ?? 0) - before)).toBeLessThan(MINUTE);
 });
 
 test("an empty file is said to be empty", async () => {
@@ -150,6 +168,44 @@ describe("a secret that is deleted after use", () => {
     await useFirst(vault);
 
     expect(await texts(vault)).toEqual(["new"]);
+  });
+
+  test.each(["an empty file", "a folder"])("does as well where %s came in its place", async (what) => {
+    const vault = vaultOf("password", true);
+    await writeFile(file, "secret");
+    await useFirst(vault);
+    await (what === "a folder" ? mkdir(file) : writeFile(file, ""));
+
+    expect(await texts(vault)).toEqual(["secret"]);
+  });
+
+  test("outlives a change of its issuer's configuration, and is forgotten once by whom it is there for then", async () => {
+    const kept = keepSecrets(systemClock);
+    const told: string[] = [];
+    const before = vaultOf("password", true, () => told.push("before"), kept);
+    await writeFile(file, "secret");
+    await useFirst(before);
+
+    const after = vaultOf("password", true, () => told.push("after"), kept);
+
+    expect(await texts(after)).toEqual(["secret"]);
+    expect(after.isHolding()).toBe(true);
+    after.clear();
+    expect(told).toEqual(["after"]);
+    expect(before.isHolding()).toBe(false);
+  });
+
+  test("is of its own kind and place alone", async () => {
+    const kept = keepSecrets(systemClock);
+    await writeFile(file, "secret");
+    await useFirst(vaultOf("password", true, undefined, kept));
+
+    expect(await texts(vaultOf("key", true, undefined, kept))).toEqual([]);
+    file = join(folder.path, "elsewhere");
+    expect(await texts(vaultOf("password", true, undefined, kept))).toEqual([]);
+    await writeFile(file, "secret");
+    await useFirst(vaultOf("password", true, undefined, kept));
+    expect(await texts(vaultOf("password", true, undefined, kept))).toEqual(["secret"]);
   });
 
   test("stands beside others, where it is a token, the newest first", async () => {
@@ -293,5 +349,38 @@ describe("the file of a used secret", () => {
       `Cannot use "${folder.path}/theirs": it is a link that another user made or could move`,
     ]);
     expect(await exists(join(folder.path, "moved/inner/secret"))).toBe(true);
+  });
+
+  test("that could not be deleted is, when that is tried again and possible", async () => {
+    file = await secretIn("open");
+    const open = join(folder.path, "open");
+    await chmod(open, 0o777);
+    const vault = vaultOf("password", true);
+    await useFirst(vault);
+    vault.clear();
+    await expect.poll(() => vault.isHolding(), { timeout: 10_000 }).toBe(true); // tried in vain once more
+    const isThere = await exists(file);
+
+    await chmod(open, 0o755);
+    vault.clear();
+
+    expect(isThere).toBe(true);
+    await expect.poll(() => exists(file), { timeout: 10_000 }).toBe(false);
+    expect(vault.isHolding()).toBe(false);
+  });
+
+  test("that could not be deleted is, also where the issuer was configured anew since", async () => {
+    const open = join(folder.path, "anew");
+    file = await secretIn("anew");
+    await chmod(open, 0o777);
+    const kept = keepSecrets(systemClock);
+    await useFirst(vaultOf("password", true, undefined, kept));
+    const vault = vaultOf("password", true, undefined, kept);
+    await chmod(open, 0o755);
+
+    vault.clear();
+
+    await expect.poll(() => exists(file), { timeout: 10_000 }).toBe(false);
+    expect(vault.isHolding()).toBe(false);
   });
 });
