@@ -1,5 +1,6 @@
 import { formatDuration } from "../base/duration.ts";
 import { AgentError } from "../base/errors.ts";
+import { lastWords } from "../base/printable.ts";
 import { endedWell, type RunResult } from "../base/run.ts";
 import type { Milliseconds } from "../base/time.ts";
 import type { System } from "../core/ports.ts";
@@ -40,7 +41,7 @@ export async function execute(
 
 /** How a command has ended, with its last words: `exited with 1: nginx: [emerg] …`. */
 function ending(result: RunResult, timeout: Milliseconds): string {
-  const words = lastWords(result.output);
+  const words = toldOf(result.output);
   const how = result.outOfMemory
     ? "needed more memory than a command may have, half of this host's, and was stopped"
     : result.timedOut
@@ -51,8 +52,9 @@ function ending(result: RunResult, timeout: Milliseconds): string {
   return words === "" ? how : `${how}: ${words}`;
 }
 
-function lastWords(output: string): string {
-  const lines = output.split("\n").map((line) => line.trim());
-  const text = lines.filter((line) => line !== "").join(" | ");
-  return text.length <= LAST_WORDS ? text : `… ${text.slice(-LAST_WORDS)}`;
+function toldOf(output: string): string {
+  const lines = lastWords(output, LAST_WORDS)
+    .split("\n")
+    .map((line) => line.trim());
+  return lines.filter((line) => line !== "").join(" | ");
 }

@@ -27,6 +27,7 @@ const LOOKED_FOR: ReadonlySet<string> = new Set([
   "include",
   "listen",
   "server_name",
+  "ssl",
   "ssl_certificate",
   "ssl_reject_handshake",
 ]);
@@ -71,16 +72,20 @@ export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarge
   }
   const folder = dirname(main);
   const including: Including = { filesOf: includes(files, folder), left: MOST_DIRECTIVES };
-  const all = [...servers(expand(files.get(main) ?? [], including), { certificates: [], rejects: false })];
+  const all = [
+    ...servers(expand(files.get(main) ?? [], including), { certificates: [], rejects: false, isTls: false }),
+  ];
   const places = placesOf(all);
+  let socket: ProbeTarget | undefined;
   for (const server of all) {
     if (server.rejects || !server.certificates.some((path) => paths.has(resolve(folder, path)))) continue;
     for (const listen of server.listens) {
       const target = targetOf(server, listen, places);
-      if (target !== undefined) return target;
+      if (target !== undefined && "host" in target.address) return target;
+      socket ??= target; // few are seen out of the agent's sandbox
     }
   }
-  return undefined;
+  return socket;
 }
 
 type Files = ReadonlyMap<string, readonly Directive[]>;
@@ -128,6 +133,8 @@ interface Inherited {
   readonly certificates: readonly string[];
   /** It ends all handshakes (`ssl_reject_handshake`). */
   readonly rejects: boolean;
+  /** It speaks TLS wherever it is the default server (`ssl on`, before nginx 1.25). */
+  readonly isTls: boolean;
 }
 
 interface ServerBlock extends Inherited {
@@ -149,20 +156,25 @@ function* servers(directives: readonly Directive[], inherited: Inherited): Gener
     directives.filter(({ words }) => words[0] === name).map(({ words }) => words.slice(1));
   const certificates = argumentsOf("ssl_certificate").flat();
   const [rejects] = argumentsOf("ssl_reject_handshake").flat();
+  const [ssl] = argumentsOf("ssl").flat();
   const own: Inherited = {
     certificates: certificates.length > 0 ? certificates : inherited.certificates,
     rejects: rejects === undefined ? inherited.rejects : rejects === "on",
+    isTls: ssl === undefined ? inherited.isTls : ssl === "on",
   };
   const listens = argumentsOf("listen").map(listenOf);
-  // `.internal` is `internal`, and all below it.
+  // nginx takes them in lower case. `.internal` is `internal`, and all below it.
   const names = argumentsOf("server_name")
     .flat()
+    .map((name) => name.toLowerCase())
     .flatMap((name) => (name.startsWith(".") ? [name.slice(1), name] : [name]));
   // QUIC has the same address for itself.
   yield { ...own, listens: listens.filter(({ options }) => !options.includes("quic")), names };
   for (const { block } of directives) if (block !== undefined) yield* servers(block, own);
 }
 
+/** Of an address without one, with `ssl` too. */
+const DEFAULT_PORT = 80;
 /** What stands for every address, and one of them. */
 const ANY: ReadonlyMap<string, string> = new Map([
   ["*", "127.0.0.1"],
@@ -172,10 +184,9 @@ const ANY: ReadonlyMap<string, string> = new Map([
 
 function listenOf([at = "", ...options]: readonly string[]): Listen {
   if (at.startsWith("unix:")) return { address: { path: at.slice("unix:".length) }, isAny: false, options };
-  const parts = /^(?:(?<host>\[[^\]]+\]|[^:]+):)?(?<port>\d+)(?:-\d+)?$/.exec(at)?.groups;
+  const parts = /^(?:(?<alone>\d+)|(?<host>\[[^\]]+\]|[^:]+)(?::(?<port>\d+))?)(?:-\d+)?$/.exec(at)?.groups;
   const host = parts?.host?.replace(/^\[|\]$/g, "") ?? "*";
-  const port = Number(parts?.port ?? 443);
-  if (parts === undefined) return { address: { host: at, port }, isAny: false, options };
+  const port = Number(parts?.alone ?? parts?.port ?? DEFAULT_PORT);
   const own = ANY.get(host);
   return { address: { host: own ?? host, port }, isAny: own !== undefined, options };
 }
@@ -215,7 +226,8 @@ function placesOf(all: readonly ServerBlock[]): ReadonlyMap<string, Place> {
 /** How anyone gets to this very server by TLS where it listens; undefined where nobody does. */
 function targetOf(server: ServerBlock, listen: Listen, places: ReadonlyMap<string, Place>): ProbeTarget | undefined {
   const place = places.get(keyOf(listen));
-  if (place === undefined || !place.options.has("ssl") || place.options.has("proxy_protocol")) return undefined;
+  if (place === undefined || place.options.has("proxy_protocol")) return undefined;
+  if (!place.options.has("ssl") && !place.byDefault.isTls) return undefined;
   // Who names that address has it for himself.
   if (listen.isAny && places.has(addressText(listen.address))) return undefined;
   const names = server.names.filter((name) => place.byName.get(name) === server);

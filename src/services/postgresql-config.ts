@@ -32,7 +32,8 @@ interface Budget {
 
 /**
  * The address of the cluster that the unit stands for, as Debian names them (`postgresql@15-main.service`); of other units
- * that of the cluster whose `ssl_cert_file` is one of the outputs, or a link to one, else PostgreSQL's own default.
+ * that of the cluster whose `ssl_cert_file` is one of the outputs, or a link to one, else PostgreSQL's own default. One
+ * that runs comes first: an upgrade leaves the old cluster behind, stopped, with the same settings.
  */
 export async function clusterAddress(
   unit: string,
@@ -41,6 +42,7 @@ export async function clusterAddress(
 ): Promise<Address> {
   const [, version, name] = /^postgresql@([\d.]+)-(.+)\.service$/.exec(unit) ?? [];
   const ours = new Set(outputs.map(({ path }) => path));
+  let stopped: Address | undefined;
   for (const config of (await Promise.all(configs.map(filesOf))).flat()) {
     if (name !== undefined && !config.endsWith(`/${version}/${name}/postgresql.conf`)) continue;
     const budget = { files: MOST_FILES, bytes: MOST_BYTES };
@@ -50,10 +52,12 @@ export async function clusterAddress(
     const settings = new Map([...own, ...(await readSettings(join(data, "postgresql.auto.conf"), budget))]);
     const certificate = resolve(data, settings.get("ssl_cert_file") ?? "server.crt");
     if (name !== undefined || ours.has(certificate) || ours.has(await linkedFrom(certificate))) {
-      return (await runningAddress(data)) ?? addressOf(settings.get("port"), settings.get("listen_addresses"));
+      const running = await runningAddress(data);
+      if (running !== undefined) return running;
+      stopped ??= addressOf(settings.get("port"), settings.get("listen_addresses"));
     }
   }
-  return DEFAULT;
+  return stopped ?? DEFAULT;
 }
 
 /** The paths that a pattern of names and `*` stands for. */

@@ -75,7 +75,10 @@ export const absolutePath = z
 
 const probe = z.strictObject(
   {
-    connect: address.meta({ description: "Where to look: `host:port`, `[v6]:port`, or the path of a unix socket." }),
+    connect: address.meta({
+      description:
+        "Where to look: `host:port`, `[v6]:port`, or the path of a unix socket, but for those in /run, /tmp and /home, which `certagent.service` hides from the agent.",
+    }),
     server_name: z
       .string()
       .regex(/^[A-Za-z0-9._-]{1,253}$/, "write a DNS name")

@@ -126,7 +126,7 @@ function talk(stream: Duplex, name: string, signal: AbortSignal): RedisClient {
     },
     [Symbol.dispose]: () => {
       signal.removeEventListener("abort", onAbort);
-      stream.end();
+      stream.end(() => stream.destroy()); // who never closes its side would be held on to
     },
   };
 }

@@ -5,7 +5,7 @@ import { nodeFiles } from "../base/atomic-file.ts";
 import { AgentError, asAgentError } from "../base/errors.ts";
 import { rethrow } from "../base/file-error.ts";
 import { readBounded } from "../base/read-file.ts";
-import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
+import { type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
 import { reach } from "../base/trusted-folder.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Generation, Liveness, Output, ProbeTarget, System } from "../core/ports.ts";
@@ -26,6 +26,7 @@ type Network = Pick<System, "connect">;
 
 /** How long Redis may take to answer a question that changes nothing. */
 const QUESTION: Milliseconds = 5 * SECOND;
+const LOOK_AGAIN: Milliseconds = SECOND / 2;
 const LONGEST_PASSWORD = 4096;
 
 export interface NewPair {
@@ -45,7 +46,8 @@ export async function takePair(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   try {
-    using redis = await logIn(system, control, control.tls ? generation : undefined, withDeadline(timeout, signal));
+    using deadline = withDeadline(timeout, signal);
+    using redis = await logInOnceUp(system, control, control.tls ? generation : undefined, deadline);
     const current = await currentPaths(redis);
     const paths = pairPaths(outputs, current);
     if (paths instanceof AgentError) throw paths;
@@ -76,7 +78,8 @@ export async function redisProbe(
   signal: AbortSignal,
 ): Promise<ProbeTarget | undefined> {
   if (control.tls) return targetAt(control.address);
-  using redis = await logIn(system, control, undefined, withDeadline(QUESTION, signal));
+  using deadline = withDeadline(QUESTION, signal);
+  using redis = await logIn(system, control, undefined, deadline);
   const port = Number(await setting(redis, "tls-port"));
   const host = hostOf((await setting(redis, "bind")) ?? "");
   return port > 0 ? targetAt({ host, port }) : undefined;
@@ -87,6 +90,24 @@ function hostOf(bind: string): string {
   const first = bind.split(" ")[0]?.replace(/^-/, "") ?? "";
   if (first === "::" || first === "::*") return "::1";
   return first === "" || first === "*" || first === "0.0.0.0" ? "127.0.0.1" : first;
+}
+
+/** It was up a moment ago: where it is not now, somebody else restarts it, maybe. */
+async function logInOnceUp(
+  system: Network,
+  control: Control,
+  generation: Generation | undefined,
+  signal: AbortSignal,
+): Promise<RedisClient> {
+  for (;;) {
+    try {
+      return await logIn(system, control, generation, signal);
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.code !== "SERVICE_DOWN") throw error;
+      await pause(LOOK_AGAIN, signal);
+      if (signal.aborted) throw error;
+    }
+  }
 }
 
 async function logIn(
@@ -165,7 +186,10 @@ const REMEDIES: readonly (readonly [RegExp, string])[] = [
     "does the file hold the password of that user (username:, else the default user), and is the user on?",
   ],
   [/^ERR AUTH .*without any password/, "its default user has none: leave password: out, or name the user that has it"],
-  [/^ERR unknown command .CONFIG/i, "CONFIG is renamed there: give reload: a command that restarts this Redis"],
+  [
+    /^ERR unknown command .CONFIG/i,
+    "CONFIG is renamed there, or this is a Sentinel, which has none: give reload: a command that restarts it",
+  ],
 ];
 
 function refusal(action: string, words: string): AgentError {

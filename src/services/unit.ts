@@ -28,6 +28,8 @@ export interface UnitState {
   readonly liveness: Liveness;
   /** For people: `failed (failed)`, `inactive (dead)`. */
   readonly text: string;
+  /** Whether it is just being started, stopped or restarted, by whomever. */
+  readonly isChanging: boolean;
 }
 
 /** Asks systemd once; what it does not tell is `unknown`. */
@@ -36,12 +38,17 @@ export async function unitState({ ask }: Pick<System, "ask">, unit: string, sign
   const { exitCode, output } = await ask(argv, { timeout: QUESTION, signal });
   const fact = (name: string): string | undefined => new RegExp(`^${name}=(.*)$`, "m").exec(output)?.[1];
   const active = fact("ActiveState");
-  const text = `${active ?? "unknown"} (${fact("SubState") ?? "unknown"})`;
-  if (exitCode !== 0 || active === undefined) return { liveness: "unknown", text };
+  const sub = fact("SubState") ?? "unknown";
+  const text = `${active ?? "unknown"} (${sub})`;
+  // What waits for its automatic restart has died.
+  const isChanging = (active === "activating" || active === "deactivating") && !sub.startsWith("auto-restart");
+  if (exitCode !== 0 || active === undefined) return { liveness: "unknown", text, isChanging };
   // A oneshot that stays "active (exited)", such as Debian's postgresql.service, only stands for units that do the work.
-  if (text === "active (exited)" && fact("MainPID") === "0") return { liveness: "unknown", text };
-  if (active === "active" || active === "reloading" || active === "refreshing") return { liveness: "up", text };
-  return { liveness: fact("LoadState") === "not-found" ? "absent" : "down", text };
+  if (text === "active (exited)" && fact("MainPID") === "0") return { liveness: "unknown", text, isChanging };
+  if (active === "active" || active === "reloading" || active === "refreshing") {
+    return { liveness: "up", text, isChanging };
+  }
+  return { liveness: fact("LoadState") === "not-found" ? "absent" : "down", text, isChanging };
 }
 
 export interface UnitChange {
@@ -54,7 +61,7 @@ export interface UnitChange {
 
 /**
  * Reloads or restarts a unit. Throws `RELOAD_FAILED` where systemd does not run (`instead` is then the hint), where the
- * job fails, and where the unit is down afterwards.
+ * job fails, and where the unit is down afterwards; `SERVICE_DOWN` where it is down before.
  */
 export async function changeUnit(
   system: System,
@@ -74,16 +81,49 @@ export async function actOnUnit(
   { revive }: Pick<ReloadContext, "revive">,
   signal: AbortSignal,
 ): Promise<void> {
-  const fallen = revive === true && (await unitState(system, unit, signal)).liveness === "down";
-  const verb = fallen ? "start" : action;
+  const before = await settledState(system, unit, timeout, signal);
+  const isDown = before.liveness === "down";
+  if (isDown && revive !== true) throw stoppedByOthers(unit, action, before);
+  const verb = isDown ? "start" : action;
   const hint = `systemctl status ${unit} and journalctl -u ${unit} show why`;
-  await execute(
-    system,
-    ["systemctl", verb, "--", unit],
-    { action: `${verb} ${shortName(unit)}`, timeout, hint, explain: (output) => explainJob(output) },
-    signal,
-  );
-  await staysUp(system, unit, verb, settle, signal);
+  try {
+    await execute(
+      system,
+      ["systemctl", verb, "--", unit],
+      { action: `${verb} ${shortName(unit)}`, timeout, hint, explain: (output) => explainJob(output) },
+      signal,
+    );
+  } catch (error) {
+    if (!(error instanceof AgentError) || !REPLACED.test(error.message)) throw error;
+    const after = await settledState(system, unit, timeout, signal);
+    // Who waits for an automatic restart was stopped by nobody.
+    if (after.text.includes("auto-restart")) throw error;
+    if (after.liveness === "down") throw stoppedByOthers(unit, action, after);
+  }
+  await staysUp(system, unit, { verb, settle, patience: timeout }, signal);
+}
+
+/** What systemctl says where somebody else's stop or start came in between. */
+const REPLACED = /: Job for \S+ canceled\.| is not active, cannot reload\./;
+
+/** What an operator has stopped stays stopped. */
+function stoppedByOthers(unit: string, action: string, { text }: UnitState): AgentError {
+  return new AgentError("SERVICE_DOWN", `Cannot ${action} ${shortName(unit)}: it is ${text}`);
+}
+
+/** How a unit is once nobody starts or stops it any more, or `patience` is over. */
+async function settledState(
+  system: System,
+  unit: string,
+  patience: Milliseconds,
+  signal: AbortSignal,
+): Promise<UnitState> {
+  const end = system.clock.monotonic() + patience;
+  for (;;) {
+    const state = await unitState(system, unit, signal);
+    if (!state.isChanging || signal.aborted || system.clock.monotonic() >= end) return state;
+    await pause(SETTLE_STEP, signal);
+  }
 }
 
 /** A hint for the answers of systemctl that have one remedy. */
@@ -92,17 +132,22 @@ function explainJob(output: string): string | undefined {
   return "this unit has no ExecReload=; write action: restart where a restart may be afforded";
 }
 
+interface Staying extends Pick<UnitChange, "settle"> {
+  readonly verb: string;
+  /** How long it may take to be up again where somebody else restarts it at the same time. */
+  readonly patience: Milliseconds;
+}
+
 /** SIGHUP ends what does not handle it, and systemd calls that a clean exit: only the unit's state tells. */
 async function staysUp(
   system: System,
   unit: string,
-  verb: string,
-  settle: Milliseconds,
+  { verb, settle, patience }: Staying,
   signal: AbortSignal,
 ): Promise<void> {
   const end = system.clock.monotonic() + settle;
   while (!signal.aborted) {
-    const { liveness, text } = await unitState(system, unit, signal);
+    const { liveness, text } = await settledState(system, unit, patience, signal);
     if (liveness === "down" || liveness === "absent") {
       throw new AgentError(
         "RELOAD_FAILED",

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { DAY, pause, SECOND, systemClock } from "../../../src/base/time.ts";
-import type { ProbeTarget, Service } from "../../../src/core/ports.ts";
+import type { ProbeTarget, Service, System } from "../../../src/core/ports.ts";
 import { probe, prove } from "../../../src/probes/index.ts";
 import { listens, type PairFiles, putPair } from "../../servers/daemon.ts";
 import { type IssuedLeaf, makeAuthority, makePki } from "../../servers/pki.ts";
@@ -178,7 +178,7 @@ test("a Redis whose CONFIG was renamed is told of with what to write instead", a
   await expect(failure).rejects.toMatchObject({
     code: "RELOAD_FAILED",
     message: expect.stringMatching(/: ERR unknown command 'CONFIG'.*\S$/),
-    hint: expect.stringContaining("give reload:"),
+    hint: expect.stringMatching(/Sentinel.*give reload:/),
   });
 });
 
@@ -265,9 +265,33 @@ test("a Redis whose certificate has expired still takes the new one over TLS", a
   await expectServed(redis, second);
 });
 
+test("Redis that somebody else restarts meanwhile takes the new pair once it listens again", async () => {
+  await using redis = await startRedis(first, { roots });
+  const service = serviceOf({ type: "redis", socket: redis.socket, timeout: "60s" });
+  await redis.daemon.stop();
+  await putPair(redis.files, second);
+  let failed = 0;
+  const connect: System["connect"] = async (...to) =>
+    await system.connect(...to).catch((error: unknown) => {
+      failed += 1;
+      throw error;
+    });
+
+  const told = service.reload(
+    { ...system, connect },
+    { outputs: outputsAt(redis.files), generation: generationOf(pki, second) },
+    signal,
+  );
+  while (failed === 0) await pause(10);
+  await redis.restart();
+
+  expect(await told).toBeUndefined();
+  await expectServed(redis, second);
+});
+
 test("Redis tells where it serves TLS, and whether it is there", async () => {
   await using redis = await startRedis(first, { roots });
-  const service = serviceOf({ type: "redis", socket: redis.socket });
+  const service = serviceOf({ type: "redis", socket: redis.socket, timeout: "1s" });
   const outputs = outputsAt(redis.files);
 
   const found = await service.defaultProbe(system, outputs, signal);

@@ -21,11 +21,15 @@ test.for([
   ["listen 80; listen *:8443 ssl http2 default_server;", { host: "127.0.0.1", port: 8443 }],
   ["listen [::]:443 ssl;", { host: "::1", port: 443 }],
   ["listen 10.0.0.1:443 ssl;", { host: "10.0.0.1", port: 443 }],
-  ["listen web.internal ssl;", { host: "web.internal", port: 443 }],
+  ["listen web.internal ssl;", { host: "web.internal", port: 80 }],
+  ["listen [::1] ssl;", { host: "::1", port: 80 }],
+  ["listen * ssl;", { host: "127.0.0.1", port: 80 }],
   ["listen unix:/run/nginx.sock ssl;", { path: "/run/nginx.sock" }],
+  ["listen unix:/run/nginx.sock ssl; listen 443 ssl;", { host: "127.0.0.1", port: 443 }],
   ["listen 443 ssl proxy_protocol; listen 444 ssl;", { host: "127.0.0.1", port: 444 }],
   ["listen 443 quic; listen 443 ssl;", { host: "127.0.0.1", port: 443 }],
   ["listen 127.0.0.1:8443-8445 ssl;", { host: "127.0.0.1", port: 8443 }],
+  ["listen 443; ssl on;", { host: "127.0.0.1", port: 443 }],
 ] as const)("%s is looked at from this host", ([listen, address]) => {
   expect(findServer(inHttp(`server { ${listen} ${pair} }`), OURS)?.address).toEqual(address);
 });
@@ -64,6 +68,12 @@ test.for([
   const text = `${pair} server { ${other} } server { listen 1; server_name web.internal; }`;
 
   expect(findServer(inHttp(text), OURS)?.serverName).toBe("web.internal");
+});
+
+test("names are nginx's in lower case: who has one in another spelling has none", () => {
+  const text = `${pair} server { server_name WEB.internal; listen 1 ssl; ${theirs} } server { listen 1 ssl; server_name web.internal Mail.Internal; }`;
+
+  expect(findServer(inHttp(text), OURS)?.serverName).toBe("mail.internal");
 });
 
 test("a server that ends handshakes is not looked at", () => {

@@ -1,6 +1,6 @@
 import { mkdir, mkdtempDisposable, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { clusterAddress } from "../../../src/services/postgresql-config.ts";
 import { desiredIn } from "../../integration/apply/harness.ts";
@@ -80,6 +80,19 @@ test("of clusters with one certificate the one that the unit stands for is looke
   expect(await portOf("postgresql@17-second.service")).toMatchObject({ port: 6007 });
   expect(await portOf("postgresql@17-other-second.service")).toMatchObject({ port: 6008 });
   expect(await portOf("postgresql@17-gone.service")).toMatchObject({ port: 5432 });
+});
+
+test("of clusters with one certificate the one that runs is looked at, and not what an upgrade has left behind", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  const { outputs } = desiredIn(data.path);
+  const configs = ["15", "17"].map((version) => join(data.path, version, "postgresql.conf"));
+  for (const [index, config] of configs.entries()) {
+    await mkdir(dirname(config));
+    await writeFile(config, `port = ${6010 + index}\nssl_cert_file = '../web.crt'\n`);
+  }
+  await writeFile(join(data.path, "17", "postmaster.pid"), "1\n/\n1\n6011\n/run/postgresql\nlocalhost\n");
+
+  expect(await clusterAddress("postgresql.service", outputs, configs)).toEqual({ host: "localhost", port: 6011 });
 });
 
 test("a folder that is included is one folder, and no pattern for all there are", async () => {

@@ -46,18 +46,36 @@ test.for([
 
 const reload = { unit: "web.service", action: "reload", timeout: SECOND, settle: 0 } as const;
 
-test("actOnUnit() reloads and looks once more", async () => {
-  const { system, commands } = answering({}, up);
+test("actOnUnit() looks, reloads, and looks once more", async () => {
+  const { system, commands } = answering(up, {}, up);
 
   await actOnUnit(system, reload, {}, signal);
 
-  expect(commands).toEqual(["systemctl reload web.service", "systemctl show web.service"]);
+  expect(commands).toEqual([
+    "systemctl show web.service",
+    "systemctl reload web.service",
+    "systemctl show web.service",
+  ]);
 });
+
+test.each(["reload", "restart"] as const)(
+  "actOnUnit() does not %s what an operator has stopped, or is just stopping, meanwhile",
+  async (action) => {
+    const stopped = answering(unit("deactivating", "stop"), dead);
+
+    await expect(actOnUnit(stopped.system, { ...reload, action }, {}, signal)).rejects.toMatchObject({
+      code: "SERVICE_DOWN",
+      message: `Cannot ${action} web: it is inactive (dead)`,
+    });
+
+    expect(stopped.commands).toEqual(["systemctl show web.service", "systemctl show web.service"]);
+  },
+);
 
 test("actOnUnit() tells a unit that has nothing to reload by, and what to write", async () => {
   const output = "Failed to reload redis.service: Job type reload is not applicable for unit redis.service.\n";
 
-  await expect(actOnUnit(answering({ exitCode: 3, output }).system, reload, {}, signal)).rejects.toMatchObject({
+  await expect(actOnUnit(answering(up, { exitCode: 3, output }).system, reload, {}, signal)).rejects.toMatchObject({
     code: "RELOAD_FAILED",
     message: `Cannot reload web: "systemctl reload -- web.service" exited with 3: ${output.trim()}`,
     hint: "this unit has no ExecReload=; write action: restart where a restart may be afforded",
@@ -65,7 +83,7 @@ test("actOnUnit() tells a unit that has nothing to reload by, and what to write"
 });
 
 test("actOnUnit() finds a unit that dies a moment after its reload ended well", async () => {
-  const { system } = answering({}, up, up, dead);
+  const { system } = answering(up, {}, up, up, dead);
 
   await expect(actOnUnit(system, { ...reload, settle: 20 * SECOND }, {}, signal)).rejects.toMatchObject({
     code: "RELOAD_FAILED",
@@ -74,18 +92,45 @@ test("actOnUnit() finds a unit that dies a moment after its reload ended well", 
   });
 });
 
-test("actOnUnit() starts what a failed reload brought down, and nothing that was stopped by others", async () => {
+test("actOnUnit() goes by how a unit is where somebody else's job has come in between", async () => {
+  for (const output of ["Job for web.service canceled.\n", "web.service is not active, cannot reload.\n"]) {
+    const between = { exitCode: 1, output };
+
+    await expect(actOnUnit(answering(up, between, dead).system, reload, {}, signal)).rejects.toMatchObject({
+      code: "SERVICE_DOWN",
+    });
+    await actOnUnit(answering(up, between, up).system, reload, {}, signal);
+    const died = answering(up, between, unit("activating", "auto-restart"));
+    await expect(actOnUnit(died.system, reload, {}, signal)).rejects.toMatchObject({ code: "RELOAD_FAILED" });
+  }
+});
+
+test("actOnUnit() waits for the end of a restart by somebody else, as an upgrade makes one, and of no other", async () => {
+  const [stopping, starting] = [unit("deactivating", "stop-sigterm"), unit("activating", "start-pre")];
+  const again = answering(up, {}, stopping, starting, up);
+
+  await actOnUnit(again.system, { ...reload, timeout: 20 * SECOND }, {}, signal);
+  const ends = [dead, unit("failed", "failed"), unit("activating", "auto-restart")].map(async (end) => {
+    const { system } = answering(up, {}, stopping, end);
+    await expect(actOnUnit(system, { ...reload, timeout: 20 * SECOND }, {}, signal)).rejects.toThrow(
+      "then the unit was",
+    );
+  });
+  await Promise.all(ends);
+  await expect(actOnUnit(answering(up, {}, stopping).system, reload, {}, signal)).rejects.toThrow("deactivating");
+
+  expect(again.commands).toHaveLength(5);
+});
+
+test("actOnUnit() starts what a failed reload brought down", async () => {
   const fallen = answering(dead, {}, up);
   const standing = answering(up, {}, up);
-  const stopped = answering({ exitCode: 1, output: "web.service is not active, cannot reload." });
 
   await actOnUnit(fallen.system, reload, { revive: true }, signal);
   await actOnUnit(standing.system, reload, { revive: true }, signal);
-  await expect(actOnUnit(stopped.system, reload, {}, signal)).rejects.toThrow("cannot reload");
 
   expect(fallen.commands[1]).toBe("systemctl start web.service");
   expect(standing.commands[1]).toBe("systemctl reload web.service");
-  expect(stopped.commands).toEqual(["systemctl reload web.service"]);
 });
 
 test("a unit on this very host: without systemd the error says what to write, with it the unit is not there", async () => {
