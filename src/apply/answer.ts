@@ -1,7 +1,7 @@
 /** What the root side does for each request, and what it answers: nothing but what the agent may know anyway. */
 import { failureOf } from "../base/errors.ts";
 import { semaphores } from "../base/semaphore.ts";
-import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
+import { type Clock, MINUTE, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import { type Adoption, type Application, adoptionOf, type Observation, type ObservedSpec } from "../store/reports.ts";
 import type { RecoveringApplier } from "./applier.ts";
 import { createCoalesce } from "./coalesce.ts";
@@ -10,8 +10,10 @@ import type { Taken } from "./take-requests.ts";
 /** What one request comes to. Throws what is to be told as its failure. */
 export type Answerer = (taken: Pick<Taken, "request" | "askedAt">, signal: AbortSignal) => Promise<unknown>;
 
-/** What takes longer to look at holds up the facts of its own spec alone. */
+/** What takes longer to look at holds up the facts of its own spec alone: that is asked about by itself then. */
 const PROMPT: Milliseconds = SECOND;
+/** What hangs, a file system perhaps, does not keep this process at work for ever. */
+const PATIENT: Milliseconds = MINUTE;
 /** Specs that are looked at at one time: each look may start a process. */
 const PARALLEL_LOOKS = 32;
 
@@ -24,7 +26,9 @@ export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answer
   return async ({ request, askedAt }, signal) => {
     switch (request.kind) {
       case "observe":
-        return await observation(await applier.specs(), (name) => look(name, signal), signal);
+        return await observation(await applier.specs(), (name) => look(name, signal), PROMPT, signal);
+      case "look":
+        return await observation([request.spec], (name) => look(name, signal), PATIENT, signal);
       case "adopt":
         return adoptionOf(await applier.adopt(request.spec, signal)) satisfies Adoption;
       case "apply": {
@@ -45,6 +49,7 @@ export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answer
 async function observation(
   names: readonly string[],
   look: (name: string) => Promise<ObservedSpec | undefined>,
+  patience: Milliseconds,
   signal: AbortSignal,
 ): Promise<Observation> {
   const found: ObservedSpec[] = [];
@@ -52,7 +57,10 @@ async function observation(
     const observed = await look(name);
     if (observed !== undefined) found.push(observed);
   });
-  const isWhole = await Promise.race([Promise.all(all).then(() => true), pause(PROMPT, signal).then(() => false)]);
+  const over = new AbortController();
+  const late = pause(patience, AbortSignal.any([over.signal, signal])).then(() => false);
+  const isWhole = await Promise.race([Promise.all(all).then(() => true), late]);
+  over.abort();
   return { specs: [...found], isWhole };
 }
 

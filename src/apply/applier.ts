@@ -142,7 +142,8 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     const { outputs, holdPair, obstacle } = seen;
     const services = await observeServices(host, desired, record, signal);
     const adoptable = number === undefined && holdPair;
-    const facts = { deployed: record.deployed, outputs, services, adoptable, obstacle };
+    const deployed = owesHook(desired, record) ? null : record.deployed;
+    const facts = { deployed, outputs, services, adoptable, obstacle };
     return { digest: desired.digest, generation: number ?? null, facts };
   };
 
@@ -187,7 +188,13 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     failed: async (name, signal) => {
       await ready();
       await withLock(name, async () => {
-        await streakOfIssuing({ host, records, desired: await specOf(name), signal });
+        const [desired, record] = [await specOf(name), await records.read(name)];
+        // A wish that is lost in a restart, an edit that is taken back: an end that no apply tells of.
+        const newest = await generationsOf(name)
+          .newest()
+          .catch(() => undefined);
+        const isAtRest = record.deployed === newest && isTaken(desired, record);
+        await streakOfIssuing({ host, records, desired, signal }, isAtRest);
       });
     },
     forget: async (issuer, used) => {
@@ -205,6 +212,22 @@ function untilDone(work: () => Promise<void>): () => Promise<void> {
       done = undefined;
       throw error;
     }));
+}
+
+/**
+ * Whether a process was killed right before the `after` hook of a change: that is not done yet, and the apply that is asked
+ * for runs it. Where services are yet to take the files one is asked for anyway.
+ */
+function owesHook(desired: Desired, record: ApplyRecord): boolean {
+  return record.owesAfter && desired.hooks.after !== null && !record.failing && isTaken(desired, record);
+}
+
+/** Whether all services have taken what is deployed. */
+function isTaken({ services }: Desired, { deployed, services: known }: ApplyRecord): boolean {
+  return services.every(({ passive, key }) => {
+    const reloaded = known[key]?.reloaded;
+    return passive || (reloaded?.generation === deployed && reloaded?.failure === null);
+  });
 }
 
 async function observeServices(

@@ -9,9 +9,9 @@ import { type Previous, previousFromStore, previousOf } from "./previous.ts";
 import { type Applying, keep, type Progress, readGeneration } from "./progress.ts";
 import type { ApplyRecord } from "./record.ts";
 import { rollBack } from "./roll-back.ts";
-import { type Before, lookBefore, type ServiceTask } from "./service-actions.ts";
+import { type Before, fallenOf, lookBefore, type ServiceTask } from "./service-actions.ts";
 import { settleServices } from "./settle-services.ts";
-import { isTrue, targetsOf } from "./target.ts";
+import { isTrue, type Target, targetsOf } from "./target.ts";
 
 /**
  * Makes outputs and services true for the newest generation: deploy, preflight, reload, and back where that broke
@@ -55,8 +55,12 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
     if (earlier !== undefined) previous = previousFromStore(targets, earlier);
   } else {
     if (desired.services.length > 0) {
-      const deployed = await readGeneration(applying, progress.record, progress.record.deployed);
-      previous = previousOf(targets, progress.record, deployed, generation);
+      const fallen = await fallenOf(task, progress.record);
+      if (fallen !== null) {
+        await repairDeployed(applying, progress);
+        return fallen;
+      }
+      previous = await previousInForce(applying, progress.record, generation, targets);
     }
     if (await runHook(host, desired, "before", signal)) did("ran the before hook");
     before = await lookBefore(task, previous !== undefined);
@@ -70,6 +74,34 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
   await keep(applying, progress, { services, ...(isTaken && { before: null }) });
   if (culprit === null || previous === undefined) return culprit;
   return await rollBack(applying, progress, previous, settled);
+}
+
+/** What was deployed last stays in place, and is put right where somebody has spoilt it. */
+async function repairDeployed(applying: Applying, progress: Progress): Promise<void> {
+  const { host, desired, signal } = applying;
+  const { record, actions } = progress;
+  const deployed = await readGeneration(applying, record, record.deployed);
+  if (deployed === undefined) return;
+  const targets = await targetsOf(host, desired, deployed, record);
+  if (targets.every(isTrue)) return;
+  if (await runHook(host, desired, "before", signal)) actions.push("ran the before hook");
+  await changeOutputs(applying, progress, deployed, targets, undefined);
+}
+
+/** What is gone back to where services refuse what is about to be deployed; undefined where nothing can be. */
+async function previousInForce(
+  applying: Applying,
+  record: ApplyRecord,
+  generation: Generation,
+  targets: readonly Target[],
+): Promise<Previous | undefined> {
+  const deployed = await readGeneration(applying, record, record.deployed);
+  // Deployed already, and cut off before its services had taken it or it was gone back from.
+  const isCutOff = deployed?.number === generation.number;
+  const earlier = isCutOff ? await readGeneration(applying, record, record.before) : undefined;
+  return earlier === undefined
+    ? previousOf(targets, record, deployed, generation)
+    : previousFromStore(targets, earlier);
 }
 
 /** Once all services have taken the files, nothing is left to go back to. */
@@ -134,11 +166,17 @@ async function tellStreak(applying: Applying, progress: Progress, failure: Failu
   }
 }
 
-/** A streak of failures began before there was anything to apply. Ends, as every streak, with an apply that went well. */
-export async function streakOfIssuing(applying: Omit<Applying, "generations" | "again">): Promise<void> {
+/**
+ * A streak of failures began before there was anything to apply. Ends, as every streak, with an apply that went well, or
+ * by itself: `isAtRest` says that nothing is left of the one before.
+ */
+export async function streakOfIssuing(
+  applying: Omit<Applying, "generations" | "again">,
+  isAtRest: boolean,
+): Promise<void> {
   const { host, records, desired, signal } = applying;
   const record = await records.read(desired.name);
-  if (record.failing) return;
+  if (record.failing && !isAtRest) return;
   await records.write(desired.name, { ...record, failing: true });
   if (await runHook(host, desired, "failed", signal))
     host.log.info("ran the failed hook", { certificate: desired.name });

@@ -55,10 +55,10 @@ function tellOf(
   { record, actions, repaired }: Progress,
   { number }: Generation,
 ) {
-  const isRepair = record.deployed === number && target.path in record.files && !isUntouched(target, record);
-  if (isRepair) repaired.push(target.path);
+  const isSpoilt = target.path in record.files && !isUntouched(target, record);
+  if (isSpoilt) repaired.push(target.path);
   actions.push(`wrote ${target.path}`);
-  const message = isRepair ? "repaired a file" : "wrote a file";
+  const message = isSpoilt && record.deployed === number ? "repaired a file" : "wrote a file";
   host.log.info(message, { certificate: desired.name, path: target.path, generation: number });
 }
 

@@ -5,8 +5,9 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { isTemporary, publishFolder, replaceLink, replaceLinkIn, stage, temporaryPath } from "../base/atomic-file.ts";
+import { failureOf } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
-import { isMissing } from "../base/file-error.ts";
+import { isMissing, rethrow } from "../base/file-error.ts";
 import { makeFolder, makeFolders, openFolder, removeFolder } from "../base/folder.ts";
 import { reachOrMake } from "../base/trusted-folder.ts";
 import type { Desired } from "../core/ports.ts";
@@ -17,17 +18,20 @@ import type { Host } from "./host.ts";
 const SETS_KEPT = 2;
 const FOLDER_MODE = 0o711;
 
-/** For each path of a spec the name of its file in a set: the path's own, with a digest where two share it. */
-export function liveNames(paths: readonly string[]): ReadonlyMap<string, string> {
-  const names = paths.map((path) => basename(path));
-  return new Map(
-    paths.map((path, index) => {
-      const name = names[index] ?? "";
-      const isShared = names.filter((other) => other === name).length > 1;
-      const mark = createHash("sha256").update(path).digest("hex").slice(0, 8);
-      return [path, isShared ? `${mark}-${name}` : name];
-    }),
-  );
+/** A change, and where the link at its path is to lead. */
+interface Linked extends Change {
+  readonly link: string | null;
+}
+
+/** The names that a path's file may have in a set: the path's own, and one with a digest where two share that. */
+function namesFor(path: string): readonly [string, string] {
+  const name = basename(path);
+  return [name, `${createHash("sha256").update(path).digest("hex").slice(0, 8)}-${name}`];
+}
+
+/** Whether a path's file may have had the name `found` in the set where it is to have the name `link`. */
+export function isLinkTo(found: string, link: string, path: string): boolean {
+  return namesFor(path).some((name) => found === join(dirname(link), name));
 }
 
 /** Where the link at each path leads. */
@@ -36,7 +40,13 @@ export function liveLinks(
   name: string,
   paths: readonly string[],
 ): ReadonlyMap<string, string> {
-  return new Map([...liveNames(paths)].map(([path, file]) => [path, join(layout.live, name, "current", file)]));
+  const all = paths.map((path) => basename(path));
+  const links = paths.map((path) => {
+    const [own, marked] = namesFor(path);
+    const isShared = all.filter((other) => other === own).length > 1;
+    return [path, join(layout.live, name, "current", isShared ? marked : own)] as const;
+  });
+  return new Map(links);
 }
 
 /**
@@ -47,57 +57,58 @@ export async function deployLink(
   host: Host,
   { name, services }: Pick<Desired, "name" | "services">,
   generation: number,
-  changes: readonly Change[],
+  changes: readonly Linked[],
   made: (path: string) => void,
 ): Promise<ReadonlyMap<string, FileStat>> {
   const home = join(host.layout.live, name);
   await makeFolders(home, { mode: FOLDER_MODE }, host.files);
-  const links = liveLinks(
-    host,
-    name,
-    changes.map(({ path }) => path),
-  );
   const readers = services.map(({ key }) => key);
   const switchTo = (set: string) => host.turns(readers, "files", () => flip(host, home, set));
-  const isLinked = ({ path, before }: Change): boolean => before.kind !== "missing" && before.link === links.get(path);
 
   const there = changes.filter(({ before }) => before.kind === "file");
+  const isLinked = ({ before, link }: Linked): boolean => before.kind !== "missing" && before.link === link;
   const toConvert = there.filter((change) => !isLinked(change));
   if (toConvert.length > 0) {
     const found = there.flatMap((change) =>
       change.before.kind === "file" ? [{ ...change, bytes: change.before.bytes }] : [],
     );
-    await switchTo(await buildSet(host, home, 0, found, changes));
-    await pointAll(host, toConvert, links, made);
+    await switchTo(await buildSet(host, home, 0, found));
+    await pointAll(host, toConvert, made);
   }
 
-  await switchTo(await buildSet(host, home, generation, changes, changes));
+  await switchTo(await buildSet(host, home, generation, changes));
   await pointAll(
     host,
     changes.filter((change) => !isLinked(change) && !toConvert.includes(change)),
-    links,
     made,
   );
-  await prune(host, home);
-  return await statsOf(host, links);
+  await prune(host, name).catch((error: unknown) => tellOfLeft(host, name, error));
+  return await statsOf(host, changes);
+}
+
+/**
+ * What a set holds, by its names. Where another path of the same name came or went, the link that is there leads to the
+ * other name yet: it finds its file by that as well.
+ */
+function filesOf(home: string, changes: readonly Linked[]): ReadonlyMap<string, Linked> {
+  const files = new Map(changes.map((change) => [basename(change.link ?? ""), change]));
+  for (const change of changes) {
+    const { path, before } = change;
+    const name = namesFor(path).find((one) => before.kind !== "missing" && before.link === join(home, "current", one));
+    if (name !== undefined && !files.has(name)) files.set(name, change);
+  }
+  return files;
 }
 
 /** A complete, durable folder with a name of its own; answers that name. */
-async function buildSet(
-  host: Host,
-  home: string,
-  generation: number,
-  contents: readonly Change[],
-  all: readonly Change[],
-): Promise<string> {
-  const names = liveNames(all.map(({ path }) => path));
+async function buildSet(host: Host, home: string, generation: number, contents: readonly Linked[]): Promise<string> {
   const temporary = temporaryPath(home);
   await makeFolder(temporary, { mode: FOLDER_MODE }, host.files);
   try {
     await using folder = await openFolder(temporary, host.files);
-    for (const { path, bytes, access } of contents) {
+    for (const [name, { bytes, access }] of filesOf(home, contents)) {
       const options = { ...access, ...surroundingsOf(host) };
-      await using staged = await stage(folder, names.get(path) ?? "", bytes, options);
+      await using staged = await stage(folder, name, bytes, options);
       await staged.publish();
     }
     await folder.sync();
@@ -124,34 +135,38 @@ async function flip(host: Host, home: string, set: string): Promise<void> {
 }
 
 /** In the order given: the key first. */
-async function pointAll(
-  host: Host,
-  changes: readonly Change[],
-  links: ReadonlyMap<string, string>,
-  made: (path: string) => void,
-): Promise<void> {
-  for (const { path, owner } of changes) {
+async function pointAll(host: Host, changes: readonly Linked[], made: (path: string) => void): Promise<void> {
+  for (const { path, owner, link } of changes) {
     await using folder = await reachOrMake(dirname(path), owner, host.files, made);
-    await replaceLinkIn(folder, basename(path), links.get(path) ?? "", host.files);
+    await replaceLinkIn(folder, basename(path), link ?? "", host.files);
     await folder.sync();
   }
 }
 
 /** Removes all but the set in force and the latest two beside it. */
-async function prune(host: Host, home: string): Promise<void> {
+async function prune(host: Host, name: string): Promise<void> {
+  const home = join(host.layout.live, name);
   const current = await host.files.readlink(join(home, "current"));
   const sets: { readonly name: string; readonly made: bigint }[] = [];
-  for (const name of await namesIn(host, home)) {
-    if (!/^\d+(\.\d+)?$/.test(name) || name === current) continue;
-    sets.push({ name, made: (await host.files.lstat(join(home, name))).ctimeNs });
+  for (const set of await namesIn(host, home)) {
+    if (!/^\d+(\.\d+)?$/.test(set) || set === current) continue;
+    sets.push({ name: set, made: (await host.files.lstat(join(home, set))).ctimeNs });
   }
   const old = sets.toSorted((a, b) => (a.made > b.made ? -1 : 1)).slice(SETS_KEPT);
-  for (const { name } of old) await removeFolder(join(home, name), host.files);
+  for (const { name: set } of old) await removeFolder(join(home, set), host.files);
 }
 
-async function statsOf(host: Host, links: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, FileStat>> {
+/** What nothing leads to any more harms nobody: it is removed another time. */
+function tellOfLeft({ log }: Host, certificate: string, error: unknown): void {
+  const { message, hint } = failureOf(error);
+  log.warning("cannot remove what is no longer in force", { certificate, error: message, hint: hint ?? undefined });
+}
+
+async function statsOf(host: Host, changes: readonly Linked[]): Promise<ReadonlyMap<string, FileStat>> {
   const stats = new Map<string, FileStat>();
-  for (const [path, target] of links) stats.set(path, await host.files.lstat(target));
+  for (const { path, link } of changes) {
+    stats.set(path, await host.files.lstat(link ?? "").catch(rethrow("look at", link ?? "")));
+  }
   return stats;
 }
 
@@ -163,10 +178,10 @@ async function namesIn(host: Host, folder: string): Promise<readonly string[]> {
 }
 
 /** Removes what a spec's links led to, once no output is a link any more. */
-export async function removeSets({ layout, files }: Host, name: string): Promise<void> {
-  const home = join(layout.live, name);
-  const isGone = await files.lstat(home).then(() => false, isMissing);
-  if (!isGone) await removeFolder(home, files);
+export async function removeSets(host: Host, name: string): Promise<void> {
+  const home = join(host.layout.live, name);
+  const isGone = await host.files.lstat(home).then(() => false, isMissing);
+  if (!isGone) await removeFolder(home, host.files).catch((error: unknown) => tellOfLeft(host, name, error));
 }
 
 /** Removes sets of this spec that were never finished. */

@@ -1,10 +1,13 @@
 import { AgentError } from "../base/errors.ts";
+import { lastWords } from "../base/printable.ts";
 import { endedWell } from "../base/run.ts";
 import { MINUTE } from "../base/time.ts";
 import type { Desired, Hooks } from "../core/ports.ts";
 import { type Host, labelled } from "./host.ts";
 
 const TIMEOUT = 5 * MINUTE;
+/** How much of a program's last words goes into an error. */
+const LAST_WORDS = 500;
 
 /**
  * Runs a hook of a spec where it has one; answers whether it has. The certificate's name and the outputs' paths are in
@@ -33,6 +36,6 @@ export async function runHook(
     : result.timedOut
       ? "it did not end in time"
       : `it ended with ${result.exitCode ?? result.signal}`;
-  const words = result.output.trim().slice(-500);
+  const words = lastWords(result.output, LAST_WORDS);
   throw failed(words === "" ? `${ending} and printed nothing` : `${ending}: ${words}`);
 }

@@ -24,7 +24,7 @@ export async function letGo(host: Host, { name, outputs }: Desired, { files }: A
       host.log.warning("cannot leave a file that the spec no longer names", {
         certificate: name,
         error: message,
-        hint,
+        hint: hint ?? undefined,
       });
     }
   }

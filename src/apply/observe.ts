@@ -33,6 +33,8 @@ interface Look {
   readonly facts: OutputFacts;
   readonly obstacle: Failure | null;
   readonly bytes: Buffer | null;
+  /** Its link of `layout: link` stands there: nothing is ever written in its folder. */
+  readonly isLinked: boolean;
 }
 
 /** Looks at outputs. What was just made true for a generation is taken from its record, and not rendered again. */
@@ -102,7 +104,7 @@ export function createOutputsObserver(host: Host): OutputsObserver {
     const obstacle =
       seen.find((look) => look.obstacle !== null)?.obstacle ??
       obstacleOfServices(desired) ??
-      (await obstacleOfFolders(desired));
+      (await obstacleOfFolders(desired.outputs.filter((_, index) => seen[index]?.isLinked !== true)));
     return {
       outputs: seen.map(({ facts }) => facts),
       holdPair: wanted === undefined && files.length > 0 && pairIn(files) !== undefined,
@@ -135,7 +137,7 @@ async function untouchedLook(host: Host, output: Output, { stat }: Signature): P
   const access = { mode: Number(stat.mode & 0o7777n), uid: Number(stat.uid), gid: Number(stat.gid), grants: [] };
   if (aclMatters(access.mode, wanted) || differenceOfAccess(access, wanted) !== undefined) return undefined;
   const facts: OutputFacts = { path: output.path, format: output.format.name, state: "current", because: null };
-  return { facts, obstacle: null, bytes: null };
+  return { facts, obstacle: null, bytes: null, isLinked: false };
 }
 
 interface Signature {
@@ -176,12 +178,18 @@ async function lookClosely(
     const access = await host.accessOf(output);
     const found = await lookAt(host, output, access, record, link);
     const judged = judge(output, found, sha256, access, record, link);
-    return { facts: { ...facts, ...judged }, obstacle: null, bytes: found.kind === "file" ? found.bytes : null };
+    const isLinked = link !== null && found.kind !== "missing" && found.link === link;
+    return {
+      facts: { ...facts, ...judged },
+      obstacle: null,
+      bytes: found.kind === "file" ? found.bytes : null,
+      isLinked,
+    };
   } catch (error) {
     const failure = failureOf(error);
     const isThere = (await statOf(host, lookInto, output)) !== undefined;
     const state = isThere ? "foreign" : "missing";
-    return { facts: { ...facts, state, because: failure.message }, obstacle: failure, bytes: null };
+    return { facts: { ...facts, state, because: failure.message }, obstacle: failure, bytes: null, isLinked: false };
   }
 }
 
@@ -233,7 +241,7 @@ const ROOM_BELIEVED: Milliseconds = 5 * SECOND;
 /** Folders that are full or cannot be written show before an issuance is spent on them. */
 function createFolderCheck({ accessOf, files, system: { clock } }: Host, lookInto: LookInto) {
   const roomy = new Map<string, Milliseconds>();
-  return async ({ outputs }: Desired): Promise<Failure | null> => {
+  return async (outputs: readonly Output[]): Promise<Failure | null> => {
     const byFolder = new Map(outputs.map((output) => [dirname(output.path), output]));
     for (const [folder, output] of byFolder) {
       if ((roomy.get(folder) ?? 0) > clock.monotonic()) continue;
@@ -252,11 +260,11 @@ function createFolderCheck({ accessOf, files, system: { clock } }: Host, lookInt
   };
 }
 
-/** Throws as a write would. */
+/** Throws as a write would. A file system that tells no size (ramfs) or no number of inodes (btrfs) has no such end. */
 async function checkRoom(files: Files, folder: string): Promise<"roomy"> {
   await files.mayWrite(folder);
-  const { bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
-  const isFull = bfree * bsize < LEAST_BYTES || (ffree === 0 && inodes !== 0);
+  const { blocks, bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
+  const isFull = (bfree * bsize < LEAST_BYTES && blocks !== 0) || (ffree === 0 && inodes !== 0);
   if (isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
   return "roomy";
 }

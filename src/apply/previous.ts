@@ -27,7 +27,10 @@ interface Content {
   readonly file: { readonly bytes: Uint8Array; readonly access: ExactAccess } | null;
 }
 
-/** The pair that stood at the outputs before they were changed; undefined where none did. */
+/**
+ * The pair that was in force before the outputs are changed; undefined where none was. What others did to files of
+ * certagent's since is not gone back to: a key may be gone, or open to all.
+ */
 export function previousOf(
   targets: readonly Target[],
   record: ApplyRecord,
@@ -39,16 +42,25 @@ export function previousOf(
   const pair = isOurs
     ? undefined
     : pairIn(targets.flatMap(({ before }) => (before.kind === "file" ? [before.bytes] : [])));
-  if (pair === undefined && !targets.every((target) => !target.output.format.holdsKey || isUntouched(target, record))) {
+  const isEarlier = deployed !== undefined && deployed.number !== generation.number;
+  if (
+    pair === undefined &&
+    !isEarlier &&
+    !targets.every((target) => !target.output.format.holdsKey || isUntouched(target, record))
+  ) {
     return undefined;
   }
   const isDeployed = pair === undefined || deployed?.key.keyId === pair.key.keyId;
   const contents = targets.map((target): Content => {
-    const { before, path } = target;
-    if (before.kind !== "file") return { target, file: null };
-    // What others did to a file of certagent's is not gone back to: its key may be open to all.
-    const isDrifted = record.files[path] !== undefined && !isUntouched(target, record);
-    return { target, file: { bytes: before.bytes, access: isDrifted ? target.access : before.access } };
+    const { before, path, output, access } = target;
+    const isOthers = !isUntouched(target, record);
+    // A path that is new in the spec gets the pair of before as well: a service may be told of it already.
+    if (isOthers && isDeployed && isEarlier) return { target, file: { bytes: output.format.render(deployed), access } };
+    // A link of `layout: link` becomes a file again: links cannot be put back as a set.
+    const isOthersLink = isOthers && before.kind === "file" && before.link !== null && target.link === null;
+    const isDrifted = isOthers && record.files[path] !== undefined;
+    if (before.kind !== "file" || isOthersLink) return { target, file: null };
+    return { target, file: { bytes: before.bytes, access: isDrifted ? access : before.access } };
   });
   return {
     number: isDeployed ? record.deployed : null,
@@ -80,8 +92,8 @@ export async function restore(
   { contents, number }: Previous,
 ): Promise<ReadonlyMap<string, FileStat>> {
   const made = (): void => {};
-  const plain = contents.filter(({ file, target }) => file !== null && !(desired.layout === "files" && isLink(target)));
-  const changes = plain.map(({ file, target }): Change => {
+  const plain = contents.filter(({ file }) => file !== null);
+  const changes = plain.map(({ file, target }): Target => {
     const standing = standingNow(target);
     return { ...target, bytes: file?.bytes ?? target.bytes, access: file?.access ?? target.access, before: standing };
   });
@@ -93,10 +105,6 @@ export async function restore(
     await reached.folder.sync();
   }
   return stats;
-}
-
-function isLink({ before }: Target): boolean {
-  return before.kind === "file" && before.link !== null;
 }
 
 /** What stands there since the change: what `deployFiles` puts back where it fails half-way. */

@@ -74,19 +74,24 @@ export function openRecords({ layout, files }: Host): Records {
   const known = new Map<string, ApplyRecord>();
   let listed: Promise<readonly string[]> | undefined;
   const read = async (name: string): Promise<ApplyRecord> => {
-    const record = known.get(name) ?? (await readState(layout.apply.facts(name), schema)) ?? NO_RECORD;
+    const found = known.get(name) ?? (await readState(layout.apply.facts(name), schema)) ?? NO_RECORD;
+    const record = known.get(name) ?? found; // one that was written meanwhile is newer
     known.set(name, record);
     return record;
   };
   const save = async (name: string, record: ApplyRecord): Promise<void> => {
     if (JSON.stringify(known.get(name)) === JSON.stringify(record)) return;
     const path = layout.apply.facts(name);
-    known.delete(name);
     const { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing } = record;
     const ordered = { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing };
     const text = JSON.stringify({ schema: 1, ...ordered });
     const bytes = Buffer.from(`${text}\n`);
-    await withFolders(path, () => writeAtomically(path, bytes, { mode: 0o600, files, alone: true }));
+    await withFolders(path, () => writeAtomically(path, bytes, { mode: 0o600, files, alone: true })).catch(
+      (error: unknown) => {
+        known.delete(name); // it may be there all the same
+        throw error;
+      },
+    );
     known.set(name, record);
   };
   const all = async (): Promise<ReadonlyMap<string, ApplyRecord>> => {

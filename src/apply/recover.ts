@@ -30,7 +30,11 @@ export async function finishAll(
       await finish(host, name, (await specs()).get(name), records, generations(name));
     } catch (error) {
       const { message, hint } = failureOf(error);
-      host.log.warning("cannot finish a change that was cut off", { certificate: name, error: message, hint });
+      host.log.warning("cannot finish a change that was cut off", {
+        certificate: name,
+        error: message,
+        hint: hint ?? undefined,
+      });
     }
   }
   await sweepTemporaries(host.layout.apply.folder, host.files, basename(host.layout.apply.replaced));
@@ -42,7 +46,7 @@ export async function sweepAll(host: Host, specs: ReadonlyMap<string, Desired>, 
   const folders = [...all.values()].flatMap(({ staging }) => staging);
   for (const desired of specs.values()) folders.push(...(await stagingFolders(host, desired)));
   await sweepFolders(host, folders);
-  for (const name of await host.files.readdir(host.layout.live)) {
+  for (const name of await host.files.readdir(host.layout.live).catch(() => [])) {
     if (specs.has(name) || all.has(name)) await sweepSets(host, name).catch(() => {});
   }
 }

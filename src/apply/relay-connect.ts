@@ -4,7 +4,8 @@ import { once } from "node:events";
 import { createServer, isIP, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { type Connect, cannotConnect, connect, type Endpoint } from "../base/connect.ts";
-import { AgentError } from "../base/errors.ts";
+import { AgentError, asAgentError } from "../base/errors.ts";
+import { rethrow } from "../base/file-error.ts";
 import { makeFolders } from "../base/folder.ts";
 import type { Run } from "../base/run.ts";
 import { SECOND } from "../base/time.ts";
@@ -40,6 +41,8 @@ export interface RelayOptions {
   readonly folder: string;
 }
 
+type TcpEndpoint = Extract<Endpoint, { host: string }>;
+
 /**
  * {@link connect} for a process that may open unix sockets alone. A TCP connection is made by a relay, which then joins
  * it to a socket of this process; it ends with that. A relay that cannot be had is no word on the service: that throws
@@ -49,21 +52,34 @@ export function createRelayConnect(options: RelayOptions): Connect {
   return async (to, name, signal) => {
     if ("path" in to) return await connect(to, name, signal);
     if (signal.aborted) throw cannotConnect(name, "ETIMEDOUT");
-    await makeFolders(options.folder, { mode: 0o700 });
-    const unique = randomBytes(4).toString("hex");
-    const path = join(options.folder, `relay-${unique}`);
-    using server = await listenAt(path);
-    const arrival = arrivalAt(server.server, name, signal);
-    // Awaited after the unit has started; what it rejects with by then is not forgotten.
-    arrival.catch(() => undefined);
-    await startRelay(options, { unit: `certagent-relay-${unique}.service`, to, name, path });
-    return await arrival;
+    return await connectByRelay(options, to, name, signal).catch((cause: unknown) => {
+      const { code, message } = asAgentError(cause);
+      if (code === "SERVICE_DOWN" || code === "SERVICE_STALE") throw cause;
+      throw cannotConnect(name, `its relay cannot be had: ${message.replace(/^C/, "c")}`, cause);
+    });
   };
+}
+
+async function connectByRelay(
+  options: RelayOptions,
+  to: TcpEndpoint,
+  name: string,
+  signal: AbortSignal,
+): Promise<Socket> {
+  await makeFolders(options.folder, { mode: 0o700 });
+  const unique = randomBytes(4).toString("hex");
+  const path = join(options.folder, `relay-${unique}`);
+  using server = await listenAt(path);
+  const arrival = arrivalAt(server.server, name, signal);
+  // Awaited after the unit has started; what it rejects with by then is not forgotten.
+  arrival.catch(() => undefined);
+  await startRelay(options, { unit: `certagent-relay-${unique}.service`, to, name, path });
+  return await arrival;
 }
 
 async function startRelay(
   { ask, program }: RelayOptions,
-  relay: { unit: string; to: Extract<Endpoint, { host: string }>; name: string; path: string },
+  relay: { unit: string; to: TcpEndpoint; name: string; path: string },
 ): Promise<void> {
   const { host, port } = relay.to;
   // A name's resolver may be anywhere; a number is on this host, or the spec of root says otherwise.
@@ -91,7 +107,7 @@ async function listenAt(path: string): Promise<Disposable & { readonly server: S
   const server = createServer({ pauseOnConnect: true });
   server.maxConnections = 1;
   server.listen(path);
-  await once(server, "listening");
+  await once(server, "listening").catch(rethrow("listen at", path));
   return { server, [Symbol.dispose]: () => void server.close() };
 }
 

@@ -32,13 +32,18 @@ export async function rollBack(
   progress.actions.push(`went back to ${to}`);
   host.log.warning("went back", { certificate: desired.name, to, error: cause });
   const restored = previous.contents.flatMap(({ target, file }) => (file ? [{ ...target, bytes: file.bytes }] : []));
+  // Where nothing is put back, nothing of certagent's is missing from then on.
+  const empty = previous.contents.filter(({ file, target }) => file === null && target.before.kind === "missing");
+  const files = Object.entries(progress.record.files).filter(([path]) =>
+    empty.every(({ target }) => target.path !== path),
+  );
   const services = { ...progress.record.services };
   await keep(applying, progress, {
     deployed: previous.number,
     before: null,
     accepted: acceptedStill(progress.record, { deployed: previous.number, before: null }),
     owesAfter: false,
-    files: { ...progress.record.files, ...written(restored, stats) },
+    files: { ...Object.fromEntries(files), ...written(restored, stats) },
   });
 
   const did = (action: string): void => void progress.actions.push(action);

@@ -32,6 +32,8 @@ export interface ServeOptions {
 
 /** Long enough for the agent to ask what follows from an answer. */
 export const LINGER: Milliseconds = 2 * SECOND;
+/** The mode of the folder of reports, which the agent looks into. */
+const REPORTS = 0o755;
 /** Watching is not relied on. */
 const LOOK_AGAIN: Milliseconds = SECOND;
 /** Who keeps adding what is no request would have it removed for ever, and nobody served. */
@@ -49,8 +51,9 @@ const DRAIN: Milliseconds = 8 * SECOND;
 export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
   const { applier, layout, clock, log, linger } = options;
   await using requests = await openFolder(layout.requests);
-  await makeFolders(layout.reports, { mode: 0o755 });
-  await using _reports = await openFolder(layout.reports); // who asks waits for ever where answers have no place
+  await makeFolders(layout.reports, { mode: REPORTS });
+  await using reports = await openFolder(layout.reports); // who asks waits for ever where answers have no place
+  await fileCalls.chmod(reports.handle, REPORTS).catch(() => {}); // a folder made by hand may be closed to the agent
   await sweepReports(layout.reports, await applier.specs().catch(() => []));
   await using _keys = { [Symbol.asyncDispose]: () => sweepKeys(layout.reports) };
   const access = await accessOfAgent(requests);
@@ -128,7 +131,9 @@ async function report(
 async function sweepReports(folder: string, specs: readonly string[]): Promise<void> {
   const kept = new Set([
     ALIVE,
-    ...["observe", ...specs.flatMap((name) => [`apply@${name}`, `failed@${name}`])].map((name) => `${name}.json`),
+    ...["observe", ...specs.flatMap((name) => [`look@${name}`, `apply@${name}`, `failed@${name}`])].map(
+      (name) => `${name}.json`,
+    ),
   ]);
   await removeReports(folder, (name) => !kept.has(name));
 }

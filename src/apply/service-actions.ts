@@ -4,6 +4,7 @@ import type { Desired, Generation, Liveness, Service } from "../core/ports.ts";
 import { calledOf } from "../core/service-needs.ts";
 import type { Coalesce } from "./coalesce.ts";
 import { type Host, labelled } from "./host.ts";
+import { type ApplyRecord, NO_SERVICE_RECORD } from "./record.ts";
 import type { ServiceWatch } from "./service-watch.ts";
 
 /** What it takes to act on services. */
@@ -54,6 +55,31 @@ export async function lookBefore(task: ServiceTask, withPreflight: boolean): Pro
     before.set(service, { liveness, broken });
   }
   return before;
+}
+
+/**
+ * A service that has refused a generation and does not run since is given it no second time: it has died of that, maybe,
+ * and with the pair of before it can be started again. Answers `SERVICE_DOWN` for one, so that it is looked at soon; null
+ * where there is none.
+ */
+export async function fallenOf(
+  { host, desired, generation, signal }: ServiceTask,
+  { deployed, services }: ApplyRecord,
+): Promise<Failure | null> {
+  if (deployed === generation.number) return null;
+  for (const service of desired.services) {
+    const { reloaded } = services[service.key] ?? NO_SERVICE_RECORD;
+    if (reloaded?.generation !== generation.number || reloaded.failure === null) continue;
+    if ((await host.watch.livenessNow(desired, service, signal)) !== "down") continue;
+    const fact = "it has refused that, and does not run; the pair of before stays in place";
+    return {
+      code: "SERVICE_DOWN",
+      message: `Cannot give generation ${generation.number} to ${calledOf(service)}: ${fact}`,
+      hint: "its log shows why; start it: it is told again of newer files once it runs",
+      retryAt: null,
+    };
+  }
+  return null;
 }
 
 /** Runs a service's own check of its configuration. Answers why it refuses; null where it does not. */

@@ -14,6 +14,13 @@ export interface ServiceWatch {
   probe(desired: Desired, service: Service, signal: AbortSignal): Promise<ProbeTarget | null>;
 }
 
+interface FoundProbe {
+  /** Of the spec whose outputs it was found for. */
+  readonly digest: string;
+  readonly probe: ProbeTarget | null;
+  readonly until: Milliseconds;
+}
+
 /** A service that runs is asked again after this; one that does not, at every look. */
 const UP_BELIEVED: Milliseconds = 45 * SECOND;
 const PROBE_BELIEVED: Milliseconds = 10 * MINUTE;
@@ -21,18 +28,20 @@ const NO_PROBE_BELIEVED: Milliseconds = MINUTE;
 
 export function openServiceWatch(system: System): ServiceWatch {
   const alive = new Map<string, Milliseconds>();
-  const probes = new Map<string, { readonly probe: ProbeTarget | null; readonly until: Milliseconds }>();
+  const probes = new Map<string, FoundProbe>();
 
   const probe: ServiceWatch["probe"] = async (desired, service, signal) => {
     if (service.probe !== undefined) return service.probe;
-    const key = `${desired.name} ${desired.digest} ${service.key}`;
-    const known = probes.get(key);
+    const { name, digest } = desired;
+    const key = `${name} ${service.key}`;
+    const last = probes.get(key);
+    const known = last?.digest === digest ? last : undefined;
     if (known !== undefined && known.until > system.clock.monotonic()) return known.probe;
     try {
-      const told = await service.defaultProbe(labelled(system, desired.name), desired.outputs, signal);
+      const told = await service.defaultProbe(labelled(system, name), desired.outputs, signal);
       const found = told !== undefined && isAddress(told.address) ? told : null;
       const believed = found === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
-      probes.set(key, { probe: found, until: system.clock.monotonic() + believed });
+      probes.set(key, { digest, probe: found, until: system.clock.monotonic() + believed });
       return found;
     } catch {
       // Asked again at the next look: `nginx -T` fails for as long as the first certificate is not there.

@@ -120,7 +120,7 @@ async function check(
 }
 
 async function take(task: ServiceTask, service: Service, told: Told, record: ServiceRecord): Promise<Step> {
-  const { generation, host } = task;
+  const { desired, generation, host, signal } = task;
   const { type } = service;
   try {
     const note = await reload(task, service, { before: told.before.liveness, revive: false });
@@ -128,8 +128,11 @@ async function take(task: ServiceTask, service: Service, told: Told, record: Ser
     const taken: ServiceRecord = { ...record, reloaded, servedUntil: earliestExpiry(generation.chain) };
     return { report: { type, outcome: "reloaded", failure: null, note }, record: taken, told };
   } catch (error) {
-    task.signal.throwIfAborted();
+    signal.throwIfAborted();
     const failure = failureOf(error);
+    // Stopped by others before it could be told: as one that was down from the beginning.
+    const liveness = failure.code === "SERVICE_DOWN" ? await host.watch.livenessNow(desired, service, signal) : "up";
+    if (isGone(liveness)) return { report: { type, outcome: liveness, failure: null, note: null }, record };
     const reloaded = { generation: generation.number, at: host.system.clock.now(), failure };
     return {
       report: { type, outcome: "failed", failure, note: null },

@@ -1,11 +1,12 @@
 import { basename, dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
+import type { Folder } from "../base/folder.ts";
 import { shellWord } from "../base/shell-word.ts";
 import { type Reached, reach } from "../base/trusted-folder.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
 import type { Change } from "./change.ts";
-import { liveLinks } from "./deploy-link.ts";
+import { isLinkTo, liveLinks } from "./deploy-link.ts";
 import { differenceOfAccess, type Found, find, MISSING } from "./found.ts";
 import type { Host } from "./host.ts";
 import { digestOf } from "./intent.ts";
@@ -83,7 +84,7 @@ async function lookIn(
   link: string | null,
 ): Promise<Found> {
   if (reached.missing !== null) return MISSING;
-  const found = await find(host, reached.folder, basename(output.path), access, link);
+  const found = await findOwn(host, reached.folder, output, access, record, link);
   const isStrange = found.kind === "file" && found.link === null && record.files[output.path] === undefined;
   if (isStrange && found.bytes.length > 0 && !output.format.recognizes(found.bytes)) {
     throw new AgentError(
@@ -95,6 +96,23 @@ async function lookIn(
     );
   }
   return found;
+}
+
+/** Where others of its name came or went, the link at a path leads to the other name in a set yet. */
+async function findOwn(
+  host: Host,
+  folder: Folder,
+  { path }: Output,
+  access: ExactAccess,
+  record: ApplyRecord,
+  link: string | null,
+): Promise<Found> {
+  const found = await find(host, folder, basename(path), access, link);
+  if (link === null || found.kind !== "link" || !isLinkTo(found.link, link, path)) return found;
+  const earlier = await find(host, folder, basename(path), access, found.link);
+  // The name may be another path's by now, and whose link it is is not known.
+  const isIts = earlier.kind === "file" && digestOf(earlier.bytes) === record.files[path]?.sha256;
+  return isIts ? earlier : found;
 }
 
 /** Whether nothing is to be done for a target. */

@@ -114,6 +114,11 @@ export function readEnding(shown: string): UnitEnding | undefined {
   };
 }
 
+/** Whether what `systemctl show` tells is of a unit that has begun, or will, and has not ended. */
+export function isUnderWay(shown: string): boolean {
+  return /^ActiveState=(?:activating|deactivating)$/m.test(shown);
+}
+
 /** Whether this may be one of systemd's own exit codes (systemd.exec(5)): the program was never reached. */
 export function mayBeSystemds({ exitCode }: UnitEnding): boolean {
   return exitCode !== null && exitCode >= 200 && exitCode <= 243;

@@ -15,9 +15,10 @@ import {
   type RunResult,
 } from "../base/run.ts";
 import { openOutput } from "../base/run-output.ts";
-import { MINUTE, type Milliseconds, SECOND } from "../base/time.ts";
+import { MINUTE, type Milliseconds, pause, SECOND, withDeadline } from "../base/time.ts";
 import {
   ENDING_PROPERTIES,
+  isUnderWay,
   mayBeSystemds,
   readEnding,
   systemdRun,
@@ -31,6 +32,9 @@ import {
 const QUESTION: Milliseconds = 30 * SECOND;
 /** How long after its deadline a unit is given up: SIGTERM and SIGKILL have 5 s each, and systemd tries both twice. */
 const BEYOND: Milliseconds = MINUTE;
+/** How often systemd is looked for where it does not answer: `daemon-reexec`, as with each update of it, takes a moment. */
+const LOOKS_WHILE_AWAY = 40;
+const LOOK_AGAIN: Milliseconds = SECOND / 4;
 /** "Failed at step EXEC", with the error's number (systemd's catalog of messages, SD_MESSAGE_SPAWN_FAILED). */
 const SPAWN_FAILED = "MESSAGE_ID=641257651c1b4ec9a8624d7a40a9e1e7";
 
@@ -44,7 +48,10 @@ export function createUnitRun(ask: Run): Run {
   return async (argv, options) => {
     if (options.descriptor !== undefined) throw new TypeError("a unit cannot be handed a descriptor");
     if (options.signal?.aborted) throw leftBehind(argv, "start");
-    inherited ??= inheritedNames(ask);
+    inherited ??= inheritedNames(ask).catch((error: unknown) => {
+      inherited = undefined; // asked again for the next one
+      throw error;
+    });
     return await runInUnit(ask, argv, options, await inherited);
   };
 }
@@ -68,10 +75,18 @@ async function runInUnit(
   // The file has no name, but the one that any process of root finds it by.
   const outputPath = data === undefined ? null : `/proc/${process.pid}/fd/${data.descriptor}`;
   const command = systemdRun({ unit, argv: resolved, label, timeout, env, inherited, outputPath });
-  const told = await ask(command, { timeout: timeout + BEYOND, signal }).catch((error: unknown) => {
-    throw signal?.aborted ? leftBehind(argv, "wait for") : error;
-  });
-  const ending = await endingOf(ask, unit);
+  const attempt = async () => {
+    const told = await ask(command, { timeout: timeout + BEYOND, signal });
+    return { told, ending: await endingOf(ask, unit, told.timedOut ? 0 : timeout + BEYOND, signal) };
+  };
+  const { told, ending } = await attempt()
+    // Of what was asked while systemd was away it has never heard. Why it refuses, it says the first time.
+    .then(async (first) =>
+      first.ending === undefined && !first.told.timedOut ? { ...(await attempt()), told: first.told } : first,
+    )
+    .catch((error: unknown) => {
+      throw signal?.aborted ? leftBehind(argv, "wait for") : error;
+    });
   if (ending === undefined) throw notBegun(argv, told.output);
   try {
     if (mayBeSystemds(ending)) await throwIfNotSpawned(ask, argv, unit);
@@ -84,9 +99,27 @@ async function runInUnit(
   }
 }
 
-async function endingOf(ask: Run, unit: string): Promise<UnitEnding | undefined> {
-  const { output } = await ask(["systemctl", "show", "-p", ENDING_PROPERTIES, "--", unit], { timeout: QUESTION });
-  return readEnding(output);
+/**
+ * How a unit has ended; undefined where it never began, or does not end within `patience`. Who waited for it may have been
+ * cut off while it goes on, since systemd executed itself anew.
+ */
+async function endingOf(
+  ask: Run,
+  unit: string,
+  patience: Milliseconds,
+  signal: AbortSignal | undefined,
+): Promise<UnitEnding | undefined> {
+  using late = withDeadline(patience);
+  for (let failed = 0; ; ) {
+    const shown = await ask(["systemctl", "show", "-p", ENDING_PROPERTIES, "--", unit], { timeout: QUESTION });
+    const ending = readEnding(shown.output);
+    if (ending !== undefined || late.aborted) return ending;
+    if (!endedWell(shown)) failed += 1;
+    else if (!isUnderWay(shown.output)) return undefined;
+    if (failed > LOOKS_WHILE_AWAY) return undefined;
+    await pause(LOOK_AGAIN, signal);
+    signal?.throwIfAborted();
+  }
 }
 
 /** A bare name's path: systemd has an order of its own, with /usr/local first. Throws `RELOAD_FAILED`. */

@@ -66,7 +66,7 @@ export function createWritablePaths({ ask, log, list }: WritablePathsOptions): W
           return "start again";
         }
         for (const [folder, opened] of closed) {
-          log.warning("cannot write a folder of outputs", { folder, hint: remedyFor(folder, opened) });
+          log.warning("cannot write a folder of outputs", { folder, hint: await remedyFor(folder, opened) });
         }
       } catch (error) {
         const { message } = asAgentError(error);
@@ -152,7 +152,9 @@ function dropIn(folders: readonly string[]): string {
   return `${HEAD}${hasHomes ? "ProtectHome=no\n" : ""}${lines.join("")}`;
 }
 
-function remedyFor(folder: string, opened: string): string {
+async function remedyFor(folder: string, opened: string): Promise<string> {
+  const top = `/${folder.split("/")[1]}`;
+  if (opened === "/" && (await lstat(top).catch(() => undefined)) === undefined) return `mkdir -p ${folder}`;
   if (opened === "/") return `use a folder below one that only root may write: namei -l ${folder}`;
   return `systemctl edit ${UNIT}, with [Service] and ReadWritePaths=${opened}; or the file system is read-only: findmnt -T ${opened}`;
 }

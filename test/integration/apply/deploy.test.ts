@@ -293,6 +293,18 @@ test("a folder that others may write is an obstacle with the command that mends 
   expect(facts?.obstacle).toMatchObject({ hint: `chmod go-w ${host.tls}` });
 });
 
+test("a folder that an ACL lets somebody write is an obstacle, and so is one below it", async () => {
+  await using host = await makeHost();
+  const applier = await host.open();
+  await mkdir(host.path("inner"));
+  host.desired = { ...host.desired, outputs: [output("combined", host.path("inner/web.pem"))] };
+  execFileSync("setfacl", ["-m", "u:65534:rwx", host.tls]);
+
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
+
+  expect(facts?.obstacle?.message).toContain("its group (or a user that its ACL names) may write there");
+});
+
 test("a folder that is there for everybody, as /tmp is, is not told to be closed", async () => {
   await using host = await makeHost();
   const applier = await host.open();
@@ -366,6 +378,24 @@ test("a pair that fits is adoptable, is handed over, and stays untouched when it
   expect((await lstat(host.path("web.key"))).ino).toBe(ino);
 });
 
+test.each([[["roots", "chain", "certificate", "key"]], [["key", "certificate", "chain"]]])(
+  "a pair whose leaf and intermediates have a file each (%j) is handed over whole",
+  async (formats) => {
+    await using host = await makeHost();
+    host.desired = { ...host.desired, outputs: formats.map((format) => output(format, host.path(format))) };
+    const applier = await host.open();
+    const { key, chain } = await host.pki.issue();
+    await writeFile(host.path("roots"), host.pki.root.certificate.pem);
+    await writeFile(host.path("chain"), chain[1]?.pem ?? "");
+    await writeFile(host.path("certificate"), chain[0].pem);
+    await writeFile(host.path("key"), key.toPem());
+
+    const adopted = await applier.adopt(NAME, never);
+
+    expect(adopted?.chain.map(({ fingerprint }) => fingerprint)).toEqual(chain.map(({ fingerprint }) => fingerprint));
+  },
+);
+
 test("a pair of another name is not adopted", async () => {
   await using host = await makeHost();
   const applier = await host.open();
@@ -398,6 +428,18 @@ test("unfinished files of a killed process are removed at the start; dotfiles of
   await (await host.open()).recover();
 
   expect(await readdir(host.tls)).toEqual([".htaccess"]);
+});
+
+test("sets that cannot be listed at the start keep nothing from being deployed", async () => {
+  await using host = await makeHost();
+  await host.issue();
+  const readdir = async (): Promise<never> => {
+    throw Object.assign(new Error("EIO: i/o error, scandir"), { code: "EIO" });
+  };
+
+  const { failure } = await (await host.open({ ...nodeFiles, readdir })).apply(NAME, never);
+
+  expect(failure).toBeNull();
 });
 
 test("a folder that many specs write into is looked into once at the start", async () => {

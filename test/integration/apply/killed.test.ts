@@ -50,5 +50,4 @@ test.each<Desired["layout"]>(["files", "link"])(
     }
     expect(killed).toBeGreaterThan(8);
   },
-  120_000,
 );

@@ -1,7 +1,20 @@
-import { chown, lstat, readdir, readlink, rm, symlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { chown, lstat, mkdir, readdir, readlink, rm, symlink, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { expect, test } from "vitest";
-import { ASKED, accessAt, makeHost, NAME, never, output, pairAt, type TestHost, text } from "./harness.ts";
+import { nodeFiles } from "../../../src/base/atomic-file.ts";
+import {
+  ASKED,
+  accessAt,
+  makeHost,
+  NAME,
+  never,
+  output,
+  type PairState,
+  pairAt,
+  shellService,
+  type TestHost,
+  text,
+} from "./harness.ts";
 
 const setsOf = async (host: TestHost): Promise<string[]> => (await readdir(join(host.layout.live, NAME))).toSorted();
 
@@ -113,6 +126,28 @@ test("three sets are kept", async () => {
   expect(await setsOf(host)).toEqual(["3", "4", "5", "current"]);
 });
 
+test.each(["link", "files"] as const)(
+  "an old set that cannot be removed is no failure (then layout: %s)",
+  async (layout) => {
+    await using host = await makeHost({ layout: "link" });
+    await host.issue();
+    const rmdir = () => Promise.reject(Object.assign(new Error("immutable"), { code: "EPERM" }));
+    const applier = await host.open({ ...nodeFiles, rmdir });
+    for (let number = 1; number < 5; number++) {
+      await applier.apply(NAME, never);
+      await host.issue();
+    }
+    host.desired = { ...host.desired, layout, digest: "2" };
+
+    const report = await applier.apply(NAME, never);
+
+    expect(report).toMatchObject({ deployed: 5, files: "written", failure: null });
+    expect(host.log.filter((line) => line.startsWith("warning cannot remove what is no longer in force"))).not.toEqual(
+      [],
+    );
+  },
+);
+
 test("a file that somebody put in a link's place is replaced by the link", async () => {
   await using host = await makeHost({ layout: "link" });
   await host.issue();
@@ -172,6 +207,56 @@ test("two outputs of one name in two folders get files of their own", async () =
   expect(report.failure).toBeNull();
   expect(await text(host.path("cert/web.pem"))).toContain("CERTIFICATE");
   expect(await text(host.path("key/web.pem"))).toContain("PRIVATE KEY");
+});
+
+/** An apply, and what the pair was after each rename. */
+async function applyWatched(host: TestHost) {
+  const seen: PairState[] = [];
+  const rename: typeof nodeFiles.rename = async (from, to) => {
+    await nodeFiles.rename(from, to);
+    seen.push(pairAt(host));
+  };
+  return { report: await (await host.open({ ...nodeFiles, rename })).apply(NAME, never), seen };
+}
+
+test("a reload that fails leaves the pair that was found whole all the time, with files of one name beside it", async () => {
+  await using host = await makeHost({ layout: "link", services: [shellService({ reloadBy: "false" })] });
+  const { outputs } = host.desired;
+  const others = outputs.map((one) => ({ ...one, path: host.path(`more/${basename(one.path)}`) }));
+  host.desired = { ...host.desired, outputs: [...outputs, ...others] };
+  const found = await host.pki.issue();
+  await writeFile(host.path("web.crt"), found.pem);
+  await writeFile(host.path("web.key"), found.key.toPem(), { mode: 0o600 });
+  const old = pairAt(host);
+  await host.issue();
+
+  const { report, seen } = await applyWatched(host);
+
+  expect(report.files).toBe("rolled-back");
+  expect(seen).not.toContain("missing");
+  expect(pairAt(host)).toEqual(old);
+});
+
+test("no file is missing while others of its name come, in folders of another user, and a pair stands there", async () => {
+  await using host = await makeHost({ layout: "link" }, { fast: true });
+  const owned = host.desired.outputs.map((one) => ({ ...one, owner: "games", group: "games" }));
+  const others = owned.map((one) => ({ ...one, path: host.path(`more/${basename(one.path)}`) }));
+  host.desired = { ...host.desired, outputs: owned };
+  await chown(host.tls, 5, 60);
+  await host.issue();
+  await (await host.open()).apply(NAME, never);
+  const found = await host.pki.issue();
+  await mkdir(host.path("more"));
+  await chown(host.path("more"), 5, 60);
+  await writeFile(host.path("more/web.crt"), found.pem);
+  await writeFile(host.path("more/web.key"), found.key.toPem(), { mode: 0o600 });
+  host.desired = { ...host.desired, digest: "come", outputs: [...owned, ...others] };
+  await host.issue();
+
+  const { report, seen } = await applyWatched(host);
+
+  expect(report).toMatchObject({ deployed: 2, files: "written", repaired: [] });
+  expect(seen).not.toContain("missing");
 });
 
 test("links of root's own making are read through: what certbot keeps can be adopted", async () => {

@@ -1,11 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { rm, utimes, writeFile } from "node:fs/promises";
+import { chmod, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/base/time.ts";
-import { ASKED, makeHost, NAME, never, output, shellService } from "./harness.ts";
+import { ASKED, makeHost, NAME, never, output, pairAt, shellService } from "./harness.ts";
 
 test("a second look at what has not changed opens no file and starts no process", async () => {
   await using host = await makeHost();
@@ -130,12 +130,31 @@ test("an immutable folder is an obstacle before an issuance is spent, with chatt
   }
 });
 
+test("a folder that nobody may write is no obstacle where links stand in it already, which a renewal leaves as they are", async () => {
+  await using host = await makeHost({ layout: "link" });
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  const { number, chain } = await host.issue();
+  execFileSync("chattr", ["+i", host.tls]);
+  try {
+    const facts = (await applier.observe([ASKED], never)).get(NAME);
+    const report = await applier.apply(NAME, never);
+
+    expect(facts?.obstacle).toBeNull();
+    expect(report).toMatchObject({ deployed: number, failure: null });
+    expect(pairAt(host)).toMatchObject({ leaf: chain[0].fingerprint });
+  } finally {
+    execFileSync("chattr", ["-i", host.tls]);
+  }
+});
+
 test.each([
-  ["is full", ["-o", "size=8k,mode=755"], "no space left on device"],
-  ["is read-only", ["-o", "ro,mode=755"], "read-only file system"],
+  ["is full", ["-o", "size=8k,mode=755"], "no space left on device", "df -h"],
+  ["is read-only", ["-o", "ro,mode=755"], "read-only file system", "mkdir"],
 ])(
   "a folder that has to be made where the disk %s is an obstacle before an issuance is spent",
-  async (_, how, words) => {
+  async (_, how, words, remedy) => {
     await using host = await makeHost();
     execFileSync("mount", ["-t", "tmpfs", ...how, "tmpfs", host.tls]);
     try {
@@ -144,6 +163,7 @@ test.each([
       const facts = (await (await host.open()).observe([ASKED], never)).get(NAME);
 
       expect(facts?.obstacle?.message).toContain(words);
+      expect(facts?.obstacle?.hint).toContain(remedy);
     } finally {
       execFileSync("umount", [host.tls]);
     }
@@ -162,6 +182,32 @@ test("a full disk is an obstacle before an issuance is spent, and no longer once
 
     expect(full?.obstacle?.message).toContain("no space left on device");
     expect(roomy?.obstacle).toBeNull();
+  } finally {
+    execFileSync("umount", [host.tls]);
+  }
+});
+
+test("a file system that tells no size, as ramfs, is not full; that it knows no ACLs is told when one is asked for", async () => {
+  await using host = await makeHost();
+  const acl = [{ tag: "user" as const, qualifier: "33", permissions: "r" }];
+  const key = { mode: 0o640, acl };
+  execFileSync("mount", ["-t", "ramfs", "ramfs", host.tls]);
+  try {
+    await chmod(host.tls, 0o755);
+    host.desired = { ...host.desired, outputs: [output("combined", host.path("web.pem"), key)] };
+    await host.issue();
+    const applier = await host.open();
+
+    expect((await applier.observe([ASKED], never)).get(NAME)?.obstacle).toBeNull();
+    const { failure } = await applier.apply(NAME, never);
+    expect(failure).toMatchObject({
+      code: "DEPLOY_FAILED",
+      hint: expect.stringContaining("leave acl: out of the spec"),
+    });
+    expect(await readdir(host.tls)).toEqual([]);
+
+    host.desired = { ...host.desired, digest: "2", outputs: [output("combined", host.path("web.pem"))] };
+    expect((await applier.apply(NAME, never)).failure).toBeNull();
   } finally {
     execFileSync("umount", [host.tls]);
   }

@@ -1,14 +1,16 @@
-import { chmod, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { generateKeyPairSync } from "node:crypto";
+import { chmod, readdir, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import { connect } from "../../../src/base/connect.ts";
+import { AgentError } from "../../../src/base/errors.ts";
 import { HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
 import type { Liveness, Service } from "../../../src/core/ports.ts";
 import { targetAt } from "../../../src/services/recipe.ts";
 import { freePort, listens, startDaemon } from "../../servers/daemon.ts";
 import { serviceOf } from "../../servers/service.ts";
-import { ASKED, makeHost, NAME, never, pairAt, shellService, type TestHost, text } from "./harness.ts";
+import { ASKED, makeHost, NAME, never, output, pairAt, shellService, type TestHost, text } from "./harness.ts";
 
 /** A deployed and reloaded generation, and a service whose commands leave a trace. */
 async function served(
@@ -134,6 +136,63 @@ test("a mode that somebody else gave a file of certagent's is not gone back to",
   expect((await stat(host.path("web.key"))).mode & 0o777).toBe(0o600);
 });
 
+test.each([
+  ["the key", "gone", (path: string) => rm(path)],
+  ["the key", "torn", (path: string) => truncate(path, 100)],
+  ["the certificate", "gone", (path: string) => rm(path)],
+  ["the certificate", "torn", (path: string) => truncate(path, 100)],
+])("the old pair comes back whole although %s was %s when it was renewed", async (which, _, spoil) => {
+  await using host = await served();
+  const old = pairAt(host);
+  await spoil(host.path(which === "the key" ? "web.key" : "web.crt"));
+  await host.issue();
+  host.desired = { ...host.desired, services: [shellService({ ...traced(host), reloadBy: "false" })] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "rolled-back", failure: { code: "RELOAD_FAILED" } });
+  expect(pairAt(host)).toEqual(old);
+});
+
+test.each(["", "another key"])(
+  "where paths have changed, and something stood at one of the new ones (%j), the old pair is gone back to",
+  async (found) => {
+    await using host = await served();
+    const old = pairAt(host);
+    await host.issue();
+    const [crt, key] = [host.path("new.crt"), host.path("new.key")];
+    const foreign = generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
+    await writeFile(key, found === "" ? "" : foreign, { mode: 0o600 });
+    const refusing = shellService({ ...traced(host), reloadBy: "false" });
+    const outputs = [output("fullchain", crt), output("key", key)];
+    host.desired = { ...host.desired, services: [refusing], outputs };
+
+    const report = await (await host.open()).apply(NAME, never);
+
+    expect(report).toMatchObject({ deployed: 1, files: "rolled-back" });
+    expect(pairAt({ path: (file) => host.path(file.replace("web", "new")) })).toEqual(old);
+  },
+);
+
+test("where paths have changed with the generation, the old pair is gone back to at the new ones", async () => {
+  await using host = await served();
+  const old = pairAt(host);
+  const outputs = host.desired.outputs.map((one) => ({ ...one, path: one.path.replace("/tls/web", "/tls/new/web") }));
+  host.desired = {
+    ...host.desired,
+    digest: "2",
+    outputs,
+    services: [shellService({ ...traced(host), reloadBy: "false" })],
+  };
+  await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, files: "rolled-back", failure: { code: "RELOAD_FAILED" } });
+  expect(pairAt({ path: (file) => host.path(`new/${file}`) })).toEqual(old);
+  expect(pairAt(host)).toEqual(old);
+});
+
 test("a service that ran before and is down after its reload: back to the old pair", async () => {
   await using host = await served();
   const old = pairAt(host);
@@ -146,6 +205,88 @@ test("a service that ran before and is down after its reload: back to the old pa
   expect(report).toMatchObject({ deployed: 1, files: "rolled-back" });
   expect(report.failure?.message).toContain("it ran before and is down after it");
   expect(pairAt(host)).toEqual(old);
+});
+
+/** What its service dies of was applied. */
+async function diedOfNewFiles(host: TestHost) {
+  const dying = shellService({ ...traced(host), reloadBy: `touch ${host.folder}/down`, timeout: 300 });
+  host.desired = { ...host.desired, services: [dying] };
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  return applier;
+}
+
+test("a service that died of new files is not given them while it is down, and is once it runs again", async () => {
+  await using host = await served();
+  const old = pairAt(host);
+  await host.issue();
+  const applier = await diedOfNewFiles(host);
+
+  const held = await applier.apply(NAME, never);
+  const inTheMeantime = pairAt(host);
+  host.desired = { ...host.desired, services: [shellService(traced(host))] };
+  await rm(`${host.folder}/down`);
+  const taken = await applier.apply(NAME, never);
+
+  expect(held).toMatchObject({ deployed: 1, files: "unchanged", failure: { code: "SERVICE_DOWN" } });
+  expect(held.failure?.message).toContain("the pair of before stays in place");
+  expect(inTheMeantime).toEqual(old);
+  expect(taken).toMatchObject({ deployed: 2, files: "written", failure: null });
+});
+
+test("a service that died of new files gets newer ones while it is down", async () => {
+  await using host = await served();
+  await host.issue();
+  const applier = await diedOfNewFiles(host);
+  await host.issue();
+
+  const report = await applier.apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 3, files: "written", failure: null, services: [{ outcome: "down" }] });
+});
+
+test.each(["files", "link"] as const)(
+  "a service that died of new files finds the pair of before whatever becomes of that meanwhile, layout %s",
+  async (layout) => {
+    await using host = await served();
+    host.desired = { ...host.desired, layout };
+    await (await host.open()).apply(NAME, never);
+    const old = pairAt(host);
+    await host.issue();
+    const applier = await diedOfNewFiles(host);
+    await rm(host.path("web.key"));
+    await rm(host.path("web.crt"));
+    await writeFile(host.path("web.crt"), "spoilt");
+
+    const held = await applier.apply(NAME, never);
+
+    expect(held).toMatchObject({ deployed: 1, files: "written", failure: { code: "SERVICE_DOWN" } });
+    expect(held.repaired.toSorted()).toEqual([host.path("web.crt"), host.path("web.key")]);
+    expect(pairAt(host)).toEqual(old);
+    expect(await applier.apply(NAME, never)).toMatchObject({ files: "unchanged", failure: { code: "SERVICE_DOWN" } });
+  },
+);
+
+test("a service that an operator stops before it is told: its files stay, and it is not started", async () => {
+  await using host = await served();
+  const { chain } = await host.issue();
+  const down = `${host.folder}/down`;
+  const service = shellService(traced(host));
+  const reload: Service["reload"] = async () => {
+    await writeFile(down, "");
+    throw new AgentError("SERVICE_DOWN", "Cannot reload web: it is inactive (dead)");
+  };
+  host.desired = { ...host.desired, services: [{ ...service, reload }] };
+  const applier = await host.open();
+
+  const stopped = await applier.apply(NAME, never);
+  await rm(down);
+  host.desired = { ...host.desired, services: [service] };
+  const started = await applier.apply(NAME, never);
+
+  expect(stopped).toMatchObject({ deployed: 2, files: "written", failure: null, services: [{ outcome: "down" }] });
+  expect(pairAt(host)).toMatchObject({ leaf: chain[0].fingerprint });
+  expect(started).toMatchObject({ deployed: 2, files: "unchanged", services: [{ outcome: "reloaded" }] });
 });
 
 test("a service that is down a moment after its reload command has ended: back to the old pair", async () => {
@@ -432,6 +573,20 @@ test("the failed hook is told once of a streak in which no certificate could be 
   await host.issue();
   await applier.apply(NAME, never);
   await applier.failed(NAME, never);
+
+  expect(await trace(host)).toEqual([NAME, NAME]);
+});
+
+test("the failed hook is told of a streak in which no certificate could be had though the one before ended by itself", async () => {
+  await using host = await makeHost();
+  const failed = ["/bin/sh", "-c", `echo $CERTAGENT_NAME >> ${host.folder}/trace`];
+  host.desired = { ...host.desired, hooks: { before: null, after: null, failed } };
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  await applier.failed(NAME, never); // of a renewal that was asked for by hand, and lost in a restart
+
+  await (await host.open()).failed(NAME, never);
 
   expect(await trace(host)).toEqual([NAME, NAME]);
 });

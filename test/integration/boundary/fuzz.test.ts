@@ -6,7 +6,7 @@ import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { beforeAll, expect, test, vi } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { accept } from "../../../src/apply/accept.ts";
 import { NO_RECORD } from "../../../src/apply/record.ts";
 import { AgentError } from "../../../src/base/errors.ts";
@@ -19,8 +19,6 @@ import { encodePem } from "../../../src/x509/pem.ts";
 import { der, makeAuthority, makePki, type Pki } from "../../servers/pki.ts";
 import { desiredIn, makeHost, NAME, never } from "../apply/harness.ts";
 import { generationText } from "./hostile-agent.ts";
-
-vi.setConfig({ testTimeout: 300_000 });
 
 const desired = desiredIn("/srv/tls");
 const numRuns = 1500;

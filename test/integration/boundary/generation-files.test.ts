@@ -267,7 +267,7 @@ async function naiveRead(path: string): Promise<Attack["naively"]> {
     chunks.push(chunk);
     if ((length += chunk.length) > 16 * 1024 * 1024) child.kill("SIGKILL");
   });
-  const deadline = AbortSignal.timeout(1000);
+  const deadline = AbortSignal.timeout(5000);
   try {
     await once(child, "close", { signal: deadline });
   } catch {

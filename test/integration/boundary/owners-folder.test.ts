@@ -168,7 +168,7 @@ test("what a killed process had staged is removed after its spec was removed, th
   });
   void applier.apply(NAME, never);
   const staged = async () => (await readdir(host.tls)).filter((name) => name.startsWith(".certagent-"));
-  await expect.poll(staged, { timeout: 20_000 }).toHaveLength(2);
+  await expect.poll(staged).toHaveLength(2);
   await unlink(join(host.layout.apply.intents, `${NAME}.json`)).catch(() => {});
 
   const next = await reopenHost(host.folder, "files");

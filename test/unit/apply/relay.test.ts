@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { CONNECTED, relayBetween } from "../../../src/apply/relay.ts";
+import { createRelayConnect } from "../../../src/apply/relay-connect.ts";
+import { cannotRun, type Run } from "../../../src/base/run.ts";
 
 async function listening(server: Server, at: string | number): Promise<number> {
   server.listen(at);
@@ -78,4 +80,22 @@ test("a relay that nobody waits for connects to nothing", async () => {
 
   expect(connections).toBe(0);
   service.close();
+});
+
+test.each([
+  ["systemd-run cannot be started", "run", () => Promise.reject(cannotRun("systemd-run", "EAGAIN"))],
+  ["systemd refuses it", "run", async () => ({ exitCode: 1, signal: null, timedOut: false, output: "Access denied" })],
+  [
+    "there is no room for its socket",
+    "x".repeat(120),
+    async () => ({ exitCode: 0, signal: null, timedOut: false, output: "" }),
+  ],
+])("a relay that cannot be had is no word on the service: %s", async (_, name, ask: Run) => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-relay-"));
+  const relayed = createRelayConnect({ ask, program: ["/usr/bin/certagent"], folder: join(folder.path, name) });
+  const { signal } = new AbortController();
+
+  const connecting = relayed({ host: "127.0.0.1", port: 6379 }, "127.0.0.1:6379", signal);
+
+  await expect(connecting).rejects.toMatchObject({ code: "SERVICE_STALE" });
 });
