@@ -11,6 +11,7 @@ import type { Layout } from "../store/layout.ts";
 import { watchClock } from "./clock-watch.ts";
 import { type IssuerConfig, issuerCache } from "./issuer-cache.ts";
 import { type ManagedCertificate, manage } from "./managed.ts";
+import { refusedTooSoon } from "./refused.ts";
 import { openRoster } from "./roster.ts";
 import type { Prove, World } from "./world.ts";
 
@@ -22,6 +23,8 @@ export interface AgentOptions {
   readonly prove: Prove;
   readonly specs: SpecFolder;
   readonly createIssuer: (name: string, config: IssuerConfig) => Issuer;
+  /** Only looks, maybe beside another process that is at work. */
+  readonly readOnly?: boolean;
 }
 
 /** The agent's loop over all managed certificates. */
@@ -45,6 +48,8 @@ export interface Agent {
   /** What has to be mended of the configuration and the folder of specs as a whole, a line each. */
   problems(): readonly string[];
   status(names: readonly string[]): readonly CertificateStatus[];
+  /** Resolves once these were looked at since the start: before that their status knows nothing of files. */
+  seen(names: readonly string[]): Promise<void>;
   plan(names: readonly string[], signal: AbortSignal): Promise<readonly PlannedCertificate[]>;
   /** Renews now, and waits for the outcomes; `onOutcome` hears of each as it is known. */
   renew(
@@ -62,17 +67,16 @@ const REREAD_EVERY: Milliseconds = 5 * MINUTE;
 const DRAIN: Milliseconds = 8 * SECOND;
 
 /** An agent that has read nothing yet: `reread` first. */
-export function createAgent({ clock, log, layout, applier, prove, specs, createIssuer }: AgentOptions): Agent {
+export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Agent {
+  const { clock, log, layout } = site;
   const issuers = issuerCache(createIssuer);
   const clockWatch = watchClock(clock, log);
+  const places = semaphores(PARALLEL_ISSUANCES);
   const world: World = {
-    clock,
-    log,
-    layout,
-    applier,
-    prove,
+    ...site,
     issuer: issuers.get,
-    issuing: semaphores(PARALLEL_ISSUANCES),
+    issuing: async (issuer, issue, patience) =>
+      (await places(issuer, () => issue().then(() => true), patience)) ?? false,
     isAwaited: (issuer) => all().some((one) => one.isWaitingFor(issuer)),
     clockSuspectFor: clockWatch.suspectFor,
   };
@@ -95,8 +99,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   const waiters = new Map<string, Set<(run: number) => void>>();
   /** Counts the runs of all certificates, to tell which began after a wish. */
   let runs = 0;
-  /** Reloads that still read. */
-  let reloads = 0;
+  /** Whether a reload still reads that asks for the renewals then. */
+  let isReloading = false;
   /** When everything is looked at again, due or not: drift is repaired within a minute. */
   let roundAt: Instant = 0;
   let rereadAt: Instant = 0;
@@ -110,7 +114,18 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
 
   const reread = (): Promise<void> => {
     rereadAt = clock.now() + REREAD_EVERY;
-    return roster.reread().finally(wake);
+    return roster.reread().finally(() => {
+      issuers.forgetSecrets(world.isAwaited); // who waited for one may be gone, or want nothing more of it
+      for (const name of waiters.keys()) if (!roster.managed.has(name) && !busy.has(name)) answer(name, runs);
+      wake();
+    });
+  };
+
+  /** Those who wait for a certificate hear that a run of it has ended. */
+  const answer = (name: string, run: number): void => {
+    // Of a spec that was removed meanwhile no other run comes.
+    const last = roster.managed.has(name) ? run : Number.POSITIVE_INFINITY;
+    for (const waiter of waiters.get(name) ?? []) waiter(last);
   };
 
   // --------------------------------------------------------------------------------------------------------- working
@@ -122,7 +137,8 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     const run = runs;
     const done = one.work(signal).finally(() => {
       busy.delete(one.name);
-      for (const waiter of waiters.get(one.name) ?? []) waiter(run);
+      answer(one.name, run);
+      if (busy.size === 0) for (const refused of refusedTooSoon(all(), clock.now())) refused.retry();
       if (busy.size === 0 || one.dueAt() < wakesAt) wake();
     });
     busy.set(one.name, { one, done });
@@ -161,6 +177,9 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
   // ------------------------------------------------------------------------------------------------------- answering
 
   const names = (): readonly string[] => [...roster.managed.keys(), ...roster.invalid.keys()].toSorted();
+
+  /** Each once, however often it is named; all where none is. */
+  const asked = (wanted: readonly string[]): readonly string[] => (wanted.length > 0 ? [...new Set(wanted)] : names());
 
   const statusOfName = (name: string): readonly CertificateStatus[] => {
     const bad = roster.invalid.get(name);
@@ -204,12 +223,13 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     wake();
     await done;
     const [status] = statusOfName(name);
-    if (status === undefined || signal.aborted) return notRenewed(name, undefined);
+    if (signal.aborted) return notRenewed(name, undefined);
+    if (status === undefined) return notRenewed(name, "its spec was removed meanwhile");
     const { state, failure, because } = status;
-    // What the end of the agent cuts off is neither done nor failed.
-    if (stop?.aborted === true && failure === null && state !== "current")
-      return { ...notRenewed(name, undefined), state };
     const view = one.view();
+    // What the end of the agent cuts off is neither done nor failed.
+    const isDone = state === "current" && view.observed.wish === null;
+    if (stop?.aborted === true && failure === null && !isDone) return { ...notRenewed(name, undefined), state };
     // A broken edit is told, but the version in force was renewed.
     const own = statusOf({ ...view, broken: null }, clock.now()).failure;
     const isInForce = own === null || own.code === "SERVICE_DOWN" || state === "current";
@@ -222,13 +242,13 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     reload: async () => {
       // What is being renewed at this instant is joined, although it may be done once the reading is.
       const joined = new Set(all().filter((one) => one.isRenewing()));
-      reloads += 1;
-      const isFirst = reloads === 1;
+      const isJoined = isReloading;
+      isReloading = true;
       await reread().finally(() => {
-        reloads -= 1;
+        isReloading &&= isJoined;
       });
       // One that came before and still reads asks for the renewals after this one came.
-      if (!isFirst) return;
+      if (isJoined) return;
       for (const one of all()) if (!joined.has(one)) one.renew();
       wake();
     },
@@ -245,6 +265,9 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     once: async (wanted, signal) => {
       for (const one of chosen(wanted)) one.hurry();
       await Promise.all(chosen(wanted).map((one) => start(one, signal)));
+      // Those that were refused for what others had not written yet.
+      const again = chosen(wanted).filter((one) => one.dueAt() === 0);
+      await Promise.all(again.map((one) => start(one, signal)));
     },
     look: async (signal) => {
       await Promise.all(all().map((one) => one.look(signal)));
@@ -252,11 +275,11 @@ export function createAgent({ clock, log, layout, applier, prove, specs, createI
     settled,
     names,
     problems: roster.problems,
-    status: (wanted) => (wanted.length > 0 ? wanted : names()).flatMap(statusOfName),
+    seen: async (wanted) => void (await Promise.all(chosen(wanted).map((one) => one.seen()))),
+    status: (wanted) => asked(wanted).flatMap(statusOfName),
     plan: async (wanted, signal) => {
-      const idle = chosen(wanted).filter((one) => !busy.has(one.name));
-      await Promise.all(idle.map((one) => one.look(signal)));
-      return (wanted.length > 0 ? wanted : names()).flatMap(planOfName);
+      await Promise.all(chosen(wanted).map((one) => (busy.has(one.name) ? one.seen() : one.look(signal))));
+      return asked(wanted).flatMap(planOfName);
     },
     renew: (wanted, onOutcome, signal) =>
       Promise.all(

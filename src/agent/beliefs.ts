@@ -8,8 +8,11 @@ export interface Beliefs {
   about(asked: Asked): ApplyFacts | undefined;
   /** Until when what was seen last is believed; undefined where nothing was. */
   until(name: string): Instant | undefined;
-  /** Takes facts that were seen just now. */
-  learn(observed: ObservedSpec): void;
+  /**
+   * Takes what was seen since an instant of the monotonic clock; false where something was changed after that: what was
+   * seen may be how things stood before.
+   */
+  learn(observed: ObservedSpec, since: Milliseconds): boolean;
   /** What was learnt last answers this, whatever text and generation the root side saw: it was asked before that. */
   accept(asked: Asked): void;
   /** Something is changed: what was seen before is good for nothing. */
@@ -31,6 +34,8 @@ interface Belief {
 /** Ten minutes where all is well; else a minute, and twice as long each time while nothing changes. */
 export function openBeliefs(clock: Pick<Clock, "monotonic" | "now">): Beliefs {
   const known = new Map<string, Belief>();
+  /** When something was changed last. */
+  const changed = new Map<string, Milliseconds>();
   return {
     about: (asked) => {
       const belief = known.get(asked.name);
@@ -41,17 +46,23 @@ export function openBeliefs(clock: Pick<Clock, "monotonic" | "now">): Beliefs {
       const belief = known.get(name);
       return belief === undefined ? undefined : clock.now() + belief.until - clock.monotonic();
     },
-    learn: (observed) => {
-      if (!("facts" in observed)) return;
-      const { name, facts } = observed;
+    learn: (observed, since) => {
+      const { name } = observed;
+      if ((changed.get(name) ?? since) > since) return false;
+      if (!("facts" in observed)) return true;
+      const { facts } = observed;
       const text = JSON.stringify(facts);
       const before = known.get(name);
       const again = before?.text === text ? Math.min(2 * before.span, AT_REST) : UNSETTLED;
       const span = isAtRest(facts) ? AT_REST : again;
       known.set(name, { facts, of: new Set([keyOf(observed)]), text, span, until: clock.monotonic() + span });
+      return true;
     },
     accept: (asked) => void known.get(asked.name)?.of.add(keyOf(asked)),
-    forget: (name) => void known.delete(name),
+    forget: (name) => {
+      known.delete(name);
+      changed.set(name, clock.monotonic());
+    },
   };
 }
 

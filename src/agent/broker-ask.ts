@@ -15,7 +15,7 @@ import { type Request, requestName, withdrawRequest, writeRequest } from "../sto
 
 /**
  * Asks, and waits for the report. Of one request only one asking is under way at a time. Throws `APPLY_UNREACHABLE`
- * where nobody takes it, and what the root side failed with.
+ * where nobody takes it or nobody answers, and what the root side failed with.
  */
 export type Ask = <Result>(request: Request, schema: z.ZodType<Result>, signal: AbortSignal) => Promise<Result>;
 
@@ -23,8 +23,8 @@ export type Ask = <Result>(request: Request, schema: z.ZodType<Result>, signal: 
 const TAKEN_WITHIN: Milliseconds = 30 * SECOND;
 /** The same where it did not take the last one: a person who asks for a plan is told sooner, and nothing is lost. */
 const TAKEN_AGAIN_WITHIN: Milliseconds = 5 * SECOND;
-/** One that ends again and again before it answers is asked less and less often, but at once the first time. */
-const LONGEST_WAIT: Milliseconds = 30 * SECOND;
+/** One that ends before it answers is asked again at once, and then after these times. */
+const ASKED_AGAIN_AFTER: readonly Milliseconds[] = [0, SECOND, 2 * SECOND, 4 * SECOND];
 const ENDED_HINT = "journalctl -u certagent-apply says why";
 /** Watching is not relied on. */
 const LOOK_AGAIN: Milliseconds = SECOND;
@@ -37,11 +37,13 @@ interface Site extends Pick<Layout, "requests" | "reports"> {
   readonly who: () => Promise<string>;
   /** Whether somebody took the last request. */
   isServed: boolean;
+  /** Requests, by their names, that nobody took in time, and that lie there for who comes. */
+  readonly left: Set<string>;
 }
 
 export function createAsk({ requests, reports }: Pick<Layout, "requests" | "reports">, clock: Clock, log: Log): Ask {
   const who = oneForAll(() => whoIsAlive(reports));
-  const site: Site = { requests, reports, clock, log, bell: bellAt(reports), who, isServed: true };
+  const site: Site = { requests, reports, clock, log, bell: bellAt(reports), who, isServed: true, left: new Set() };
   const turns = new Map<string, Promise<unknown>>();
 
   return async (request, schema, signal) => {
@@ -67,16 +69,21 @@ async function askUntilAnswered<Result>(
   signal: AbortSignal,
 ): Promise<Result> {
   const name = requestName(request);
-  for (let wait: Milliseconds = 0; ; wait = Math.min(Math.max(2 * wait, SECOND), LONGEST_WAIT)) {
+  for (const wait of [...ASKED_AGAIN_AFTER, undefined]) {
     signal.throwIfAborted();
     // What an earlier root side left, of another version maybe, is not looked at.
     const old = await identityOf(reportPath(site.reports, name));
+    // Who has taken the last one meanwhile only takes long to come, and would be too late again.
+    if (site.left.delete(name) && (await identityOf(join(site.requests, name))) === "") site.isServed = true;
+    // Before it can be taken: who takes it and is gone at once is not mistaken for who comes after that one.
+    const before = await site.who();
     const token = await writeRequest(site.requests, request).catch((error: unknown) => {
       throw isMissing(error) ? noFolder(site.requests, error) : error;
     });
-    const answer = await answerTo(site, { name, token, old }, schema, signal);
+    const answer = await answerTo(site, { name, token, old, before }, schema, signal);
     site.isServed = true;
     if (answer === "lost") {
+      if (wait === undefined) break;
       site.log.warning("the root side ended before it answered, and is asked again", {
         request: name,
         hint: ENDED_HINT,
@@ -87,12 +94,23 @@ async function askUntilAnswered<Result>(
     if ("failure" in answer) throw errorOf(answer.failure);
     return answer.result;
   }
+  throw new AgentError("APPLY_UNREACHABLE", "Cannot have anything applied: the root side ends before it answers", {
+    hint: ENDED_HINT,
+  });
+}
+
+interface Asking {
+  readonly name: string;
+  readonly token: string;
+  /** The report that stood there before, and who was alive. */
+  readonly old: string;
+  readonly before: string;
 }
 
 /** The report with this token; `lost` where the root side that took the request is gone, or another one is there. */
 async function answerTo<Result>(
   site: Site,
-  { name, token, old }: { readonly name: string; readonly token: string; readonly old: string },
+  { name, token, old, before: first }: Asking,
   schema: z.ZodType<Result>,
   signal: AbortSignal,
 ) {
@@ -103,7 +121,7 @@ async function answerTo<Result>(
   const takenBy = clock.monotonic() + (site.isServed ? TAKEN_WITHIN : TAKEN_AGAIN_WITHIN);
   let seen = old;
   let isTaken = false;
-  let before = "";
+  let before = first;
   const readAnswer = async () => {
     const identity = await identityOf(path);
     if (identity === seen) return undefined;
@@ -126,6 +144,7 @@ async function answerTo<Result>(
     signal.throwIfAborted();
     if (isLate) {
       site.isServed = false;
+      site.left.add(name);
       throw notTaken(requests);
     }
     if (isLost) return "lost";

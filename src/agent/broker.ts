@@ -1,13 +1,14 @@
 import { readdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { errorOf } from "../base/errors.ts";
+import { AgentError, asAgentError, errorOf } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
 import { oneForAll } from "../base/one-for-all.ts";
-import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
+import { type Clock, pause, SECOND } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked } from "../core/applier.ts";
 import type { Layout } from "../store/layout.ts";
 import { adoptedFrom, adoption, application, nothing, observation } from "../store/reports.ts";
+import type { Request } from "../store/requests.ts";
 import { openBeliefs } from "./beliefs.ts";
 import { createAsk } from "./broker-ask.ts";
 
@@ -16,8 +17,8 @@ export interface Broker extends Applier {
   recover(): Promise<void>;
 }
 
-/** What holds up its own facts on the other side is asked for again after a second, and then less and less often. */
-const LONGEST_WAIT: Milliseconds = 16 * SECOND;
+/** So often all are asked for; what holds up its own facts then is asked for alone, and waited for. */
+const ASKED_WITH_ALL = 2;
 
 /**
  * The applier where the root side is another process, `certagent apply --requests`. What comes back is data: its form is
@@ -27,23 +28,36 @@ export function openBroker(layout: Pick<Layout, "requests" | "reports">, clock: 
   const ask = createAsk(layout, clock, log);
   const beliefs = openBeliefs(clock);
 
-  /** It ends for none of those who wait for it alone. */
-  const observeAll = oneForAll(async () => {
-    const observed = await ask({ kind: "observe" }, observation, new AbortController().signal);
-    for (const one of observed.specs) beliefs.learn(one);
-    return observed;
-  });
+  /** Without those that were applied meanwhile: they are looked at again. */
+  const learn = async (request: Request, signal: AbortSignal) => {
+    const since = clock.monotonic();
+    const observed = await ask(request, observation, signal);
+    const specs = observed.specs.filter((one) => beliefs.learn(one, since));
+    return { specs, isWhole: observed.isWhole && specs.length === observed.specs.length, isLate: !observed.isWhole };
+  };
 
-  /** Asks until there are facts, or it is known that there are none. */
+  /** It ends for none of those who wait for it alone. */
+  const observeAll = oneForAll(() => learn({ kind: "observe" }, new AbortController().signal));
+
+  const lookAt = (spec: string, signal: AbortSignal): ReturnType<typeof learn> =>
+    learn({ kind: "look", spec }, signal).catch((error: unknown) => {
+      if (asAgentError(error).code === "SPEC_INVALID") return { specs: [], isWhole: true, isLate: false }; // it was removed meanwhile
+      throw error;
+    });
+
+  /** Asks until there are facts, or it is known that there are none. Throws `DEPLOY_FAILED` where a look does not end. */
   const seek = async (asked: Asked, signal: AbortSignal): Promise<ApplyFacts | undefined> => {
-    for (let wait = SECOND; ; wait = Math.min(2 * wait, LONGEST_WAIT)) {
+    for (let tries = 0; ; tries++) {
       signal.throwIfAborted();
-      const { specs, isWhole } = await unlessAborted(observeAll(), signal);
+      const isAlone = tries >= ASKED_WITH_ALL;
+      const looking = isAlone ? lookAt(asked.name, signal) : observeAll();
+      const { specs, isWhole, isLate } = await unlessAborted(looking, signal);
       const found = specs.find(({ name }) => name === asked.name);
       if (found !== undefined && "failure" in found) throw errorOf(found.failure);
       if (found !== undefined) beliefs.accept(asked);
       if (found !== undefined || isWhole) return found?.facts;
-      await pause(wait, signal);
+      if (isAlone && isLate) throw lookHangs(asked.name);
+      await pause(SECOND, signal);
     }
   };
 
@@ -57,13 +71,21 @@ export function openBroker(layout: Pick<Layout, "requests" | "reports">, clock: 
     adopt: async (spec, signal) => adoptedFrom(await ask({ kind: "adopt", spec }, adoption, signal)),
     apply: async (spec, signal, again = []) => {
       beliefs.forget(spec);
-      const { report, observed } = await ask({ kind: "apply", spec, again }, application, signal);
-      if (observed?.name === spec) beliefs.learn(observed);
+      const applying = ask({ kind: "apply", spec, again }, application, signal);
+      const { report, observed } = await applying.finally(() => beliefs.forget(spec));
+      if (observed?.name === spec) beliefs.learn(observed, clock.monotonic());
       return report;
     },
     failed: async (spec, signal) => void (await ask({ kind: "failed", spec }, nothing, signal)),
     forget: async (issuer, _, signal) => void (await ask({ kind: "forget", issuer }, nothing, signal)),
   };
+}
+
+function lookHangs(name: string): AgentError {
+  const message = `Cannot look at the files and services of "${name}": that has not ended within a minute`;
+  return new AgentError("DEPLOY_FAILED", message, {
+    hint: "a file system or a service that the spec names hangs: findmnt; systemctl status",
+  });
 }
 
 async function prepare(folder: string): Promise<void> {

@@ -93,7 +93,7 @@ const certificate: z.ZodType<CertificateStatus> = z.looseObject({
     z.looseObject({
       path: text,
       format: text,
-      state: z.enum(["current", "stale", "missing", "drifted", "foreign"]),
+      state: z.enum(["current", "stale", "missing", "drifted", "foreign", "unknown"]),
     }),
   ),
   services: z.array(

@@ -5,6 +5,7 @@ import { connect } from "../base/connect.ts";
 import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
 import { fileError, isMissing } from "../base/file-error.ts";
 import type { Log } from "../base/log.ts";
+import { oneForAll } from "../base/one-for-all.ts";
 import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
 import type { PlanDocument, RenewOutcome, StatusDocument } from "../core/status-document.ts";
 import {
@@ -18,7 +19,7 @@ import {
 /** What can be asked of a running agent. Names that it does not know are a `USAGE` error. */
 export interface ControlledAgent {
   /** None is all of them. */
-  status(names: readonly string[]): StatusDocument;
+  status(names: readonly string[]): StatusDocument | Promise<StatusDocument>;
   plan(names: readonly string[], signal: AbortSignal): Promise<PlanDocument>;
   /** Resolves when the outcomes are known; `signal` aborts when nobody waits for them any more. */
   renew(
@@ -36,35 +37,76 @@ const ANSWER_DEADLINE: Milliseconds = 30 * SECOND;
 /** Progress is dropped for a client that has not read this much, in bytes. */
 const LONGEST_BACKLOG = 64 * 1024;
 
+export interface Control extends AsyncDisposable {
+  /** Listens anew where the socket was removed, or nobody can reach it any more. Never rejects. */
+  look(): Promise<void>;
+}
+
 /**
  * Answers on `agent.sock` in `folder` until disposed of. Whoever may open the folder (0750) and the socket (0660) may
  * ask. The socket of an agent that died is replaced; where one still answers this throws `LOCKED`. Throws
  * `STATE_UNUSABLE` where the folder cannot be used.
  */
-export async function openControl(folder: string, agent: ControlledAgent, log: Log): Promise<AsyncDisposable> {
+export async function openControl(folder: string, agent: ControlledAgent, log: Log): Promise<Control> {
   const path = controlSocket(folder);
-  await prepareFolder(folder);
-  await removeStale(path);
   const connections = new Set<Socket>();
-  const server = createServer((socket) => {
-    connections.add(socket);
-    socket.once("close", () => connections.delete(socket));
-    // What cannot be read or written ends the connection, and nothing else.
-    socket.on("error", () => socket.destroy());
-    void serve(socket, agent, log);
+  const open = async (): Promise<Listening> => {
+    await prepareFolder(folder);
+    await removeStale(path);
+    const server = createServer((socket) => {
+      connections.add(socket);
+      socket.once("close", () => connections.delete(socket));
+      // What cannot be read or written ends the connection, and nothing else.
+      socket.on("error", () => socket.destroy());
+      void serve(socket, agent, log);
+    });
+    server.maxConnections = MOST_CONNECTIONS;
+    const identity = await listen(server, path);
+    server.on("error", (error) => log.warning("the control socket had a failure", { reason: error.message }));
+    return { server, identity };
+  };
+  let listening: Listening | undefined = await open();
+  let isOver = false;
+  let told = "";
+  const look = oneForAll(async () => {
+    if (isOver || (listening !== undefined && (await identityOf(path)) === listening.identity)) return;
+    if (listening !== undefined) log.warning("the control socket is out of reach, listening at a new one", { path });
+    // Before there is another one: whatever has its name is removed with it.
+    listening?.server.close();
+    listening = undefined;
+    try {
+      listening = await open();
+      told = "";
+    } catch (error) {
+      const { message, hint } = failureOf(error);
+      if (message !== told) log.warning("cannot be asked", { reason: message, hint: hint ?? undefined });
+      told = message;
+    }
   });
-  server.maxConnections = MOST_CONNECTIONS;
-  await listen(server, path);
-  server.on("error", (error) => log.warning("the control socket had a failure", { reason: error.message }));
-  await chmod(path, 0o660).catch(unusable("change the mode of", path));
   return {
+    look,
     [Symbol.asyncDispose]: async () => {
+      isOver = true;
+      await look();
       const closed = Promise.withResolvers<void>();
-      server.close(() => closed.resolve());
+      if (listening === undefined) closed.resolve();
+      else listening.server.close(() => closed.resolve());
       for (const connection of connections) connection.destroy();
       await closed.promise;
     },
   };
+}
+
+interface Listening {
+  readonly server: Server;
+  /** Of its socket. */
+  readonly identity: string;
+}
+
+/** Tells a socket from whatever else may have its name; empty where nothing has. */
+async function identityOf(path: string): Promise<string> {
+  const found = await lstat(path, { bigint: true }).catch(() => undefined);
+  return found === undefined ? "" : `${found.dev} ${found.ino}`;
 }
 
 /** Only its owner may put names into the folder: else anybody could answer in our place. */
@@ -98,12 +140,20 @@ async function removeStale(path: string): Promise<void> {
   });
 }
 
-async function listen(server: Server, path: string): Promise<void> {
+/** Answers the identity of its socket. */
+async function listen(server: Server, path: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", reject);
   server.listen(path, resolve);
   await promise.catch(unusable("listen at", path));
   server.off("error", reject);
+  try {
+    await chmod(path, 0o660).catch(unusable("change the mode of", path));
+    return await identityOf(path);
+  } catch (error) {
+    server.close();
+    throw error;
+  }
 }
 
 function unusable(action: string, path: string): (error: unknown) => never {

@@ -18,8 +18,9 @@ export interface Identity {
 export function controlled(agent: Agent, { version, pid, since, apply }: Identity): ControlledAgent {
   const head = { running: true, pid, version, since: formatInstant(since), apply };
   return {
-    status: (names): StatusDocument => {
+    status: async (names): Promise<StatusDocument> => {
       checkNames(agent, names);
+      await agent.seen(names);
       return { agent: head, problems: agent.problems(), certificates: agent.status(names) };
     },
     plan: async (names, signal): Promise<PlanDocument> => {

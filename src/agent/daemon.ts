@@ -45,7 +45,7 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   });
   await options.recover().catch((error: unknown) => logFailure(log, "cannot finish what was left undone", error));
   await agent.reread();
-  await using _control = await openControl(options.control, controlled(agent, identity), log);
+  await using control = await openControl(options.control, controlled(agent, identity), log);
   await using watcher = watchSpecs(
     options.watched,
     () => void agent.reread().catch((error: unknown) => logFailure(log, "cannot read configuration and specs", error)),
@@ -61,6 +61,7 @@ export async function daemon(options: DaemonOptions): Promise<void> {
     heartbeat.beat();
     tell(atWork);
     void watcher.look();
+    void control.look();
     if (wasAtWork && atWork === 0) void giveMemoryBack();
     wasAtWork = atWork > 0;
   });
@@ -95,7 +96,7 @@ const BETWEEN_SUMMARIES = 10 * SECOND;
 /** Tells the service manager how things stand, where that has changed: when all are at rest, and now and then in between. */
 function summaries({ agent, clock, notifier }: DaemonOptions): (atWork: number) => void {
   let told = "";
-  let lookedAt = Number.NEGATIVE_INFINITY;
+  let lookedAt = clock.monotonic(); // what nobody has looked at yet would be told as not as it should be
   let wasAtRest = false;
   return (atWork) => {
     const now = clock.monotonic();

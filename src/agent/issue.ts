@@ -35,7 +35,7 @@ export async function issue(
   signal: AbortSignal,
 ): Promise<Generation> {
   const key = await keyFor(desired, current, generations);
-  await using _room = await generations.reserve();
+  await using _room = await generations.reserve(now());
   const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
   const issued = await issuer.issue(order, signal).catch(async (error: unknown) => {
     const inVain = issuedInVain(rungsOf(error));
@@ -72,12 +72,13 @@ async function keyFor(
   generations: Generations,
 ): Promise<PrivateKey> {
   const kind = keyAskedFor(current?.request, request);
-  const fits = (key: PrivateKey): boolean => (kind === null ? key.algorithm !== "other" : key.algorithm === kind);
-  if (current !== undefined && !rotate && fits(current.key)) return current.key;
+  const mayStay = ({ algorithm }: PrivateKey): boolean => (kind === null ? algorithm !== "other" : algorithm === kind);
+  if (current !== undefined && !rotate && mayStay(current.key)) return current.key;
+  const fresh = kind ?? DEFAULT_KEY;
   // A request with this key may have been answered without the answer arriving: asking again with it loses nothing.
   const pending = await generations.pendingKey();
-  if (pending !== undefined && fits(pending) && pending.keyId !== current?.key.keyId) return pending;
-  const key = await generateKey(kind ?? DEFAULT_KEY);
+  if (pending?.algorithm === fresh && pending.keyId !== current?.key.keyId) return pending;
+  const key = await generateKey(fresh);
   await generations.keepPendingKey(key);
   return key;
 }

@@ -9,6 +9,8 @@ export type IssuerConfig = Host["issuers"] extends ReadonlyMap<string, infer Con
 export interface IssuerCache {
   /** Takes another host configuration; answers whether anything changed but the first time. */
   configure(host: Pick<Host, "issuers"> | undefined): boolean;
+  /** Has each issuer that nobody waits for forget what it keeps of used secrets. */
+  forgetSecrets(isAwaited: (issuer: string) => boolean): void;
   /** Throws `SPEC_INVALID` where there is none of that name. */
   get(name: string): Issuer;
 }
@@ -27,8 +29,15 @@ export function issuerCache(create: (name: string, config: IssuerConfig) => Issu
         issuers.set(name, { text, issuer: create(name, config) });
         changed = true;
       }
-      for (const name of issuers.keys()) if (!host.issuers.has(name)) issuers.delete(name);
+      for (const [name, { issuer }] of issuers) {
+        if (host.issuers.has(name)) continue;
+        issuer.noneWaits();
+        issuers.delete(name);
+      }
       return changed && !isFirst;
+    },
+    forgetSecrets: (isAwaited) => {
+      for (const [name, { issuer }] of issuers) if (issuer.holdsSecret() && !isAwaited(name)) issuer.noneWaits();
     },
     get: (name) => {
       const known = issuers.get(name);

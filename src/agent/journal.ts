@@ -1,4 +1,5 @@
 /** What the journal is told of a certificate: one event, one line, `certificate=` in each. */
+import { formatDuration } from "../base/duration.ts";
 import { type AgentError, ERROR_CODES, type Failure } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { formatInstant } from "../base/time.ts";
@@ -33,6 +34,9 @@ function stackOf(error: AgentError): string | undefined {
   return error.cause instanceof Error ? error.cause.stack : error.stack;
 }
 
+/** A CA that takes off a little for its clock gives what was asked for. */
+const MUCH_OF_IT = 0.9;
+
 export function logIssued(log: Log, certificate: string, generation: Generation, because: string): void {
   const [leaf] = generation.chain;
   log.info("issued", {
@@ -43,6 +47,11 @@ export function logIssued(log: Log, certificate: string, generation: Generation,
     serial: leaf.serial,
     not_after: formatInstant(leaf.notAfter),
   });
+  const [asked, given] = [generation.request.lifetime, leaf.notAfter - leaf.notBefore];
+  if (asked === null || given >= asked * MUCH_OF_IT) return;
+  const lifetimes = { asked: formatDuration(asked), given: formatDuration(given) };
+  const hint = "it is renewed by what it has; the CA's claims or template may say less than the spec";
+  log.warning("the certificate lives shorter than was asked for", { certificate, ...lifetimes, hint });
 }
 
 /** The agent's line of a deployment; what was done on the way is the root side's to tell. */

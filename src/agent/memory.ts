@@ -1,16 +1,17 @@
 import { isDeepStrictEqual } from "node:util";
-import { asAgentError, failureOf } from "../base/errors.ts";
+import { AgentError, asAgentError, type Failure, failureOf } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP } from "../base/time.ts";
 import type { ApplyFacts } from "../core/applier.ts";
-import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure } from "../core/facts.ts";
-import { endOfStorm, lifetimeInForce } from "../core/issuing.ts";
+import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure, withIssuances } from "../core/facts.ts";
+import { endOfStorm, lifetimeInForce, reasonToIssue } from "../core/issuing.ts";
 import { type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/observed.ts";
 import type { Desired } from "../core/ports.ts";
-import { retryAt } from "../core/retry.ts";
+import { LONGEST_DELAY, retryAt } from "../core/retry.ts";
 import { LONGEST_BLINDNESS } from "../core/service-needs.ts";
 import { readFacts, writeFacts } from "../store/facts.ts";
 import { type Generations, openGenerations } from "../store/generations.ts";
 import { logFailure } from "./journal.ts";
+import { noticeSecret } from "./notice-secret.ts";
 import { type GenerationCache, generationCache } from "./observed-generation.ts";
 import type { World } from "./world.ts";
 
@@ -21,6 +22,10 @@ export interface Memory {
   readonly generations: Generations;
   readonly cache: GenerationCache;
   desired: Desired;
+  /** How often the spec was edited, or the configuration that it is asked for with. */
+  edits: number;
+  /** Whether the spec is in force no more. */
+  isRetired: boolean;
   /** Why the spec's newest text is not in force. */
   broken: Streak | null;
   facts: Facts;
@@ -34,14 +39,24 @@ export interface Memory {
   adoptionRefused: boolean;
   /** Why nothing was done when that was told last; null where it was not yet. */
   waitsFor: string | null;
+  /** Why it could not be looked at the last time; null where it could. */
+  unseenFor: string | null;
+  /** When a secret that came after a refusal was tried at once, within the last hour. */
+  noticed: readonly Instant[];
   /** The generation for which older ones were removed last; null where that was not yet. */
   tidiedFor: number | null;
   /** Whether an issuance is under way. */
   issuing: boolean;
   /** Whether services were told of new files since they were last looked at. */
   justReloaded: boolean;
+  /** When it was last begun to deploy it. */
+  triedAt: Instant;
+  /** When its files were written last. */
+  wroteAt: Instant;
   /** Whether something happened outside that the last look cannot know of. */
   lookAfresh: boolean;
+  /** Resolved once all that follows was looked at, or could not be. */
+  readonly seen: PromiseWithResolvers<void>;
   // What was observed last.
   apply: ApplyFacts;
   newest: ObservedGeneration | null;
@@ -57,13 +72,15 @@ export interface Memory {
 export async function recall(world: World, desired: Desired, broken: Streak | null, known?: Facts): Promise<Memory> {
   const { name } = desired;
   const generations = openGenerations(world.layout.agent.generations(name));
-  const facts = factsOfSpec(known ?? (await readFacts(world.layout.agent.facts(name))), desired.digest);
-  return {
+  const facts = factsOfSpec(known ?? (await readFacts(world.layout.agent.facts(name))), textOf(desired));
+  const memory: Memory = {
     world,
     name,
     generations,
     cache: generationCache(generations),
     desired,
+    edits: 0,
+    isRetired: false,
     broken,
     facts,
     saved: facts,
@@ -72,10 +89,15 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     joinable: false,
     adoptionRefused: false,
     waitsFor: null,
+    unseenFor: null,
+    noticed: [],
     tidiedFor: null,
     issuing: false,
     justReloaded: false,
+    triedAt: 0,
+    wroteAt: 0,
     lookAfresh: false,
+    seen: Promise.withResolvers(),
     apply: unobserved(desired),
     newest: null,
     deployed: null,
@@ -83,15 +105,55 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     obstacleSince: null,
     nextLook: 0,
   };
+  if (world.readOnly !== true) await countCutOff(memory);
+  return memory;
+}
+
+/**
+ * A process that was killed while it asked the CA may have had a certificate issued, and so may the next one that is: like
+ * an answer that never came, it is a failure of then, once. Why it happened, and whether it will again, nobody knows.
+ */
+async function countCutOff(memory: Memory): Promise<void> {
+  const { generations, cache, world, facts } = memory;
+  const at = await generations.cutOffAt();
+  const now = world.clock.now();
+  const heardAt = Math.max(facts.failures.issue?.at ?? 0, facts.issuances.at(-1) ?? 0);
+  if (at === null || at > now || now - at > LONGEST_DELAY || at <= heardAt) return;
+  memory.newest = await cache.newest().catch(() => null);
+  // A renewal that was asked for by hand is not tried again: its wish died, too.
+  if (reasonToIssue(memory.desired, observedOf(memory), now) === undefined) return;
+  const hint = "it is tried again; why it ended: journalctl -u certagent; journalctl -k";
+  const message = "Cannot tell whether a certificate was issued: certagent was killed before the CA had answered";
+  // With a certificate in force there is time for the storm breaker, too; a host without one must not wait for hours.
+  if (memory.newest !== null && memory.newest.chainNotAfter > now) memory.facts = withIssuances(memory.facts, 1, at);
+  fail(memory, "issue", new AgentError("CUT_OFF", message, { hint }), at);
+}
+
+/** What facts are of. */
+export function textOf({ digest, request }: Desired): { digest: string; issuer: string } {
+  return { digest, issuer: request.issuer };
+}
+
+/** Whether something was edited since a step began: what came of that says nothing about what is asked for now. */
+export function wasEdited({ edits }: Memory, before: number): boolean {
+  return edits !== before;
 }
 
 /** Looks at the state folder, the outputs and the services. */
 export async function observe(memory: Memory, signal: AbortSignal): Promise<void> {
+  try {
+    await observeAll(memory, signal);
+  } finally {
+    memory.seen.resolve();
+  }
+}
+
+async function observeAll(memory: Memory, signal: AbortSignal): Promise<void> {
   const { world, cache } = memory;
   memory.facts = factsAt(memory.facts, world.clock.now());
   memory.newest = await cache.newest();
   const before = memory.apply.obstacle;
-  memory.apply = (await look(memory, signal)) ?? memory.apply;
+  memory.apply = (await lookForNow(memory, signal)) ?? { ...memory.apply, obstacle: notInForce(memory.name) };
   memory.nextLook = world.applier.believedUntil?.(memory.name) ?? world.clock.now() + LONGEST_SLEEP;
   const { obstacle } = memory.apply;
   if (obstacle === null) memory.obstacleSince = null;
@@ -102,6 +164,16 @@ export async function observe(memory: Memory, signal: AbortSignal): Promise<void
   );
   const old = served?.generation == null ? null : await cache.read(served.generation);
   memory.servedUntil = old === null ? null : old.chainNotAfter;
+  await noticeSecret(memory);
+}
+
+/** The facts of the spec as it is now: those of an earlier text may be of other outputs and services. */
+async function lookForNow(memory: Memory, signal: AbortSignal): Promise<ApplyFacts | undefined> {
+  for (;;) {
+    const { edits } = memory;
+    const facts = await look(memory, signal);
+    if (!wasEdited(memory, edits)) return facts;
+  }
 }
 
 async function look(memory: Memory, signal: AbortSignal): Promise<ApplyFacts | undefined> {
@@ -116,11 +188,23 @@ async function look(memory: Memory, signal: AbortSignal): Promise<ApplyFacts | u
   }
 }
 
+/** Each side reads the specs for itself: what the root side does not accept, nobody may spend an issuance on. */
+function notInForce(name: string): Failure {
+  return {
+    code: "SPEC_INVALID",
+    message: `Cannot apply "${name}": no such spec is in force for the root side`,
+    hint: "certagent check, as root",
+    retryAt: null,
+  };
+}
+
+const NOT_SEEN = "was not looked at yet";
+
 /** What is told of a spec before the first look at it. */
 function unobserved({ outputs, services }: Desired): ApplyFacts {
   return {
     deployed: null,
-    outputs: outputs.map(({ path, format }) => ({ path, format: format.name, state: "missing", because: null })),
+    outputs: outputs.map(({ path, format }) => ({ path, format: format.name, state: "unknown", because: NOT_SEEN })),
     services: services.map(({ type, probe }) => ({ type, liveness: "unknown", probe: probe ?? null, reloaded: null })),
     adoptable: false,
     obstacle: null,
@@ -140,6 +224,7 @@ export function observedOf(memory: Memory): Observed {
     obstacleSince,
     nextLook,
     adoptionRefused,
+    isIssuerBusy: false,
     credentialChanged: false,
   };
 }
@@ -165,20 +250,29 @@ export async function save(memory: Memory): Promise<void> {
   }
 }
 
-/** Adds to a step's streak, and tells the journal what failed and when it is tried again. */
-export function fail(memory: Memory, step: Step, thrown: unknown): void {
+/** Adds to a step's streak, and tells the journal what failed and when it is tried again. `now`: when it failed. */
+export function fail(memory: Memory, step: Step, thrown: unknown, now: Instant = memory.world.clock.now()): void {
   const { world, name, desired, newest, cache } = memory;
   const error = asAgentError(thrown);
-  const now = world.clock.now();
   if (step !== "prove") cache.forget();
   // The leaf's own: an intermediate that ends is a deadline, and makes nobody hurry for ever after it.
   const lifetime = lifetimeInForce(desired, newest);
   const remaining = newest === null ? lifetime : validityOf(newest).notAfter - now;
-  const limit = error.code === "SERVICE_DOWN" ? now + LONGEST_BLINDNESS : Number.POSITIVE_INFINITY;
+  const isDown = error.code === "SERVICE_DOWN";
+  const before = memory.facts.failures[step];
+  // One end is no reason to wait, a second one is.
+  const isFirstEnd = error.code === "CUT_OFF" && before === null;
+  const limit = now + (isFirstEnd ? 0 : isDown ? LONGEST_BLINDNESS : Number.POSITIVE_INFINITY);
   memory.facts = withFailure(memory.facts, step, failureOf(error), now, (attempt) =>
     Math.min(limit, retryAt(now, { attempt, lifetime, remaining, seed: `${name} ${step}` }, error.retryAt ?? null)),
   );
   const streak = memory.facts.failures[step];
+  // A service may be down for days, and is looked at each minute: that is told again when the looks have doubled.
+  if (isDown && before?.message === error.message && !isPowerOfTwo(before.attempts + 1)) return;
   const held = step === "issue" ? (endOfStorm(desired, newest, memory.facts, now) ?? 0) : 0;
   logFailure(world.log, name, step, error, streak && { ...streak, tryAt: Math.max(streak.tryAt, held) });
+}
+
+function isPowerOfTwo(count: number): boolean {
+  return Number.isInteger(Math.log2(count));
 }

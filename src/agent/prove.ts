@@ -79,12 +79,23 @@ function unprobed(service: Service, facts: ServiceFacts, generation: ObservedGen
 }
 
 /** Whatever runs may listen somewhere else. */
-const DOUBT = ". If it runs, is the probe's address the right one?";
+const DOUBT =
+  ". If it runs, is the probe's address the right one, or will it listen there only once somebody reloads it?";
+
+/** As `certagent.service` has it; a socket elsewhere is seen. */
+const HIDES = /^\/(?:var\/)?(?:run|tmp|home|root)\//;
+const HIDDEN =
+  "if it is the right one: the agent of certagent.service sees no sockets in /run, /tmp or /home: write a TCP address as the probe's connect:, or bind the socket's folder by a drop-in with BindReadOnlyPaths=";
 
 /** The probe tells what it saw; what to do about it depends on who was looked at. */
 function withHint({ code, message, hint, cause }: AgentError, called: string, facts: ServiceFacts): AgentError {
+  const address = facts.probe?.address;
+  const mayBeHidden = address !== undefined && "path" in address && HIDES.test(address.path);
   const remedies: Partial<Record<ErrorCode, string>> = {
-    SERVICE_DOWN: `its files are in place; it is looked at again by itself${facts.probe === null ? "" : DOUBT}`,
+    SERVICE_DOWN:
+      mayBeHidden && facts.liveness === "up"
+        ? HIDDEN
+        : `its files are in place; it is looked at again by itself${facts.probe === null ? "" : DOUBT}`,
     SERVICE_STALE: isGone(facts)
       ? `${called} does not run, and yet something answers there: what is it, and is unit: the right one?`
       : `does ${called} read the files that the spec names? Are connect: and server_name: of its probe the right ones?`,

@@ -5,7 +5,7 @@ import type { Facts, Streak } from "../core/facts.ts";
 import type { Desired } from "../core/ports.ts";
 import { brokenSpec } from "../core/status.ts";
 import type { SpecFolder, Specs } from "../spec/folder.ts";
-import type { Problem } from "../spec/problem.ts";
+import { formatProblem, type Problem } from "../spec/problem.ts";
 import { ownersIn, readAllFacts } from "../store/facts.ts";
 import type { Layout } from "../store/layout.ts";
 import type { IssuerCache } from "./issuer-cache.ts";
@@ -59,7 +59,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
 
   /** Problems of the configuration and the folder as a whole, each told once. */
   const tell = (problems: readonly Problem[]): void => {
-    const hints = new Map(problems.map((problem) => [placeAndMessage(problem), problem.hint]));
+    const hints = new Map(problems.map((problem) => [formatProblem(problem), problem.hint]));
     for (const [reason, hint] of hints) {
       if (!told.has(reason)) log.warning("configuration problem", { reason, hint: hint ?? undefined });
     }
@@ -70,6 +70,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   const forgetRemoved = (present: Specs["specs"]): void => {
     for (const name of [...managed.keys(), ...invalid.keys()]) {
       if (present.has(name)) continue;
+      managed.get(name)?.retire();
       if (managed.delete(name)) log.info("spec removed: its renewal stops, its files stay", { certificate: name });
       invalid.delete(name);
     }
@@ -99,6 +100,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
       if (broken === null && before !== null) log.info("spec accepted", { certificate: name });
       if (desired === undefined) {
         if (broken !== null) invalid.set(name, { file, failure: broken });
+        known?.retire();
         managed.delete(name);
         continue;
       }
@@ -128,15 +130,11 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   };
 }
 
-function placeAndMessage({ file, line, column, message }: Problem): string {
-  return line === null ? `${file}: ${message}` : `${file}:${line}:${column}: ${message}`;
-}
-
 /** What a spec's problems are told as; the same streak for as long as the problem is the same. */
 function streakOf(problems: readonly Problem[], before: Streak | null, now: Instant): Streak | null {
   const [first] = problems;
   if (first === undefined) return null;
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
-  const message = `${placeAndMessage(first)}${more}`;
+  const message = `${formatProblem(first)}${more}`;
   return before?.message === message ? before : brokenSpec(message, first.hint, now);
 }

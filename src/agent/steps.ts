@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { errorOf } from "../base/errors.ts";
 import { shellWord } from "../base/shell-word.ts";
 import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
-import { type Proof, withIssuances, withoutDelay, withoutFailure, withRepairs } from "../core/facts.ts";
+import { type Proof, withDeployed, withIssuances, withoutDelay, withoutFailure, withRepairs } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import { isByHand } from "../core/issuing.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
@@ -13,16 +13,17 @@ import { hasTaken, isProof, windowOpensAt } from "../core/service-needs.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { issue } from "./issue.ts";
 import { logDeployed, logIssued, logSetback, logUnproven, logVerdict } from "./journal.ts";
-import { fail, type Memory, save } from "./memory.ts";
+import { fail, type Memory, save, wasEdited } from "./memory.ts";
 import { observedGeneration } from "./observed-generation.ts";
 import { proveService, type Verdict } from "./prove.ts";
 
 /** Takes over the pair at the outputs, where it fits. */
 export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> {
-  const { world, name, desired, generations, newest } = memory;
+  const { world, name, desired, edits, generations, newest } = memory;
   // Before: the root side has no network, and finds here what a pinned fingerprint stands for.
   const roots = await world.issuer(desired.request.issuer).roots(signal);
   const found = await world.applier.adopt(name, signal);
+  if (wasEdited(memory, edits)) return;
   if (found === undefined) {
     memory.adoptionRefused = true;
     return;
@@ -62,6 +63,7 @@ export async function renewOrMint(
   const issuer = world.issuer(desired.request.issuer);
   memory.issuing = true;
   try {
+    await save(memory); // what failed before counts even if this process does not live to hear the CA
     const current = newest === null ? undefined : await generations.read(newest.number);
     const generation = await issue(
       { desired, current, renewal, after: memory.apply.deployed },
@@ -77,8 +79,6 @@ export async function renewOrMint(
     logIssued(log, name, generation, because);
     // It waits for nothing any more: said before the issuer is told how many do.
     memory.newest = observedGeneration(generation);
-    // What stands at the outputs by the time that this one is lost is another pair.
-    memory.adoptionRefused = false;
     memory.facts = withoutFailure(memory.facts, "issue");
     // Who asks for a renewal may have mended what a deployment failed of, and waits for this one.
     if (wish !== null) memory.facts = withoutDelay(memory.facts, "apply", clock.now());
@@ -86,6 +86,8 @@ export async function renewOrMint(
     memory.wish = null;
   } finally {
     memory.issuing = false;
+    // What stands at the outputs by the time that another one is asked for may be another pair.
+    memory.adoptionRefused = false;
     // Who waits is asked of every spec.
     if (issuer.holdsSecret() && !world.isAwaited(desired.request.issuer)) issuer.noneWaits();
   }
@@ -93,13 +95,15 @@ export async function renewOrMint(
 
 /** Makes outputs and services true for the newest generation; `again`: services that took it and do not serve it. */
 export async function deploy(memory: Memory, again: readonly number[], signal: AbortSignal): Promise<void> {
-  const { world, name, desired, newest } = memory;
+  const { world, name, edits, newest } = memory;
+  memory.triedAt = world.clock.now();
   const report = await toldIfSlow(memory, () => world.applier.apply(name, signal, again));
   logDeployed(world.log, name, report);
   memory.justReloaded = true;
+  if (report.files === "written") memory.wroteAt = world.clock.now();
   memory.facts = withRepairs(memory.facts, report.repaired, world.clock.now());
-  if (report.deployed === newest?.number) {
-    memory.facts = { ...memory.facts, deployed: desired.outputs.map(({ path }) => path) };
+  if (report.deployed === newest?.number && report.files !== "rolled-back") {
+    memory.facts = withDeployed(memory.facts, memory.desired);
   }
   if (report.failure !== null) throw errorOf(report.failure);
   memory.facts = withoutFailure(memory.facts, "apply");
@@ -107,7 +111,7 @@ export async function deploy(memory: Memory, again: readonly number[], signal: A
   const wereTold = report.files === "written" && report.services.some(({ outcome }) => outcome === "reloaded");
   if (wereTold) memory.facts = withoutFailure(memory.facts, "prove");
   const unable = report.services.find((service) => service.failure !== null);
-  if (unable?.failure != null) fail(memory, "prove", errorOf(unable.failure));
+  if (unable?.failure != null && !wasEdited(memory, edits)) fail(memory, "prove", errorOf(unable.failure));
 }
 
 /** Longer than files and most commands take: what hangs tells nobody of itself. */
@@ -127,14 +131,14 @@ async function toldIfSlow<Result>({ world, name, desired }: Memory, deploying: (
 
 /** Looks which leaf the services serve. */
 export async function prove(memory: Memory, indices: readonly number[], signal: AbortSignal): Promise<void> {
-  const { newest, justReloaded } = memory;
+  const { desired, edits, newest, justReloaded } = memory;
   if (newest === null) return;
-  memory.justReloaded = false;
   const looks = indices.map((index) => verdictOf(memory, index, newest, { fresh: justReloaded, signal }));
   const found = (await Promise.all(looks)).filter((each) => each !== undefined);
-  if (signal.aborted) return;
+  if (signal.aborted || wasEdited(memory, edits)) return;
+  memory.justReloaded = false;
   const before = memory.facts.proofs;
-  const proofs: (Proof | null)[] = memory.desired.services.map((_, index) => before[index] ?? null);
+  const proofs: (Proof | null)[] = desired.services.map((_, index) => before[index] ?? null);
   for (const { index, verdict } of found) {
     logVerdict(memory.world.log, memory.name, verdict, isProof(proofs[index], newest));
     proofs[index] = verdict.proof;
@@ -146,7 +150,7 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
   const failures = found.flatMap(({ verdict }) => verdict.failure ?? []);
   const failure = failures.find(({ code }) => code !== "SERVICE_DOWN") ?? failures[0];
   const streak = memory.facts.failures.prove;
-  const others = memory.desired.services.filter(
+  const others = desired.services.filter(
     (service, index) =>
       !indices.includes(index) && !isProof(proofs[index], newest) && !waitsForWindow(memory, service, index),
   );

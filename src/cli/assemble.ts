@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type Agent, createAgent } from "../agent/agent.ts";
 import { makeFolders } from "../base/folder.ts";
 import type { Applier } from "../core/applier.ts";
+import { type KeptSecrets, keepSecrets } from "../issuers/kept-secrets.ts";
 import { prove } from "../probes/index.ts";
 import type { Layout } from "../store/layout.ts";
 import { newIssuer, openSpecs } from "./both-sides.ts";
@@ -24,11 +25,13 @@ export async function assemble(
   const facts = await steadyFacts(join(layout.agent.folder, "host-facts.json"), { readOnly });
   const specs = await openSpecs(places, surroundings, { lastGoodFolder: layout.agent.specs, facts, readOnly });
   const never = new AbortController().signal;
+  const kept = new Map<string, KeptSecrets>();
   const createIssuer = newIssuer(surroundings, (issuer) => ({
     credentialsDirectory,
     cacheFolder: layout.agent.roots,
     spentFolder: layout.agent.spent,
+    keptSecrets: kept.getOrInsertComputed(issuer, () => keepSecrets(clock)),
     removeForMe: (used) => applier.forget(issuer, used, never),
   }));
-  return createAgent({ clock, log, layout, applier, prove, specs, createIssuer });
+  return createAgent({ clock, log, layout, applier, prove, specs, createIssuer, readOnly });
 }

@@ -17,7 +17,10 @@ export async function openSpecs(
 }
 
 /** What is the agent's alone: the secret, and folders for what it has fetched and for what it has sent. */
-export type AgentsOwn = Pick<IssuerContext, "credentialsDirectory" | "cacheFolder" | "spentFolder" | "removeForMe">;
+export type AgentsOwn = Pick<
+  IssuerContext,
+  "credentialsDirectory" | "cacheFolder" | "spentFolder" | "keptSecrets" | "removeForMe"
+>;
 
 export function newIssuer(
   { clock, version }: Pick<Surroundings, "clock" | "version">,

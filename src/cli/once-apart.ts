@@ -33,7 +33,10 @@ export async function onceApart(
     from === "output" ? world.print.passOn(line) : passOn(line),
   );
   const stop = (): void => half.signal("SIGTERM");
-  stopSignal(world.signals).addEventListener("abort", stop);
+  const stopped = stopSignal(world.signals);
+  // It may have come while another root side was waited for.
+  if (stopped.aborted) stop();
+  else stopped.addEventListener("abort", stop);
   const over = new AbortController();
   const serving = serve({ applier, layout, clock: world.clock, log, linger: Number.POSITIVE_INFINITY }, over.signal);
   serving.catch(stop); // it is thrown below

@@ -1,15 +1,16 @@
 /** The agent's way to a root side that is another process, over real files. */
+import { existsSync, renameSync, unlinkSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { expect, test, vi } from "vitest";
+import { join } from "node:path";
+import { expect, test } from "vitest";
 import { openBroker } from "../../../src/agent/broker.ts";
 import type { RecoveringApplier } from "../../../src/apply/applier.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { pause, SECOND, systemClock } from "../../../src/base/time.ts";
-import { showAlive } from "../../../src/store/alive.ts";
+import { ALIVE, showAlive } from "../../../src/store/alive.ts";
+import { writeReport } from "../../../src/store/reports.ts";
 import { ASKED, NAME, never, output, pairAt, shellService } from "../apply/harness.ts";
 import { hasty, reportOf, silent, twoSides } from "./harness.ts";
-
-vi.setConfig({ testTimeout: 60_000 });
 
 /** A root side that is asked as the real one is, and counts. */
 function counted(applier: RecoveringApplier, change: Partial<RecoveringApplier> = {}) {
@@ -51,7 +52,10 @@ test("what is applied over files is deployed as in one process, and how things s
 test("a hundred that look at one time ask once, and each spec is looked at once", async () => {
   await using sides = await twoSides();
   const { host, remote } = sides;
-  const { calls, applier } = counted(await host.open());
+  const real = await host.open();
+  const seen = await real.look(NAME, never);
+  // In no time: what takes more than a second is looked at again.
+  const { calls, applier } = counted(real, { look: async () => seen });
   sides.serving({ applier });
 
   const all = await Promise.all(Array.from({ length: 100 }, () => remote.observe([ASKED], never)));
@@ -147,6 +151,78 @@ test("a spec that cannot be looked at holds up its own facts alone, and gets the
   expect((await slowFacts).has("slow")).toBe(true);
 });
 
+test("a spec that is looked at slowly each time, on a busy host, gets its facts all the same", async () => {
+  await using sides = await twoSides();
+  const { host, remote } = sides;
+  const real = await host.open();
+  const { calls, applier } = counted(real, {
+    look: async (...args) => {
+      if (calls.look > 9) throw new Error("it is looked at again and again");
+      await pause(1.5 * SECOND);
+      return await real.look(...args);
+    },
+  });
+  sides.serving({ applier });
+
+  expect((await remote.observe([ASKED], never)).has(NAME)).toBe(true);
+});
+
+test("of a look that does not end who asks is told that it hangs, and waits no longer", async () => {
+  await using sides = await twoSides();
+  const { requests, reports } = sides.host.layout;
+  await mkdir(reports, { recursive: true });
+  const over = new AbortController();
+  const asked = new Set<string>();
+  /** A root side whose looks have not ended when it answers. */
+  const serving = (async () => {
+    while (!over.signal.aborted) {
+      for (const name of (await readdir(requests)).filter((one) => !one.startsWith("."))) {
+        asked.add(name);
+        const token = await readFile(join(requests, name), "utf8");
+        await writeReport(join(reports, `${name}.json`), { token, result: { specs: [], isWhole: false } }, 1, {
+          mode: 0o400,
+        });
+        await rm(join(requests, name));
+      }
+      await pause(10);
+    }
+  })();
+
+  await using _serving = { [Symbol.asyncDispose]: () => (over.abort(), serving) };
+
+  const looking = sides.remote.observe([ASKED], never);
+
+  await expect(looking).rejects.toMatchObject({ code: "DEPLOY_FAILED", message: expect.stringContaining(NAME) });
+  expect([...asked]).toEqual(["observe", `look@${NAME}`]);
+});
+
+test("what was seen of a spec before it was applied, and is told after that, is not believed", async () => {
+  await using sides = await twoSides();
+  const { host, remote } = sides;
+  const { number } = await host.issue();
+  const asked = { ...ASKED, generation: number };
+  const [slow, seen] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const real = await host.open();
+  const { applier } = counted(real, {
+    specs: async () => [NAME, "slow"],
+    look: async (name, signal) => {
+      if (name === "slow") await slow.promise;
+      const found = await real.look(NAME, signal);
+      seen.resolve();
+      return found;
+    },
+  });
+  sides.serving({ applier });
+
+  const looking = remote.observe([{ ...asked, afresh: true }], never);
+  await seen.promise;
+  await remote.apply(NAME, never);
+  slow.resolve();
+  await looking;
+
+  expect((await remote.observe([asked], never)).get(NAME)).toMatchObject({ deployed: number });
+});
+
 test("a look that failed fails for its spec, with the reason", async () => {
   await using sides = await twoSides();
   const { applier } = counted(await sides.host.open(), {
@@ -198,6 +274,28 @@ test("once it is known that nobody serves, who asks next is told sooner; who ser
   expect(third).toBe(first);
 });
 
+test("a root side that was too slow to take a request, and took it then, is given time for the next", async () => {
+  let looks = 0;
+  const look = (): number => {
+    looks += 1;
+    return looks * 10 * SECOND;
+  };
+  const clock = { ...systemClock, monotonic: look };
+  await using sides = await twoSides({}, clock);
+  const { host, remote } = sides;
+  const looksOf = async (): Promise<number> => {
+    const before = looks;
+    await expect(remote.apply(NAME, never)).rejects.toMatchObject({ code: "APPLY_UNREACHABLE" });
+    return looks - before;
+  };
+  const [inTime, soon] = [await looksOf(), await looksOf()];
+
+  await rm(join(host.layout.requests, `apply@${NAME}`));
+
+  expect(await looksOf()).toBe(inTime);
+  expect(soon).toBeLessThan(inTime);
+});
+
 test("no folder for requests is an error that says so", async () => {
   await using sides = await twoSides();
   await rm(sides.host.layout.requests, { recursive: true });
@@ -219,11 +317,75 @@ test("a root side that took a request and is gone is asked again at once, and th
   await rm(`${host.layout.requests}/apply@${NAME}`);
   await killed[Symbol.asyncDispose]();
 
-  await expect.poll(() => readdir(host.layout.requests), { timeout: 10_000 }).toEqual([`apply@${NAME}`]);
+  await expect.poll(() => readdir(host.layout.requests)).toEqual([`apply@${NAME}`]);
   sides.serving();
 
   expect(await applying).toMatchObject({ deployed: number, failure: null });
   expect(sides.told).toEqual(["the root side ended before it answered, and is asked again"]);
+});
+
+test("a root side that took a request and was gone before anybody looked is not mistaken for the next one", async () => {
+  let next = "";
+  const clock = {
+    ...systemClock,
+    // Between the asking and the first look.
+    monotonic: () => {
+      const request = `${host.layout.requests}/apply@${NAME}`;
+      if (existsSync(next) && existsSync(request)) {
+        unlinkSync(request);
+        renameSync(next, `${host.layout.reports}/${ALIVE}`);
+      }
+      return systemClock.monotonic();
+    },
+  };
+  await using sides = await twoSides({}, clock);
+  const { host, remote } = sides;
+  const { number } = await host.issue();
+  const elsewhere = host.path("elsewhere");
+  for (const folder of [host.layout.reports, elsewhere]) await mkdir(folder, { recursive: true });
+  await using _first = await showAlive(host.layout.reports, { mode: 0o400 });
+  await using _second = await showAlive(elsewhere, { mode: 0o400 });
+  next = `${elsewhere}/${ALIVE}`;
+  const applying = remote.apply(NAME, never);
+
+  await expect.poll(() => sides.told).toEqual(["the root side ended before it answered, and is asked again"]);
+  sides.serving();
+
+  expect(await applying).toMatchObject({ deployed: number, failure: null });
+});
+
+test("a root side that ends each time before it answers is a failure with where to look, and not asked for ever", async () => {
+  await using sides = await twoSides();
+  const { layout } = sides.host;
+  await mkdir(layout.reports, { recursive: true });
+  let taken = 0;
+  let isOver = false;
+  const applying = sides.remote.apply(NAME, never).finally(() => {
+    isOver = true;
+  });
+  const ending = (async () => {
+    while (!isOver) {
+      const alive = await showAlive(layout.reports, { mode: 0o400 });
+      // As the real one, it does not stay for ever where nobody asks.
+      for (let looks = 0; looks < 50 && !isOver && (await readdir(layout.requests)).length === 0; looks++) {
+        await pause(20);
+      }
+      const took = rm(`${layout.requests}/apply@${NAME}`).then(
+        () => 1,
+        () => 0,
+      );
+      taken += await took;
+      await alive[Symbol.asyncDispose]();
+    }
+  })();
+
+  await expect(applying).rejects.toMatchObject({
+    code: "APPLY_UNREACHABLE",
+    message: expect.stringContaining("ends before it answers"),
+    hint: expect.stringContaining("journalctl -u certagent-apply"),
+  });
+  await ending;
+  expect(taken).toBeGreaterThan(2);
 });
 
 test("a root side that took a request and ends without an answer is known to be gone, another one being there or not", async () => {
@@ -397,7 +559,7 @@ test("ten thousand requests for specs that do not exist cost a handful of answer
   sides.serving();
 
   expect((await remote.observe([ASKED], never)).has(NAME)).toBe(true);
-  await expect.poll(() => readdir(host.layout.requests), { timeout: 50_000 }).toEqual([]);
+  await expect.poll(() => readdir(host.layout.requests)).toEqual([]);
 
   const { user, system } = process.cpuUsage(before);
   expect((user + system) / 1e6, "seconds of processor time").toBeLessThan(20);

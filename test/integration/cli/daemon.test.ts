@@ -34,7 +34,7 @@ function specOf(home: Home, name: string): string {
 
 /** All that was told so far, once it holds the word; polled, as a manager that is slow does. */
 async function told(socket: NotifySocket, sofar: string[], word: string): Promise<readonly string[]> {
-  await expect.poll(() => sofar.push(...socket.received()) && sofar, { timeout: 15_000 }).toContain(word);
+  await expect.poll(() => sofar.push(...socket.received()) && sofar).toContain(word);
   return sofar;
 }
 
@@ -88,7 +88,7 @@ test("the watchdog gets signs of life twice within its patience, however long th
 
   const signs = () => heard.push(...socket.received()) && heard.filter((word) => word === "WATCHDOG=1").length;
 
-  await expect.poll(signs, { timeout: 15_000 }).toBeGreaterThan(5);
+  await expect.poll(signs).toBeGreaterThan(5);
 });
 
 test("a CA that never answers does not stop the signs of life", async () => {
@@ -109,7 +109,7 @@ test("a CA that never answers does not stop the signs of life", async () => {
   const heard: string[] = [];
 
   const signs = () => heard.push(...socket.received()) && heard.filter((word) => word === "WATCHDOG=1").length;
-  await expect.poll(signs, { timeout: 15_000 }).toBeGreaterThan(10);
+  await expect.poll(signs).toBeGreaterThan(10);
 
   silent.close();
 });
@@ -117,14 +117,16 @@ test("a CA that never answers does not stop the signs of life", async () => {
 test("a loop that hangs gives no sign of life", async () => {
   await using home = await homeWithSpecs();
   using socket = listenForNotifications(join(home.folder, "notify"));
-  const hang = encodeURIComponent('process.on("SIGUSR2",()=>{for(;;);})');
+  const hang = encodeURIComponent(
+    'import{writeSync}from"node:fs";process.on("SIGUSR2",()=>{writeSync(2,"it hangs\\n");for(;;);})',
+  );
   const NODE_OPTIONS = `--import=data:text/javascript,${hang}`;
   const env = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "200000", NODE_OPTIONS };
   await using agent = await startAgent(home, { env });
   await told(socket, [], "WATCHDOG=1");
 
   agent.send("SIGUSR2");
-  await pause(1000);
+  await expect.poll(agent.journal).toContain("it hangs");
   socket.received();
   await pause(2000);
 
@@ -263,6 +265,13 @@ test("a Node that is too old is told as that", async () => {
   await expect(startAgent(home, { env })).rejects.toThrow(`Cannot run on Node ${process.version}: it has no node:ffi`);
 });
 
+test("a host without /proc is told as that", async () => {
+  await using home = await homeWithSpecs();
+  const through = ["unshare", "--mount", "/bin/sh", "-c", 'umount -l /proc && exec "$0" "$@"'];
+
+  await expect(startAgent(home, { through })).rejects.toThrow("certagent needs /proc: mount -t proc proc /proc");
+});
+
 test("a folder of specs that was closed to the agent from the start is read soon after it is opened", async () => {
   await using home = await homeWithSpecs();
   const specs = join(home.folder, "apart", "specs"); // in a folder that nobody watches
@@ -277,12 +286,12 @@ test("a folder of specs that was closed to the agent from the start is read soon
   const through = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--pdeathsig=KILL"];
   await using agent = await startAgent({ ...home, options }, { level: "info", through });
   const journal = () => agent.journal().join("\n");
-  await expect.poll(journal, { timeout: 15_000 }).toContain("permission denied");
+  await expect.poll(journal).toContain("permission denied");
   await pause(1000); // it watches
 
   await chmod(specs, 0o755);
 
-  await expect.poll(journal, { timeout: 15_000 }).toContain("configuration problem is over");
+  await expect.poll(journal).toContain("configuration problem is over");
 });
 
 test("status --watch, piped, shows it again when something changed, and ends when nobody reads", async () => {
@@ -298,9 +307,9 @@ test("status --watch, piped, shows it again when something changed, and ends whe
     for (const line of lines) names.push(JSON.parse(line).certificates.map(({ name }: { name: string }) => name));
   });
 
-  await expect.poll(() => names, { timeout: 15_000 }).toEqual([[]]);
+  await expect.poll(() => names).toEqual([[]]);
   await home.write("web", specOf(home, "web"));
-  await expect.poll(() => names.at(-1), { timeout: 15_000 }).toEqual(["web"]);
+  await expect.poll(() => names.at(-1)).toEqual(["web"]);
   watch.stdout.destroy();
   await home.write("web", specOf(home, "other"));
 
@@ -315,9 +324,7 @@ test("what is wrong with the configuration is in status and status --watch, and 
   await writeFile(misnamed, "subject: api.internal\n");
   await home.write("web", "subject: web.internal\n");
   const journal = () => agent.journal().map((line) => line.replace(/^<\d>/, ""));
-  await expect
-    .poll(journal, { timeout: 15_000 })
-    .toContainEqual(expect.stringMatching(/^spec refused certificate=web/));
+  await expect.poll(journal).toContainEqual(expect.stringMatching(/^spec refused certificate=web/));
 
   const { stderr } = await certagent(home, "status");
   const argv = [await bundled(), "status", "--watch", ...home.options];
@@ -331,10 +338,8 @@ test("what is wrong with the configuration is in status and status --watch, and 
   expect(stderr).toContain(`${misnamed}: is not read`);
   expect(stderr).toContain("hint: certagent check says how to mend it");
   expect(shown).toContain(`${misnamed}: is not read`);
-  await expect.poll(journal, { timeout: 15_000 }).toContain("spec accepted certificate=web");
-  await expect
-    .poll(journal, { timeout: 15_000 })
-    .toContainEqual(expect.stringMatching(/^configuration problem is over reason=.*api\.yml/));
+  await expect.poll(journal).toContain("spec accepted certificate=web");
+  await expect.poll(journal).toContainEqual(expect.stringMatching(/^configuration problem is over reason=.*api\.yml/));
   await ended;
 });
 
@@ -347,7 +352,7 @@ test("status --watch on a terminal redraws in place", async () => {
   terminal.stdout.setEncoding("utf8").on("data", (chunk: string) => (screen += chunk));
 
   const frames = () => screen.split("\x1b[H").slice(1);
-  await expect.poll(() => frames().length, { timeout: 15_000 }).toBeGreaterThan(2);
+  await expect.poll(() => frames().length).toBeGreaterThan(2);
   terminal.stdin.write("\x03");
   await once(terminal, "exit");
 

@@ -15,4 +15,4 @@ test("a farewell of Node that never ends holds up no command, and what was said 
   const { stdout } = await execute(process.execPath, argv, { timeout: 50_000, killSignal: "SIGKILL" });
 
   expect(JSON.parse(stdout)).toHaveProperty("$schema");
-}, 60_000);
+});

@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { chmod, chown, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { openGenerations } from "../../../src/store/generations.ts";
 import { bundled, certagent, type Home, makeHome } from "../../servers/program.ts";
 
 const CONFIG = {
@@ -38,6 +39,17 @@ test("status tells from disk, says so, and leaves no trace", async () => {
   expect(stderr).toMatch(OFFLINE);
   expect(code).toBe(3);
   expect(await readdir(home.folder)).toEqual(["certagent.yaml", "specs"]);
+});
+
+test("status beside another process that asks the CA does not take it for one that was killed", async () => {
+  await using home = await homeWithSpec();
+  const generations = openGenerations(join(home.state, "agent", "generations", "web"));
+  await using _room = await generations.reserve(Date.now());
+
+  const { stdout, stderr } = await certagent(home, "status", "--json");
+
+  expect(JSON.parse(stdout)).toMatchObject({ certificates: [{ name: "web", state: "pending", failure: null }] });
+  expect(stderr).toMatch(OFFLINE);
 });
 
 test("status --json from disk is the document of the contract", async () => {
@@ -110,6 +122,14 @@ test("plan --json from disk is the document of the contract", async () => {
       { name: "web", action: "issue", because: expect.any(String), at: expect.any(String), steps: expect.any(Array) },
     ],
   });
+});
+
+test.each(["status", "plan", "once"])("%s tells of a spec once, however often it is named", async (command) => {
+  await using home = await homeWithSpec();
+
+  const { stdout } = await certagent(home, command, "web", "web");
+
+  expect(stdout.match(/^web[: ] *(?:pending|failing|issue)/gm)).toHaveLength(1);
 });
 
 test.each(["status", "plan", "once"])("%s of a spec that does not exist ends with 2", async (command) => {

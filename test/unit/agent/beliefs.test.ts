@@ -20,7 +20,9 @@ function facts(state: "current" | "drifted", liveness: "up" | "down" | "unknown"
 function given() {
   let now = 1000;
   const beliefs = openBeliefs({ monotonic: () => now, now: () => now + BOOTED });
-  const learn = (seen: ApplyFacts): void => beliefs.learn({ name: "web", digest: "a", generation: 3, facts: seen });
+  const learn = (seen: ApplyFacts, since = now): boolean =>
+    beliefs.learn({ name: "web", digest: "a", generation: 3, facts: seen }, since);
+  const pass = (span: number): number => (now += span);
   /** For how many seconds from now it is believed. */
   const believedFor = (): number => {
     for (let seconds = 0; ; seconds += 1) {
@@ -28,7 +30,7 @@ function given() {
       now += SECOND;
     }
   };
-  return { beliefs, learn, believedFor };
+  return { beliefs, learn, pass, believedFor };
 }
 
 test("where all is well, an answer is believed for ten minutes; an unknown service is not unwell", () => {
@@ -99,7 +101,23 @@ test("what was seen before something is changed is forgotten, and a failure is n
   learn(facts("current"));
 
   beliefs.forget("web");
-  beliefs.learn({ name: "web", failure: { code: "STATE_UNUSABLE", message: "Cannot", hint: null, retryAt: null } });
+  beliefs.learn(
+    { name: "web", failure: { code: "STATE_UNUSABLE", message: "Cannot", hint: null, retryAt: null } },
+    1000,
+  );
 
   expect(beliefs.about(ASKED)).toBeUndefined();
+});
+
+test("what was looked for before a change is not taken, however late it is told; what was looked for after it is", () => {
+  const { beliefs, learn, pass } = given();
+  const since = pass(SECOND);
+  pass(SECOND);
+  beliefs.forget("web");
+  pass(SECOND);
+
+  expect(learn(facts("drifted"), since)).toBe(false);
+  expect(beliefs.about(ASKED)).toBeUndefined();
+  expect(learn(facts("current"))).toBe(true);
+  expect(beliefs.about(ASKED)).toEqual(facts("current"));
 });

@@ -9,6 +9,7 @@ import {
   mkdir,
   mkdtempDisposable,
   rename,
+  rm,
   stat,
   symlink,
   writeFile,
@@ -58,6 +59,7 @@ const idle: ControlledAgent = {
 interface Control extends AsyncDisposable {
   readonly folder: string;
   readonly path: string;
+  look(): Promise<void>;
   readonly logged: readonly string[];
 }
 
@@ -72,6 +74,7 @@ async function control(agent: Partial<ControlledAgent> = {}): Promise<Control> {
   return {
     folder,
     path,
+    look: server.look,
     logged,
     [Symbol.asyncDispose]: async () => {
       await server[Symbol.asyncDispose]();
@@ -97,6 +100,36 @@ test("status and plan come back as the agent gave them", async () => {
 
   expect(await askStatus(server.folder, ["web", "mail"])).toEqual(document(["web", "mail"]));
   expect(await askPlan(server.folder, ["web"])).toEqual(await idle.plan(["web"], AbortSignal.timeout(1000)));
+});
+
+test.each([
+  ["its socket was removed", ({ path }: Control) => rm(path)],
+  ["its folder was removed", ({ folder }: Control) => rm(folder, { recursive: true })],
+])("an agent is asked anew after %s, and tells that once", async (_, remove) => {
+  await using server = await control();
+  await server.look();
+  const before = server.logged.length;
+
+  await remove(server);
+  await server.look();
+  await server.look();
+
+  expect(await askStatus(server.folder, ["web"])).toEqual(document(["web"]));
+  expect([before, server.logged]).toEqual([0, ["the control socket is out of reach, listening at a new one"]]);
+});
+
+test("what stands in the socket's way is told once, and when it is gone the agent is asked again", async () => {
+  await using server = await control();
+  await rm(server.folder, { recursive: true });
+  await writeFile(server.folder, "");
+
+  await server.look();
+  await server.look();
+  expect(server.logged).toHaveLength(2);
+  await rm(server.folder);
+  await server.look();
+
+  expect(await askStatus(server.folder, ["web"])).toEqual(document(["web"]));
 });
 
 test("a status of thousands of certificates comes back whole", async () => {
@@ -394,8 +427,17 @@ describe("an agent that was taken over", () => {
         symlinkSync(other, next);
         renameSync(next, path);
       }`;
-    const words = ["-e", swap, own, host.other, host.path, join(host.folder, "next")];
-    const swapping = spawn(process.execPath, words, { stdio: "inherit" });
+    const words = [
+      "--pdeathsig=KILL",
+      process.execPath,
+      "-e",
+      swap,
+      own,
+      host.other,
+      host.path,
+      join(host.folder, "next"),
+    ];
+    const swapping = spawn("/usr/bin/setpriv", words, { stdio: "inherit" });
 
     const answers = new Map<unknown, number>();
     while ((answers.get("own") ?? 0) < 200 || (answers.get("AGENT_UNREACHABLE") ?? 0) < 200) {

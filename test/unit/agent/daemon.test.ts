@@ -1,30 +1,19 @@
-import { mkdtempDisposable } from "node:fs/promises";
+import { mkdtempDisposable, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { Agent } from "../../../src/agent/agent.ts";
-import { daemon } from "../../../src/agent/daemon.ts";
+import { controlSocket } from "../../../src/agent/control-protocol.ts";
+import { type DaemonOptions, daemon } from "../../../src/agent/daemon.ts";
 import { systemClock } from "../../../src/base/time.ts";
+import { askStatus } from "../../../src/cli/control-client.ts";
+import type { CertificateStatus } from "../../../src/core/status-document.ts";
 
-test("a thousand certificates that come to rest are not each a summary of a thousand, and the last state is told", async () => {
-  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-daemon-"));
-  const told: string[] = [];
-  let looks = 0;
-  const silent = () => undefined;
-  const agent = {
-    reread: () => Promise.resolve(),
-    names: () => [],
-    status: () => {
-      looks += 1;
-      return [];
-    },
-    run: async (_signal, onTick) => {
-      for (let atWork = 1000; atWork >= 0; atWork--) onTick(atWork);
-    },
-  } satisfies Partial<Agent> as unknown as Agent;
+const silent = () => undefined;
 
-  await daemon({
-    agent,
+/** The daemon of an agent that is this, with a folder of its own. */
+function daemonOf(agent: Partial<Agent>, control: string, onStatus: (line: string) => void = silent): Promise<void> {
+  const options: Omit<DaemonOptions, "agent"> = {
     clock: { ...systemClock, monotonic: () => 0 },
     log: { debug: silent, info: silent, warning: silent, error: silent },
     notifier: {
@@ -34,17 +23,62 @@ test("a thousand certificates that come to rest are not each a summary of a thou
       watchdog: silent,
       extendTimeout: silent,
       watchdogEvery: null,
-      status: (line) => void told.push(line),
+      status: onStatus,
       flush: () => Promise.resolve(),
     },
     signals: { listen: silent },
-    control: join(home.path, "control"),
+    control,
     identity: { version: "0", pid: 1, since: 0, apply: "direct" },
     watched: [],
     recover: () => Promise.resolve(),
     sweep: () => Promise.resolve(),
-  });
+  };
+  const idle = { reread: () => Promise.resolve(), names: () => [], problems: () => [], seen: () => Promise.resolve() };
+  return daemon({ ...options, agent: { ...idle, ...agent } as unknown as Agent });
+}
 
-  expect(looks).toBe(2);
+test("a thousand certificates that come to rest are not each a summary of a thousand, and the last state is told", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-daemon-"));
+  const told: string[] = [];
+  let looks = 0;
+  const status = () => {
+    looks += 1;
+    return [];
+  };
+  const run: Agent["run"] = async (_signal, onTick) => {
+    for (let atWork = 1000; atWork >= 0; atWork--) onTick(atWork);
+  };
+
+  await daemonOf({ status, run }, join(home.path, "control"), (line) => void told.push(line));
+
+  expect(looks).toBe(1);
   expect(told).toEqual(["0 of 0 certificates are as they should be"]);
+});
+
+test("what was not looked at yet is not told as not as it should be", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-daemon-"));
+  const told: string[] = [];
+  let state: CertificateStatus["state"] = "pending";
+  const status = () => [{ name: "web", state, failure: null } as CertificateStatus];
+  const run: Agent["run"] = async (_signal, onTick) => {
+    onTick(1);
+    state = "current";
+    onTick(0);
+  };
+
+  await daemonOf({ status, run }, join(home.path, "control"), (line) => void told.push(line));
+
+  expect(told).toEqual(["1 of 1 certificates are as they should be"]);
+});
+
+test("who asks is answered again by the next round after the control socket was removed", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-daemon-"));
+  const control = join(home.path, "control");
+  const run: Agent["run"] = async (_signal, onTick) => {
+    await rm(controlSocket(control));
+    onTick(0);
+    await vi.waitFor(async () => expect(await askStatus(control, [])).toBeDefined(), { timeout: 120_000 });
+  };
+
+  await expect(daemonOf({ status: () => [], run }, control)).resolves.toBeUndefined();
 });

@@ -1,6 +1,6 @@
 import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { createAgent } from "../../../src/agent/agent.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { type Clock, DAY, MINUTE, type Milliseconds, systemClock } from "../../../src/base/time.ts";
@@ -14,7 +14,7 @@ import { specFolder } from "../../property/spec-folder.ts";
 test("ten specs whose CA never answers do not delay the certificate of another CA", async () => {
   await using world = await worldOf(DAY);
 
-  await vi.waitFor(() => expect(world.stateOf("web")).toBe("current"), { timeout: 10_000 });
+  await expect.poll(() => world.stateOf("web")).toBe("current");
 
   expect(world.stateOf("stuck-0")).toBe("pending");
 });
@@ -22,7 +22,7 @@ test("ten specs whose CA never answers do not delay the certificate of another C
 test("nor when it is tried again after a failure", async () => {
   await using world = await worldOf(2 * MINUTE, { failures: 1 });
 
-  await vi.waitFor(() => expect(world.stateOf("web")).toBe("current"), { timeout: 10_000 });
+  await expect.poll(() => world.stateOf("web")).toBe("current");
 
   expect(world.stateOf("stuck-0")).toBe("pending");
 });

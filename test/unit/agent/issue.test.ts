@@ -30,6 +30,7 @@ function issuerOf(answer: (order: Order) => Promise<Issued>): Issuer & { readonl
     anchors: () => Promise.resolve(pki.roots),
     holdsSecret: () => false,
     noneWaits: () => {},
+    secretSince: () => Promise.resolve(null),
     removeUsed: async () => {},
     issue: (order) => {
       orders.push(order);
@@ -87,6 +88,16 @@ test("a request whose answer was lost is repeated with the same key", async () =
   const generation = await issueWith(heard, state.generations);
 
   expect(generation.key.keyId).toBe(deaf.orders[0]?.key.keyId);
+});
+
+test("a key of a kind that the spec names no more is not asked for again", async () => {
+  await using state = await folder();
+  const silent = issuerOf(() => Promise.reject(new AgentError("ISSUER_UNREACHABLE", "gone")));
+  await issueWith(silent, state.generations, { key: "ec-p384" }).catch(() => {});
+
+  const { key } = await issueWith(issuerOf(obedient), state.generations);
+
+  expect(key.algorithm).toBe("ec-p256");
 });
 
 test("a renewal keeps the key and shows the pair that it replaces", async () => {

@@ -11,6 +11,7 @@ function host(urls: Readonly<Record<string, string>>): Pick<Host, "issuers"> {
 
 function cache() {
   const created: string[] = [];
+  const forgot: string[] = [];
   const create = (name: string, _: IssuerConfig): Issuer => {
     created.push(name);
     const unused = () => Promise.reject(new Error("not asked"));
@@ -20,12 +21,13 @@ function cache() {
       roots: unused,
       anchors: unused,
       issue: unused,
-      holdsSecret: () => false,
-      noneWaits: () => {},
+      holdsSecret: () => true,
+      noneWaits: () => void forgot.push(name),
+      secretSince: () => Promise.resolve(null),
       removeUsed: unused,
     };
   };
-  return { created, ...issuerCache(create) };
+  return { created, forgot, ...issuerCache(create) };
 }
 
 test("an issuer that did not change stays the same object, with the secrets that it holds", () => {
@@ -71,4 +73,14 @@ test("an issuer that is gone, or never was, is named in a complaint that says wh
     }),
   );
   expect(get("b").name).toBe("b");
+});
+
+test("what an issuer keeps of used secrets is forgotten with the issuer, and where nobody waits for it", () => {
+  const { configure, forgetSecrets, forgot } = cache();
+  configure(host({ a: "https://a", b: "https://b", c: "https://c" }));
+
+  configure(host({ a: "https://a", b: "https://b" }));
+  forgetSecrets((name) => name === "a");
+
+  expect(forgot).toEqual(["c", "b"]);
 });

@@ -2,6 +2,7 @@ import { beforeAll, expect, test } from "vitest";
 import { logDeployed, logFailure, logIssued, logSetback, logVerdict } from "../../../src/agent/journal.ts";
 import { AgentError, asAgentError } from "../../../src/base/errors.ts";
 import type { Fields, Log } from "../../../src/base/log.ts";
+import { MINUTE } from "../../../src/base/time.ts";
 import type { ApplyReport } from "../../../src/core/applier.ts";
 import type { Generation } from "../../../src/core/ports.ts";
 import { makePki } from "../../servers/pki.ts";
@@ -49,6 +50,19 @@ test("an issuance is one line that says why, how, and until when", () => {
       },
     },
   ]);
+});
+
+test.each([
+  [60 * MINUTE, []],
+  [66 * MINUTE, []],
+  [72 * MINUTE, [{ asked: "1 h 12 min", given: "1 h" }]],
+])("of a certificate of an hour where %d ms were asked for it is told how short it is", (lifetime, told) => {
+  const log = journal();
+
+  logIssued(log, "web", { ...generation, request: { ...request, lifetime } }, "nothing was issued yet");
+
+  const warnings = log.lines.filter(({ level }) => level === "warning");
+  expect(warnings).toMatchObject(told.map((fields) => ({ fields })));
 });
 
 test("no line holds a key, a certificate or what was sent to the CA", () => {

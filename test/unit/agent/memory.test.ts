@@ -50,6 +50,25 @@ test("the journal tells of a failed issuance when it is tried again, the storm b
   expect(told).toEqual([formatInstant(NOT_BEFORE - MINUTE + 4 * HOUR)]);
 });
 
+test("of a service that stays down the journal is told again when the looks have doubled, and of anything new at once", async () => {
+  await using home = await mkdtempDisposable(`${tmpdir()}/certagent-memory-`);
+  const told: (number | undefined)[] = [];
+  const world = {
+    clock: { ...systemClock, now: () => NOT_BEFORE },
+    layout: layoutOf(home.path, home.path),
+    log: { warning: (_: string, fields: { readonly attempt?: number }) => void told.push(fields.attempt) },
+  } satisfies { [Part in keyof World]?: unknown } as unknown as World;
+  const memory = await recall(world, desired(), null);
+  const down = (): void => fail(memory, "prove", new AgentError("SERVICE_DOWN", "Cannot prove nginx: it is down"));
+
+  for (let look = 0; look < 5; look++) down();
+  fail(memory, "prove", new AgentError("SERVICE_STALE", "Cannot prove nginx: it serves another leaf"));
+  down();
+  for (let look = 0; look < 10; look++) down();
+
+  expect(told).toEqual([1, 2, 4, 6, 7, 8, 16]);
+});
+
 test("an obstacle keeps the time at which it was first seen for as long as it is the same one", async () => {
   await using home = await mkdtempDisposable(`${tmpdir()}/certagent-memory-`);
   let now = NOT_BEFORE;

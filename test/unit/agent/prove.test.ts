@@ -95,8 +95,22 @@ test("a service that nobody answers for is down, and the hint asks whether that 
   expect(verdict.failure).toMatchObject({
     code: "SERVICE_DOWN",
     message: failure.message,
-    hint: "its files are in place; it is looked at again by itself. If it runs, is the probe's address the right one?",
+    hint: "its files are in place; it is looked at again by itself. If it runs, is the probe's address the right one, or will it listen there only once somebody reloads it?",
   });
+});
+
+test("a socket that is not seen although its service runs: the hint names the agent's sandbox", async () => {
+  const failure = new AgentError("SERVICE_DOWN", "Cannot connect: no such socket");
+  const hintOf = async (path: string, liveness: ServiceFacts["liveness"]) => {
+    const probe = { address: { path }, starttls: "tls", serverName: null, timeout: 5000 };
+    return (await verdictOf({ probe, liveness }, { sighting: { served: false, failure, other: undefined } })).failure
+      ?.hint;
+  };
+
+  expect(await hintOf("/run/web.sock", "up")).toContain("BindReadOnlyPaths=");
+  expect(await hintOf("/var/run/web.sock", "up")).toContain("BindReadOnlyPaths=");
+  expect(await hintOf("/run/web.sock", "down")).toContain("its files are in place");
+  expect(await hintOf("/var/lib/web/web.sock", "up")).toContain("is the probe's address the right one");
 });
 
 test("a unit is called by its name: not systemd is what does not run", async () => {

@@ -7,7 +7,8 @@ import type { Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { DAY, HOUR, systemClock } from "../../../src/base/time.ts";
 import type { Applier, ApplyReport } from "../../../src/core/applier.ts";
-import { withFailure } from "../../../src/core/facts.ts";
+import { type Facts, withFailure } from "../../../src/core/facts.ts";
+import type { Desired } from "../../../src/core/ports.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import { makePki } from "../../servers/pki.ts";
 import { apply, desired, generation, proof, service, serviceFacts } from "../core/given.ts";
@@ -85,6 +86,31 @@ test.each([
   await deploy(looked, [], signal);
 
   expect(looked.facts.failures.prove?.attempts ?? null).toBe(attempts);
+});
+
+test("that a service could not take its files is no failure of a spec that was edited meanwhile", async () => {
+  const memory = await beingProven({ served: true });
+  const failure = { code: "RELOAD_FAILED", message: "Cannot reload nginx", hint: null, retryAt: null } as const;
+  const services: ApplyReport["services"] = [{ type: "nginx", outcome: "broken-before", failure, note: null }];
+  const report: ApplyReport = { deployed: 3, files: "written", services, failure: null, actions: [], repaired: [] };
+  const outputs = desired().outputs.map((output) => ({ ...output, path: "/etc/other.crt" }));
+  const deployInto = async (edit: Partial<Desired>): Promise<Facts> => {
+    const apply: Applier["apply"] = async () => {
+      if (edit.digest !== memory.desired.digest) memory.edits += 1;
+      memory.desired = desired(edit);
+      return report;
+    };
+    const deploying = { ...memory, world: { ...memory.world, applier: { ...memory.world.applier, apply } } };
+    await deploy(Object.assign(memory, deploying), [], signal);
+    return memory.facts;
+  };
+
+  const edited = await deployInto({ digest: "d2", outputs });
+  const kept = await deployInto({ digest: "d2", outputs });
+
+  expect(edited.failures.prove).toBeNull();
+  expect(edited.deployed).toEqual(["/etc/other.crt"]);
+  expect(kept.failures.prove).toMatchObject({ code: "RELOAD_FAILED" });
 });
 
 /** Of two services the first is still not proven, for the reason that the streak has; the second is looked at. */

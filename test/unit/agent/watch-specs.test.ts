@@ -18,7 +18,7 @@ async function watched(isThere: "there" | "missing", name = "specs") {
   );
   /** Resolves once something more was told, and all of one change was. */
   const more = async (after: number): Promise<number> => {
-    await expect.poll(() => told, { timeout: 15_000 }).toBeGreaterThan(after);
+    await expect.poll(() => told).toBeGreaterThan(after);
     return told;
   };
   return {
