@@ -42,11 +42,11 @@ export function installDebianPackages(packages) {
   if (packages.length === 0) return;
   const command = `${asRoot()}apt-get install --no-install-recommends ${packages.join(" ")}`;
   if (process.getuid?.() !== 0 || !existsSync("/usr/bin/apt-get")) {
-    throw new SetupError(`the tests need Debian packages that are missing: ${packages.join(", ")}`, command);
+    throw new SetupError(`Debian packages are missing: ${packages.join(", ")}`, command);
   }
-  tell(`installing Debian packages for the tests: ${packages.join(", ")}`);
+  tell(`installing Debian packages: ${packages.join(", ")}`);
   const installed = withoutStartingServices(() => aptGet(packages));
-  if (!installed) throw new SetupError("cannot install the Debian packages for the tests", command);
+  if (!installed) throw new SetupError("cannot install Debian packages", command);
 }
 
 /** @param {readonly string[]} packages */

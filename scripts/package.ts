@@ -1,9 +1,9 @@
 /**
  * Makes the packages: `node scripts/package.ts [--arch amd64|arm64] [--format deb|rpm]`, all of them by default, into
- * `dist/`. The same commit gives the same bytes on the same release of binutils.
+ * `dist/`. The same commit gives the same bytes on the same release of binutils, whatever the umask.
  */
 import { execFile } from "node:child_process";
-import { copyFile, mkdir, mkdtempDisposable, readFile, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtempDisposable, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
@@ -14,6 +14,8 @@ import { nfpm } from "./nfpm.ts";
 import { ARCHITECTURES, type Architecture, nodeRuntime } from "./node-runtime.ts";
 import { orExplain, ROOT, SetupError } from "./pinned-node.mjs";
 
+/** What packaging/nfpm.yaml takes from the checkout. */
+const SOURCES = ["LICENSE", "config", "docs", "packaging", "systemd"];
 const MANUAL = ["certagent.1", "certagent.yaml.5", "certagent-spec.5"];
 const FORMATS = ["deb", "rpm"] as const;
 export type Format = (typeof FORMATS)[number];
@@ -36,6 +38,7 @@ export async function buildPackages(folder: string, options: PackageOptions = {}
   await mkdir(folder, { recursive: true });
   await using build = await mkdtempDisposable(join(tmpdir(), "certagent-package-"));
   await bundle("src/main.ts", build.path);
+  for (const name of SOURCES) await cp(join(ROOT, name), join(build.path, name), { recursive: true });
   for (const page of MANUAL) await compress(join(ROOT, "packaging", "man", page), join(build.path, `${page}.gz`));
   const config = join(build.path, "nfpm.yaml");
   const text = await readFile(join(ROOT, "packaging", "nfpm.yaml"), "utf8");
@@ -45,6 +48,8 @@ export async function buildPackages(folder: string, options: PackageOptions = {}
     const runtime = await nodeRuntime(architecture);
     await copyFile(join(runtime, "node"), join(build.path, "node"));
     await copyFile(join(runtime, "LICENSE"), join(build.path, "LICENSE.node"));
+    // Who cloned or builds with umask 077 makes the same packages.
+    await execute("chmod", ["-R", "u=rwX,go=rX", build.path]);
     const env = {
       ...process.env,
       ARCH: architecture,
@@ -54,7 +59,7 @@ export async function buildPackages(folder: string, options: PackageOptions = {}
     };
     for (const format of formats) {
       const words = ["package", "--config", config, "--packager", format, "--target", folder];
-      const { stdout } = await execute(program, words, { cwd: ROOT, env });
+      const { stdout } = await execute(program, words, { cwd: build.path, env });
       const path = /^created package: (.+)$/m.exec(stdout)?.[1];
       if (path === undefined) throw new SetupError(`nfpm made no package: ${stdout}`, "");
       made.push(path);

@@ -89,6 +89,13 @@ echo "$unit"; exit 203`;
   expect(await machine.sh(`journalctl --output=cat UNIT=${output.trim()} ERRNO=13`)).toBe("no");
 });
 
+test("a command goes on, and is waited for, while systemd executes itself anew, as each update of it does", async () => {
+  const script = "systemctl daemon-reexec; sleep 2; echo done; exit 3";
+
+  expect(await runConfined(shell(script))).toMatchObject({ exitCode: 3, output: expect.stringContaining("done\n") });
+  expect(await leftUnits()).toBe("");
+});
+
 test("a command is found where the sandbox hides it from certagent", async () => {
   expect(await runConfined(["/root/hook.sh", "a b"])).toMatchObject({ exitCode: 4, output: "in / with a b\n" });
 });
@@ -123,7 +130,7 @@ test("at its deadline a command is ended with all that it began, wherever that h
   const stubborn = "trap '' TERM; sleep 1001";
   const script = `setsid sh -c "${stubborn}" & (setsid sleep 1002 &) ; echo began; ${stubborn}; sleep 1003`;
 
-  const result = await runConfined(shell(script), { timeout: SECOND });
+  const result = await runConfined(shell(script), { timeout: 5 * SECOND });
 
   expect(result).toMatchObject({ timedOut: true, exitCode: null, output: "began\n" });
   expect((await machine.run(["pgrep", "-a", "sleep"])).stdout).toBe("");
@@ -153,6 +160,7 @@ test("a daemon that a command leaves behind goes on, and its unit is let go when
   expect((await machine.run(["pgrep", "-f", "sleep 1004"])).code).toBe(0);
   expect(await leftUnits()).toMatch(/active +exited/);
   await machine.run(["pkill", "-f", "sleep 1004"]);
+  while ((await machine.run(["pgrep", "-f", "sleep 1004"])).code === 0) await pause(50);
   await runConfined(["/bin/true"]);
   expect(await leftUnits()).toBe("");
 });

@@ -30,7 +30,10 @@ export async function installDriver(machine: Machine): Promise<void> {
 /** Does the tasks one after another, and answers what came of each: its result, or its failure. */
 export async function doConfined(machine: Machine, tasks: readonly Task[]): Promise<readonly unknown[]> {
   await put(machine, "/run/certagent/asked", JSON.stringify(tasks));
-  const { code } = await machine.run(["systemctl", "start", "driver.service"]);
-  if (code !== 0) throw new Error(await machine.sh("journalctl --no-pager -n 40 -u driver.service"));
+  // Who waits for it is cut off where a task has systemd execute itself anew.
+  await machine.run(["systemctl", "start", "driver.service"]);
+  const ended = `while [ "$(systemctl show -P ActiveState driver.service)" = activating ]; do sleep 0.1; done`;
+  const result = await machine.sh(`${ended}; systemctl show -P Result driver.service`);
+  if (result !== "success") throw new Error(await machine.sh("journalctl --no-pager -n 40 -u driver.service"));
   return JSON.parse(await machine.sh("cat /run/certagent/answered; rm /run/certagent/answered")) as readonly unknown[];
 }

@@ -39,7 +39,7 @@ export const FILES: Readonly<Record<(typeof FIVE)[number], readonly [certificate
 };
 
 /** No machine is so busy that this is not a failure. */
-const PATIENCE = 2 * MINUTE;
+const PATIENCE = 4 * MINUTE;
 
 /** Boots a machine and puts everything on it; certagent is installed and configured, has its secret, and is not started. */
 export async function makeContractHost(off: Machine): Promise<ContractHost> {
