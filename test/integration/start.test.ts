@@ -39,7 +39,7 @@ test("a starter ends by the signal that ended what it started", async () => {
 
 test.each(["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"] as const)("a starter passes %s on, once", async (signal) => {
   const started = inForeground(WAITING);
-  await expect.poll(() => started.output, { timeout: 10_000 }).toBe("ready ");
+  await expect.poll(() => started.output).toBe("ready ");
 
   started.child.kill(signal);
 

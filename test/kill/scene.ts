@@ -4,7 +4,7 @@ import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { nodeFlags } from "../../scripts/pinned-node.mjs";
-import { HOUR } from "../../src/base/time.ts";
+import { HOUR, MINUTE } from "../../src/base/time.ts";
 import { type DevCa, startDevCa } from "../../src/devca/devca.ts";
 import { loadCertificates } from "../../src/x509/certificate.ts";
 import { matches, parseKey } from "../../src/x509/key.ts";
@@ -90,7 +90,7 @@ export async function makeScene(layout: "files" | "link", bundle: string): Promi
       ];
       try {
         const env = { PATH: "/usr/bin:/bin", LANG: "C.UTF-8", UV_THREADPOOL_SIZE: "1" };
-        const { stderr } = await execute(command, argv, { env, cwd: "/", timeout: 60_000 });
+        const { stderr } = await execute(command, argv, { env, cwd: "/", timeout: 5 * MINUTE });
         return { code: 0, signal: null, output: stderr };
       } catch (error) {
         const { code, signal, stderr } = error as { code?: number; signal?: string; stderr?: string };

@@ -109,7 +109,7 @@ export interface Agent extends AsyncDisposable {
 export type Certificates = ReadonlyMap<string, CertificateStatus>;
 
 /** No machine is so busy that this is not a failure. */
-const PATIENCE = MINUTE;
+const PATIENCE = 2 * MINUTE;
 
 /** Starts the daemon, and waits until it can be asked. */
 export async function startAgent(home: Home, settings: AgentSettings = {}): Promise<Agent> {

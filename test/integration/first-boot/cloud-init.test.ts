@@ -31,9 +31,7 @@ async function userDataFor(host: Host, ca: StepCa): Promise<{ readonly token: st
 
 const keyId = "openssl pkey -in /etc/nginx/tls/web.key -pubout";
 
-test("a bare VM comes to a proven certificate by a token, and then nothing on it can mint", {
-  timeout: 120_000,
-}, async () => {
+test("a bare VM comes to a proven certificate by a token, and then nothing on it can mint", async () => {
   await using ca = await startStepCa();
   await using host = await startHost();
   const { token, text } = await userDataFor(host, ca);
@@ -58,9 +56,7 @@ test("a bare VM comes to a proven certificate by a token, and then nothing on it
   expect(ca.refusals().join()).toContain("token already used");
 });
 
-test("what was sealed as an image holds no key, and a host of it comes to one of its own by a token", {
-  timeout: 120_000,
-}, async () => {
+test("what was sealed as an image holds no key, and a host of it comes to one of its own by a token", async () => {
   await using ca = await startStepCa();
   await using host = await startHost();
   const { text } = await userDataFor(host, ca);

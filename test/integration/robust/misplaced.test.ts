@@ -3,15 +3,13 @@ import { execFile } from "node:child_process";
 import { chmod, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { DAY } from "../../../src/base/time.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import { type Layout, layoutOf } from "../../../src/store/layout.ts";
 import { certagent, type Home, makeHome, startAgent } from "../../servers/program.ts";
 import { WAYS } from "../../servers/ways.ts";
 import { isCurrent } from "../walk/look.ts";
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const execute = promisify(execFile);
 

@@ -2,14 +2,12 @@
 import { existsSync } from "node:fs";
 import { chown, mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, test } from "vitest";
 import { DAY } from "../../../src/base/time.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import { type Agent, type Home, makeHome, startAgent } from "../../servers/program.ts";
 import { WAYS, type Way } from "../../servers/ways.ts";
 import { isCurrent, leafIn } from "../walk/look.ts";
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const SERVICE_USER = 47_111;
 
@@ -124,7 +122,7 @@ describe.each(Object.values<Way>(WAYS))("$name", { concurrent: true }, (way) => 
     const more = { services: [{ type: "command", reload: wait }] };
     await makeOwn(folder, kind);
     await put(all, "web", folder, kind, more);
-    await expect.poll(() => existsSync(begun), { timeout: 30_000 }).toBe(true);
+    await expect.poll(() => existsSync(begun)).toBe(true);
 
     await all.home.remove("web");
     await rm(folder, { recursive: true });
@@ -156,9 +154,7 @@ describe.each(Object.values<Way>(WAYS))("$name", { concurrent: true }, (way) => 
 
     await put(all, "web", one, kind);
     await put(all, "mail", two, kind);
-    await expect
-      .poll(async () => [await leafIn(join(two, "a.crt")), await leafIn(join(one, "a.crt"))], { timeout: 60_000 })
-      .toEqual(before);
+    await expect.poll(async () => [await leafIn(join(two, "a.crt")), await leafIn(join(one, "a.crt"))]).toEqual(before);
     await all.agent.until("both are current", (now) => isCurrent(now.get("web")) && isCurrent(now.get("mail")));
   });
 });

@@ -1,17 +1,17 @@
 /** What goes wrong around the program: other specs, hanging commands, readers that do not read, disks that are full. */
 import { existsSync } from "node:fs";
-import { chown, readFile, writeFile } from "node:fs/promises";
+import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DAY, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import type { StatusDocument } from "../../../src/core/status-document.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
-import { type Agent, type AgentSettings, certagent, type Home, makeHome, startAgent } from "../../servers/program.ts";
+import { freePort } from "../../servers/daemon.ts";
+import { type Agent, type AgentSettings, certagent, type Home, startAgent } from "../../servers/program.ts";
 import { WAYS, type Way } from "../../servers/ways.ts";
 import { isCurrent, issuancesOf, leafIn } from "../walk/look.ts";
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+import { homeAt } from "./home.ts";
 
 let ca: DevCa;
 
@@ -21,18 +21,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await ca.stop();
 });
-
-/** A home with the CA and its key, and no spec yet. */
-async function homeAt(authority: DevCa = ca, user = 0): Promise<Home> {
-  const home = await makeHome();
-  await writeFile(join(home.folder, "root"), authority.root.pem);
-  await writeFile(join(home.folder, "jwk"), authority.provisioner.jwk, { mode: 0o600 });
-  await chown(join(home.folder, "jwk"), user, user);
-  const provisioner = { type: "jwk", name: authority.provisioner.name, key: { file: join(home.folder, "jwk") } };
-  const internal = { type: "step-ca", url: authority.url, root: { file: join(home.folder, "root") }, provisioner };
-  await home.configure({ issuers: { internal }, default_issuer: "internal" });
-  return home;
-}
 
 function specOf(home: Home, name: string, more: Readonly<Record<string, unknown>> = {}): string {
   const outputs = [{ format: "combined", path: join(home.folder, `${name}.pem`) }];
@@ -48,8 +36,8 @@ const requestsOf = (authority: DevCa): { requests(): readonly string[] } => ({
 });
 
 test("one good spec among 199 broken ones is as quick as alone", async () => {
-  await using alone = await homeAt();
-  await using crowded = await homeAt();
+  await using alone = await homeAt(ca);
+  await using crowded = await homeAt(ca);
   for (let number = 0; number < 199; number++) {
     await crowded.write(`broken-${number}`, number % 2 === 0 ? "subject: [" : specOf(crowded, "x", { subjct: "x" }));
   }
@@ -58,7 +46,7 @@ test("one good spec among 199 broken ones is as quick as alone", async () => {
   // At one time, so that a busy machine is as busy for the one as for the other.
   const [quick, slow] = await Promise.all([timeToCurrent(alone), timeToCurrent(crowded)]);
 
-  expect(slow - quick).toBeLessThan(2 * SECOND);
+  expect(slow).toBeLessThan(2 * quick + 2 * SECOND);
 });
 
 async function timeToCurrent(home: Home): Promise<number> {
@@ -70,6 +58,44 @@ async function timeToCurrent(home: Home): Promise<number> {
   for (const { state, failure } of broken) expect([state, failure?.code]).toEqual(["invalid", "SPEC_INVALID"]);
   return end - begin;
 }
+
+test("a password that was tried at a wrong address mints once that is put right, though its file is gone", async () => {
+  await using home = await homeAt(ca);
+  const file = join(home.folder, "password");
+  const configure = async (url: string): Promise<void> => {
+    const password = { file, delete_after_use: true };
+    const provisioner = { type: "jwk", name: ca.provisioner.name, password };
+    const internal = { type: "step-ca", url, root: { file: join(home.folder, "root") }, provisioner };
+    await home.configure({ issuers: { internal }, default_issuer: "internal" });
+  };
+  await writeFile(file, ca.provisioner.password, { mode: 0o600 });
+  await configure(`https://127.0.0.1:${await freePort()}`);
+  await addSpec(home, "web");
+  await using agent = await startAgent(home);
+  await agent.until("the wrong address is told of", (now) => now.get("web")?.failure?.code === "ISSUER_UNREACHABLE");
+  expect(existsSync(file)).toBe(false);
+
+  await configure(ca.url);
+
+  await agent.until("the password serves", (now) => isCurrent(now.get("web")));
+});
+
+test("a secret that is put in its place is tried within half a minute, however long the back-off is by then", async () => {
+  await using home = await homeAt(ca);
+  const file = join(home.folder, "token");
+  const provisioner = { type: "jwk", name: ca.provisioner.name, token: { file, delete_after_use: true } };
+  const internal = { type: "step-ca", url: ca.url, root: { file: join(home.folder, "root") }, provisioner };
+  await home.configure({ issuers: { internal }, default_issuer: "internal" });
+  await addSpec(home, "web");
+  for (let run = 0; run < 5; run++) await certagent(home, "once"); // the next try is minutes away
+  await using agent = await startAgent(home);
+  await agent.until("it is told what is missing", (now) => now.get("web")?.failure?.code === "CREDENTIAL_MISSING");
+
+  await writeFile(`${file}.new`, await ca.token("web.internal"), { mode: 0o600 });
+  await rename(`${file}.new`, file);
+
+  await agent.until("the token serves", (now) => isCurrent(now.get("web")));
+});
 
 test("what `once` fails of is counted and told from one to the next, and where the storm breaker holds it, too", async () => {
   await using authority = await startDevCa();
@@ -122,7 +148,7 @@ describe.each(Object.values<Way>(WAYS))("what hangs, $name", { concurrent: true 
       services: [{ type: "command", reload: ["/bin/sleep", "30"], timeout: "1m" }],
     });
     await using agent = await running(home);
-    await expect.poll(() => existsSync(join(home.folder, "hangs.pem")), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => existsSync(join(home.folder, "hangs.pem"))).toBe(true);
 
     await addSpec(home, "quick", { services: [{ type: "command", reload: ["/bin/true"] }] });
     const all = await agent.until("the other is current", (now) => isCurrent(now.get("quick")));
@@ -140,7 +166,7 @@ describe.each(Object.values<Way>(WAYS))("what hangs, $name", { concurrent: true 
     await home.configure({ ...config, issuers: { ...config.issuers, other } });
     for (const number of [1, 2, 3, 4, 5]) await addSpec(home, `a-${number}`, { issuer: "other" });
     await using agent = await running(home);
-    await expect.poll(() => silent.requests.length, { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect.poll(() => silent.requests.length).toBeGreaterThan(0);
 
     await addSpec(home, "quick");
     const all = await agent.until("the other is current", (now) => isCurrent(now.get("quick")));

@@ -5,14 +5,12 @@
 import { chown, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Agent, type AgentSettings, certagent } from "../../servers/program.ts";
 import { WAYS, type Way } from "../../servers/ways.ts";
 import { isCurrent } from "../walk/look.ts";
 import { FIVE, LONG, makeWorld, REDIS_PASSWORD, type World } from "../walk/world.ts";
 import { type Evidence, hits, keysBelow, readableByOthers, type Secret, secretOf } from "./canary.ts";
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const WRONG_PASSWORD = "wrong-canary-51c6e0aa-with-'quotes\"";
 

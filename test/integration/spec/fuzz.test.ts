@@ -1,11 +1,9 @@
 /** Whatever the bytes, a file is parsed or complained about, in less than a second and in certagent's own words. */
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { LARGEST_FILE } from "../../../src/spec/source.ts";
 import { parseHost, parseSpec } from "../../unit/spec/texts.ts";
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const facts = { fqdn: "vm1.internal", hostname: "vm1" };
 const hostBytes = readFileSync("test/contract/certagent.yaml");

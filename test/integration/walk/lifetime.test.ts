@@ -1,15 +1,13 @@
 /** Certificates of a minute: what happens by itself, when nobody asks for anything and no secret is left on the host. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { MINUTE, SECOND } from "../../../src/base/time.ts";
 import type { CertificateStatus } from "../../../src/core/status-document.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import type { Agent, Certificates } from "../../servers/program.ts";
 import { areCurrent, isCurrent, issuancesOf } from "./look.ts";
 import { FIVE, makeWorld, type World } from "./world.ts";
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const LIFETIME = MINUTE;
 

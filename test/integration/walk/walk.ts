@@ -12,7 +12,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { StatusDocument } from "../../../src/core/status-document.ts";
 import { listenForNotifications, type NotifySocket } from "../../servers/notify-socket.ts";
 import { type Agent, certagent, startCertagent } from "../../servers/program.ts";
@@ -20,8 +20,6 @@ import type { Way } from "../../servers/ways.ts";
 import { hits, keysBelow, readableByOthers, secretOf } from "../secrets/canary.ts";
 import { accessOf, areCurrent, fingerprintOf, isCurrent, issuancesOf, keepConnecting, leafIn, served } from "./look.ts";
 import { FIVE, LONG, makeWorld, REDIS_PASSWORD, type World } from "./world.ts";
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
 /**
  * The contract's five specs through their whole life, with the real program and real servers, certagent being run in one
@@ -147,7 +145,7 @@ export function walk(way: Way): void {
 
     process.kill(world.ca.pid, "SIGSTOP");
     agent.send("SIGHUP");
-    await expect.poll(() => told.join(" "), { timeout: 20_000 }).toMatch(/RELOADING=1[^]*READY=1/);
+    await expect.poll(() => told.join(" ")).toMatch(/RELOADING=1[^]*READY=1/);
     expect(told.find((message) => message.includes("RELOADING=1"))).toMatch(/^MONOTONIC_USEC=\d+$/m);
     agent.send("SIGHUP"); // joins what is under way
     await agent.until("a renewal waits for the CA", (all) =>
@@ -266,9 +264,7 @@ export function walk(way: Way): void {
     expect((await certagent(world.home, "status")).code).toBe(3);
     await rm(world.paths.postgres.certificate);
     await world.home.configure(world.config("21s")); // looks at everything now
-    await expect
-      .poll(() => accessOf(world.paths.postgres.certificate).catch(String), { timeout: 30_000 })
-      .toBe("postgres:postgres 644");
+    await expect.poll(() => accessOf(world.paths.postgres.certificate).catch(String)).toBe("postgres:postgres 644");
 
     await world.ca.start();
     await agent.until("it recovers by itself", areCurrent);
@@ -404,7 +400,7 @@ export function walk(way: Way): void {
     };
     for (const round of [1, 2, 3]) {
       await spoil(round);
-      await expect.poll(() => accessOf(certificate), { timeout: 30_000 }).toBe("root:root 644");
+      await expect.poll(() => accessOf(certificate)).toBe("root:root 644");
     }
 
     await spoil(4);
@@ -456,7 +452,9 @@ export function walk(way: Way): void {
       FIVE.map((name) => [name, "current"]),
     );
     const plan = await certagent(world.home, "plan", "--json");
-    expect(JSON.parse(plan.stdout)).toMatchObject({ certificates: FIVE.map((name) => ({ name, action: "wait" })) });
+    // A service may just be due to be looked at again.
+    const action = expect.stringMatching(/^(?:wait|prove)$/);
+    expect(JSON.parse(plan.stdout)).toMatchObject({ certificates: FIVE.map((name) => ({ name, action })) });
     expect(await certagent(world.home, "check")).toMatchObject({ code: 0 });
     expect(await certagent(world.home, "once")).toMatchObject({ code: 0 });
     expect(await certagent(world.home, "renew", "host")).toMatchObject({

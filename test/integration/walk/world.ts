@@ -183,4 +183,4 @@ function configuration({ url, rootFile, provisioner }: StepCa, passwordFile: str
 }
 
 /** Long enough that nothing is renewed by itself during a test, short enough that what fails is soon tried again. */
-export const LONG: Milliseconds = 8 * MINUTE;
+export const LONG: Milliseconds = 16 * MINUTE;
