@@ -5,9 +5,12 @@
  */
 import { createHash, createPublicKey, sign, verify } from "node:crypto";
 import { AgentError } from "../base/errors.ts";
-import { begunBy, chainToAdopt } from "../core/fit.ts";
+import type { Instant } from "../base/time.ts";
+import { begunBy, chainToAdopt, requestOf } from "../core/fit.ts";
 import type { Desired, Generation } from "../core/ports.ts";
+import type { StagedGenerations } from "../store/staged.ts";
 import type { Certificate } from "../x509/certificate.ts";
+import type { Chain } from "../x509/chain.ts";
 import type { Host } from "./host.ts";
 import type { ApplyRecord } from "./record.ts";
 
@@ -16,15 +19,17 @@ export type AnchorsOf = (desired: Desired, candidates: readonly Certificate[]) =
 
 /**
  * A generation as it may be deployed: its chain in order and nothing beside it, the pinned anchors in place of those
- * that it brings. It fits the spec and chains to a pinned root now, or within the minutes that this host's clock may be
- * behind, or it is the very one that stands at the outputs, which may be mended whatever the spec, the configuration and
- * the date say by now. Throws `CHAIN_UNUSABLE` or `KEY_UNUSABLE`.
+ * that it brings. It fits the spec, or renews what stands at the outputs although the spec asks for something else by now,
+ * and chains to a pinned root now, or within the minutes that this host's clock may be behind. Or it is the very one that
+ * stands at the outputs, which may be mended whatever the spec, the configuration and the date say by now. Throws
+ * `CHAIN_UNUSABLE` or `KEY_UNUSABLE`.
  */
 export async function accept(
   { system, anchorsOf }: Pick<Host, "system" | "anchorsOf">,
   desired: Desired,
   record: ApplyRecord,
   generation: Generation,
+  generations: Pick<StagedGenerations, "read">,
 ): Promise<Generation> {
   const isDeployed = generation.number === record.deployed;
   if (isDeployed && wasAccepted(record, generation)) return generation;
@@ -33,7 +38,9 @@ export async function accept(
   if (isDeployed && wasAccepted(record, pinned)) return pinned;
   const { number, key } = generation;
   const now = begunBy(generation.chain, system.clock.now());
-  const chain = chainToAdopt({ ...pinned, request: desired.request, now });
+  const fitting = chainToAdopt({ ...pinned, request: desired.request, now });
+  const isFit = !("fact" in fitting);
+  const chain = isFit ? fitting : ((await renewedChain(pinned, { record, generations, now })) ?? fitting);
   if ("fact" in chain) {
     const message = `Cannot deploy generation ${number} of "${desired.name}": ${chain.fact}`;
     throw new AgentError("CHAIN_UNUSABLE", message, { hint: chain.hint });
@@ -47,9 +54,32 @@ export async function accept(
   return { ...pinned, key, chain };
 }
 
+/** The chain of a generation that is what stands at the outputs, and lives longer; undefined where it is anything else. */
+async function renewedChain(
+  generation: Generation,
+  { record, generations, now }: { record: ApplyRecord; generations: Pick<StagedGenerations, "read">; now: Instant },
+): Promise<Chain | undefined> {
+  const deployed = await readAccepted(generations, record, record.deployed);
+  if (deployed === undefined) return undefined;
+  const [old] = deployed.chain;
+  const chain = chainToAdopt({ ...generation, request: requestOf(old), now });
+  return "fact" in chain || chain[0].notAfter <= old.notAfter ? undefined : chain;
+}
+
 /** Whether it is, to the byte, what was accepted under its number and not forgotten since. */
 export function wasAccepted({ accepted }: ApplyRecord, generation: Generation): boolean {
   return accepted[generation.number] === digestOfGeneration(generation);
+}
+
+/** An earlier generation; undefined where it is none of ours, no longer there, or no longer what it was. */
+export async function readAccepted(
+  generations: Pick<StagedGenerations, "read">,
+  record: ApplyRecord,
+  number: number | null,
+): Promise<Generation | undefined> {
+  if (number === null) return undefined;
+  const generation = await generations.read(number).catch(() => undefined);
+  return generation !== undefined && wasAccepted(record, generation) ? generation : undefined;
 }
 
 /** What the record keeps of the generations that may be deployed again as they are: that in force and the one before. */

@@ -137,7 +137,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     const seen = await outputsObserver.look(desired, record, number, async () => {
       const staged = await generations.read(number ?? 0);
       // One that is not fit is told of by the apply that refuses it.
-      return await accept(host, desired, record, staged).catch(() => staged);
+      return await accept(host, desired, record, staged, generations).catch(() => staged);
     });
     const { outputs, holdPair, obstacle } = seen;
     const services = await observeServices(host, desired, record, signal);

@@ -1,12 +1,12 @@
 import { AgentError, asAgentError, type Failure, failureOf } from "../base/errors.ts";
 import type { ApplyReport } from "../core/applier.ts";
 import type { Generation, Service } from "../core/ports.ts";
-import { accept } from "./accept.ts";
+import { accept, readAccepted } from "./accept.ts";
 import { changeOutputs, recordOutputs } from "./change-outputs.ts";
 import { removeSets } from "./deploy-link.ts";
 import { runHook } from "./hooks.ts";
 import { type Previous, previousFromStore, previousOf } from "./previous.ts";
-import { type Applying, keep, type Progress, readGeneration } from "./progress.ts";
+import { type Applying, keep, type Progress } from "./progress.ts";
 import type { ApplyRecord } from "./record.ts";
 import { rollBack } from "./roll-back.ts";
 import { type Before, fallenOf, lookBefore, type ServiceTask } from "./service-actions.ts";
@@ -39,7 +39,8 @@ export async function applyNewest(applying: Applying): Promise<ApplyReport> {
 /** Answers why the newest generation could not stand, or could not be taken; null where it could. */
 async function applySteps(applying: Applying, progress: Progress): Promise<Failure | null> {
   const { host, desired, again, signal } = applying;
-  const generation = await accept(host, desired, progress.record, await newestGeneration(applying));
+  const { generations } = applying;
+  const generation = await accept(host, desired, progress.record, await newestGeneration(applying), generations);
   const targets = await targetsOf(host, desired, generation, progress.record);
   const did = (action: string): void => void progress.actions.push(action);
   const task: ServiceTask = { host, desired, generation, again, did, signal };
@@ -51,7 +52,7 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
     if (progress.record.deployed === null) before = await lookBefore(task, true);
     await recordOutputs(applying, progress, generation, targets);
     // Only where a process ended before its services were seen to take the files.
-    const earlier = await readGeneration(applying, progress.record, progress.record.before);
+    const earlier = await readAccepted(applying.generations, progress.record, progress.record.before);
     if (earlier !== undefined) previous = previousFromStore(targets, earlier);
   } else {
     if (desired.services.length > 0) {
@@ -80,7 +81,7 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
 async function repairDeployed(applying: Applying, progress: Progress): Promise<void> {
   const { host, desired, signal } = applying;
   const { record, actions } = progress;
-  const deployed = await readGeneration(applying, record, record.deployed);
+  const deployed = await readAccepted(applying.generations, record, record.deployed);
   if (deployed === undefined) return;
   const targets = await targetsOf(host, desired, deployed, record);
   if (targets.every(isTrue)) return;
@@ -95,10 +96,10 @@ async function previousInForce(
   generation: Generation,
   targets: readonly Target[],
 ): Promise<Previous | undefined> {
-  const deployed = await readGeneration(applying, record, record.deployed);
+  const deployed = await readAccepted(applying.generations, record, record.deployed);
   // Deployed already, and cut off before its services had taken it or it was gone back from.
   const isCutOff = deployed?.number === generation.number;
-  const earlier = isCutOff ? await readGeneration(applying, record, record.before) : undefined;
+  const earlier = isCutOff ? await readAccepted(applying.generations, record, record.before) : undefined;
   return earlier === undefined
     ? previousOf(targets, record, deployed, generation)
     : previousFromStore(targets, earlier);

@@ -1,7 +1,6 @@
 import type { ApplyReport } from "../core/applier.ts";
-import type { Desired, Generation } from "../core/ports.ts";
+import type { Desired } from "../core/ports.ts";
 import type { StagedGenerations } from "../store/staged.ts";
-import { wasAccepted } from "./accept.ts";
 import type { ApplyRecord, Records } from "./record.ts";
 import type { ServiceHost } from "./service-actions.ts";
 
@@ -33,15 +32,4 @@ export async function keep(
 ): Promise<void> {
   progress.record = { ...progress.record, ...change };
   await records.write(desired.name, progress.record);
-}
-
-/** An earlier generation; undefined where it is none of ours, no longer there, or no longer what it was. */
-export async function readGeneration(
-  { generations }: Pick<Applying, "generations">,
-  record: ApplyRecord,
-  number: number | null,
-): Promise<Generation | undefined> {
-  if (number === null) return undefined;
-  const generation = await generations.read(number).catch(() => undefined);
-  return generation !== undefined && wasAccepted(record, generation) ? generation : undefined;
 }

@@ -3,13 +3,12 @@ import { failureOf } from "../base/errors.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import type { Desired } from "../core/ports.ts";
 import type { StagedGenerations } from "../store/staged.ts";
-import { accept } from "./accept.ts";
+import { accept, readAccepted } from "./accept.ts";
 import { deployFiles } from "./deploy-files.ts";
 import { sweepSets } from "./deploy-link.ts";
 import { makeOwnFolders } from "./folders.ts";
 import type { Host } from "./host.ts";
 import { finishIntent, openIntents, removeIntent } from "./intent.ts";
-import { readGeneration } from "./progress.ts";
 import type { Records } from "./record.ts";
 import { stagingFolders, sweepFolders } from "./sweep.ts";
 import { isTrue, targetsOf } from "./target.ts";
@@ -65,9 +64,9 @@ export async function finish(
   if (desired.layout === "link") return await removeIntent(host, name); // the next apply switches the whole set
   const record = await records.read(name);
   // Whatever the agent staged since, the paths must hold one pair: that of before, where the newest is not fit.
-  const generation = await accept(host, desired, record, await generations.read(number)).catch(
+  const generation = await accept(host, desired, record, await generations.read(number), generations).catch(
     async (error: unknown) => {
-      const deployed = await readGeneration({ generations }, record, record.deployed);
+      const deployed = await readAccepted(generations, record, record.deployed);
       if (deployed !== undefined) return deployed;
       throw error;
     },

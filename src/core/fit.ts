@@ -1,7 +1,7 @@
 import { AgentError } from "../base/errors.ts";
 import { printable, shortened } from "../base/printable.ts";
 import { formatInstant, type Instant, MINUTE } from "../base/time.ts";
-import { allowsUsage, type Certificate, displayName } from "../x509/certificate.ts";
+import { allowsUsage, type Certificate, displayName, USAGES } from "../x509/certificate.ts";
 import { arrangeChain, type Chain, type Fault, strayFault } from "../x509/chain.ts";
 import { matches, type PrivateKey } from "../x509/key.ts";
 import { formatName, type Name } from "../x509/name.ts";
@@ -86,6 +86,12 @@ export function chainToAdopt(pair: Fitting): Chain | Fault {
 export function fitsForAdoption(pair: Fitting): string | null {
   const result = chainToAdopt(pair);
   return "fact" in result ? result.fact : null;
+}
+
+/** What a renewal of a leaf is asked for: all that the leaf says, whatever the spec says by now. */
+export function requestOf(leaf: Certificate): Fitting["request"] {
+  const usages = USAGES.filter((usage) => allowsUsage(leaf, usage));
+  return { subject: leaf.subject, names: leaf.names, usages, key: leaf.key === "other" ? null : leaf.key };
 }
 
 /** Some CAs and many files have the order wrong: the leaf is the one of our key. */

@@ -21,6 +21,8 @@ export interface Reason {
   readonly because: string;
   /** Whether the CA is asked to renew what is there, or for a new certificate. */
   readonly renewal: boolean;
+  /** What is there is renewed as it is first: what the spec asks for by now could not be had. */
+  readonly asBefore?: true;
 }
 
 /** Why a certificate is to be issued now; undefined where there is no reason. */
@@ -28,7 +30,11 @@ export function reasonToIssue(desired: Desired, observed: Observed, now: Instant
   const { generation, apply, wish, credentialChanged } = observed;
   if (generation === null) return { because: "nothing was issued yet", renewal: false };
   const change = changeOfRequest(generation, desired.request);
-  if (change !== undefined) return { because: change, renewal: false };
+  if (change !== undefined) {
+    return mustStayInForce(desired, observed, now)
+      ? { because: `${change}, which could not be had: it is renewed as it is`, renewal: false, asBefore: true }
+      : { because: change, renewal: false };
+  }
   if (wish !== null) return { because: "an operator asked for it", renewal: true };
   if (apply.deployed !== null && apply.deployed > generation.number) {
     return {
@@ -38,8 +44,20 @@ export function reasonToIssue(desired: Desired, observed: Observed, now: Instant
   }
   if (credentialChanged) return { because: "the certificate that authorises it has changed", renewal: false };
   if (generation.chainNotAfter <= now) return { because: "it has expired", renewal: true };
-  const due = renewAt(generation.fingerprint, validityOf(generation), desired.renewBefore) <= now;
-  return due ? { because: "its place in the renewal window has come", renewal: true } : undefined;
+  return isDue(desired, generation, now)
+    ? { because: "its place in the renewal window has come", renewal: true }
+    : undefined;
+}
+
+function isDue({ renewBefore }: Desired, generation: ObservedGeneration, now: Instant): boolean {
+  return renewAt(generation.fingerprint, validityOf(generation), renewBefore) <= now;
+}
+
+/** A change that is refused, or that no secret is left to ask for, does not have what is in force run into its end. */
+function mustStayInForce(desired: Desired, { generation, facts, wish }: Observed, now: Instant): boolean {
+  const hasFailed = facts.failures.issue !== null && !isByHand(wish);
+  if (generation === null || !hasFailed || generation.request.issuer !== desired.request.issuer) return false;
+  return isDue(desired, generation, now);
 }
 
 /** What holds an issuance back, and until when. The first try of an operator's wish passes all; its others are automatic. */

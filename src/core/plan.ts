@@ -6,7 +6,7 @@ import type { Failure } from "../base/errors.ts";
 import { HOUR, type Instant, LONGEST_SLEEP } from "../base/time.ts";
 import type { OutputFacts } from "./applier.ts";
 import { type Facts, isWithin, type Step, tryAt } from "./facts.ts";
-import { holdOfIssuance, reasonToIssue } from "./issuing.ts";
+import { holdOfIssuance, type Reason, reasonToIssue } from "./issuing.ts";
 import { type Observed, validityOf } from "./observed.ts";
 import type { Desired } from "./ports.ts";
 import { renewAt } from "./renewal.ts";
@@ -26,7 +26,7 @@ export interface Wait {
 
 export type Plan =
   | { readonly kind: "adopt"; readonly because: string }
-  | { readonly kind: "issue"; readonly because: string; readonly renewal: boolean }
+  | ({ readonly kind: "issue" } & Reason)
   /** `again`: which of the spec's services, by index, took the files and do not serve them. */
   | { readonly kind: "apply"; readonly because: string; readonly again: readonly number[] }
   /** `services`: which of the spec's services, by index, are looked at. */

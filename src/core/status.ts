@@ -270,7 +270,8 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
   if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];
   if (next.kind === "apply") return rest;
   const { issuer } = desired.request;
-  return [next.renewal ? `renew at issuer ${issuer}` : `ask issuer ${issuer} for a certificate`, ...rest];
+  const renewal = next.renewal || next.asBefore === true ? [`renew at issuer ${issuer}`] : [];
+  return [...renewal, ...(next.renewal ? [] : [`ask issuer ${issuer} for a certificate`]), ...rest];
 }
 
 /** The streak that a broken spec stands for. */

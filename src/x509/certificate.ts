@@ -28,7 +28,8 @@ import type { Name } from "./name.ts";
 import { decodePem, encodePem, MOST_PEM_BYTES, type PemReading } from "./pem.ts";
 
 /** What a certificate may be used for, as specs say it: `server` is id-kp-serverAuth, `client` id-kp-clientAuth. */
-export type Usage = "server" | "client";
+export const USAGES = ["server", "client"] as const;
+export type Usage = (typeof USAGES)[number];
 
 /** Usage → its OID (RFC 5280, 4.2.1.12). */
 export const USAGE_OIDS: Readonly<Record<Usage, string>> = {

@@ -251,6 +251,33 @@ test("an earlier pair is not deployed anew once the spec asks for something else
   expect((await applier.apply(NAME, never)).failure).toMatchObject({ code: "CHAIN_UNUSABLE" });
 });
 
+test("what stands at the outputs may be renewed as it is while the spec asks for what cannot be had, and nothing else may come", async () => {
+  await using host = await makeHost();
+  await host.issue({ notAfter: systemClock.now() + DAY });
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  const agent = await takeOver(host);
+  const asked = host.desired.request;
+  const forge = async (number: number, names: readonly string[], notAfter: number): Promise<void> => {
+    const { key, chain } = await host.pki.issue({ names, subject: "web.internal", notAfter });
+    await agent.forge(number, { key, chain, roots: host.pki.roots });
+  };
+  const names = [{ type: "dns", value: "new.internal" } as const, { type: "dns", value: "web.internal" } as const];
+  host.desired = { ...host.desired, digest: "2", request: { ...asked, names } };
+
+  await forge(2, ["mail.internal", "web.internal"], systemClock.now() + 3 * DAY);
+  expect((await applier.apply(NAME, never)).failure?.message).toMatch(/also names mail\.internal/);
+
+  await forge(3, ["web.internal"], systemClock.now() + 2 * DAY);
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 3, failure: null });
+
+  await forge(4, ["new.internal", "web.internal"], systemClock.now() + DAY);
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 4, failure: null });
+
+  await forge(5, ["web.internal"], systemClock.now() + 3 * DAY);
+  expect((await applier.apply(NAME, never)).failure?.message).toMatch(/lacks new\.internal/);
+});
+
 test("what is gone back to after a reload that failed is what stood there, not what the agent says that stood there", async () => {
   await using host = await makeHost();
   const good = await host.issue();

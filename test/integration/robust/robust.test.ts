@@ -1,4 +1,5 @@
 /** What goes wrong around the program: other specs, hanging commands, readers that do not read, disks that are full. */
+import { X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -96,6 +97,35 @@ test("a secret that is put in its place is tried within half a minute, however l
 
   await agent.until("the token serves", (now) => isCurrent(now.get("web")));
 });
+
+test.for(Object.values(WAYS))(
+  "without a secret a spec whose names were edited is renewed for those of before, told as failing, until one is there ($name)",
+  async (way: Way) => {
+    await using authority = await startDevCa({ policy: { lifetime: 24 * SECOND, backdate: 0 } });
+    await using home = await homeAt(authority, way.user);
+    await using _beside = await way.prepare(home);
+    const names = async (): Promise<string | undefined> =>
+      new X509Certificate(await readFile(join(home.folder, "web.pem"))).subjectAltName;
+    await addSpec(home, "web");
+    await using agent = await startAgent(home, way.agent);
+    await agent.until("it is minted", (now) => isCurrent(now.get("web")));
+    const key = join(home.folder, "jwk");
+    await rename(key, `${key}.away`);
+
+    await addSpec(home, "web", { sans: ["web.internal", "new.internal"] });
+
+    await agent.until("it is renewed twice as it was", (now) => {
+      const web = now.get("web");
+      return web?.state === "failing" && web.failure?.code === "CREDENTIAL_MISSING" && Number(web.leaf?.generation) > 2;
+    });
+    expect(await names()).toBe("DNS:web.internal");
+
+    await rename(`${key}.away`, key);
+
+    await agent.until("it has what the spec asks for", (now) => isCurrent(now.get("web")));
+    expect(await names()).toBe("DNS:new.internal, DNS:web.internal");
+  },
+);
 
 test("what `once` fails of is counted and told from one to the next, and where the storm breaker holds it, too", async () => {
   await using authority = await startDevCa();

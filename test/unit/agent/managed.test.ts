@@ -957,6 +957,43 @@ test("a spec that is edited while it waits for its turn at the CA is not renewed
   await waiting.end();
 });
 
+test("what is in force is renewed as it is for as long as a change of its spec cannot be had, and the change is not forgotten", async () => {
+  await using here = await hostWithSpec();
+  const { world, wanted } = await worldOf(here);
+  const { time } = here;
+  let isSecretThere = true;
+  const issue: Issuer["issue"] = async (order, signal) => {
+    if (order.current !== undefined || isSecretThere) return await here.issuer.issue(order, signal);
+    throw new AgentError("CREDENTIAL_MISSING", "Cannot ask the CA: no secret is there");
+  };
+  const web = await manage({ ...world, issuer: () => ({ ...here.issuer, issue }) }, wanted, null);
+  await web.work(never);
+  isSecretThere = false;
+  const request = {
+    ...wanted.request,
+    names: [{ type: "dns" as const, value: "new.internal" }, ...wanted.request.names],
+  };
+  web.update({ ...wanted, digest: "edited", request }, null);
+
+  const begin = time.wall();
+  for (let hour = 0; hour < 72; hour++) {
+    await web.work(never);
+    const { observed } = web.view();
+    expect(observed.generation?.chainNotAfter).toBeGreaterThan(time.wall());
+    expect(observed.generation?.request).toEqual(wanted.request);
+    expect(observed.apply.deployed).toBe(observed.generation?.number);
+    expect(observed.facts.failures.issue?.code).toBe("CREDENTIAL_MISSING");
+    expect(observed.facts.failures.issue?.since).toBe(begin);
+    time.pass(HOUR);
+  }
+  isSecretThere = true;
+  await web.work(never);
+
+  const { observed } = web.view();
+  expect(observed.generation?.request).toEqual(request);
+  expect(observed.facts.failures).toEqual({ issue: null, apply: null, prove: null });
+});
+
 test("a spec that is removed while it waits for its turn at the CA is renewed no more, and who waits for that is told", async () => {
   await using host = await hostWithSpec();
   const waiting = await oneWaits(host);

@@ -53,6 +53,7 @@ interface Row {
   readonly until?: number;
   /** Which services are told once more, or looked at. */
   readonly services?: readonly number[];
+  readonly asBefore?: boolean;
 }
 
 const rows: readonly Row[] = [
@@ -122,6 +123,41 @@ const rows: readonly Row[] = [
     observed: settled({ apply: apply({ deployed: 4 }), adoptionRefused: true }),
     kind: "issue",
     because: /generation 4, which is deployed, is missing/,
+  },
+  {
+    title: "renews what is there as it is where the change could not be had and its place in the window has come",
+    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    observed: settled({ facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW }) } }) }),
+    now: RENEW_AT,
+    kind: "issue",
+    because: /names changed/,
+    asBefore: true,
+  },
+  {
+    title: "asks for a change first where it was not refused yet",
+    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    observed: settled(),
+    now: RENEW_AT,
+    kind: "issue",
+    because: /names changed/,
+    asBefore: false,
+  },
+  {
+    title: "asks for a change alone before the place in the window of what is there",
+    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    observed: settled({ facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW }) } }) }),
+    kind: "issue",
+    because: /names changed/,
+    asBefore: false,
+  },
+  {
+    title: "does not have an issuer that the spec names no more renew anything",
+    desired: { request: { ...request, issuer: "other" } },
+    observed: settled({ facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW }) } }) }),
+    now: RENEW_AT,
+    kind: "issue",
+    because: /issuer changed/,
+    asBefore: false,
   },
   {
     title: "issues anew when the credential that authorises it changed",
@@ -784,11 +820,13 @@ const rows: readonly Row[] = [
   },
 ];
 
-test.each(rows)("plan() $title", ({ desired: changes, observed, now = NOW, kind, because, next, until, services }) => {
+test.each(rows)("plan() $title", ({ desired: changes, observed, now = NOW, ...row }) => {
+  const { kind, because, next, until, services, asBefore } = row;
   const answer = plan(desired(changes), observed, now);
 
   expect(answer.kind).toBe(kind);
   expect(answer.because).toMatch(because);
+  if (asBefore !== undefined) expect("asBefore" in answer && answer.asBefore === true).toBe(asBefore);
   if (services !== undefined)
     expect("again" in answer ? answer.again : "services" in answer && answer.services).toEqual(services);
   if (answer.kind !== "wait") return;
