@@ -44,32 +44,35 @@ export interface Rest {
   readonly sleeps: number;
 }
 
-/** Shorter pauses are one burst of work. */
-const MOMENT: Milliseconds = 50;
+/** Shorter pauses are one burst of work, and computing is no pause. */
+const MOMENT: Milliseconds = 250;
 
 /** Looks at an idle process for a while. */
 export async function restOf(pid: number, span: Milliseconds): Promise<Rest> {
-  const [began, before] = [systemClock.monotonic(), switchesOf(pid, "main")];
+  const [began, before] = [systemClock.monotonic(), sleepsOf(pid)];
   let wakeUps = 0;
-  let last = switchesOf(pid, "all");
+  let last = runTimeOf(pid);
   let wasBusy = true;
   while (systemClock.monotonic() < began + span) {
     await pause(MOMENT);
-    const now = switchesOf(pid, "all");
+    const now = runTimeOf(pid);
     const isBusy = now !== last;
     if (isBusy && !wasBusy) wakeUps += 1;
     [last, wasBusy] = [now, isBusy];
   }
   const minutes = (systemClock.monotonic() - began) / (60 * SECOND);
-  return { wakeUps: wakeUps / minutes, sleeps: (switchesOf(pid, "main") - before) / minutes };
+  return { wakeUps: wakeUps / minutes, sleeps: (sleepsOf(pid) - before) / minutes };
 }
 
-/** How often threads have gone to sleep by themselves. */
-function switchesOf(pid: number, which: "main" | "all"): number {
-  const threads = which === "main" ? [String(pid)] : readdirSync(`/proc/${pid}/task`);
-  const counts = threads.map((thread) => {
-    const text = readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8");
-    return Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(text)?.[1]);
-  });
-  return counts.reduce((sum, count) => sum + count, 0);
+/** How often the main thread has gone to sleep by itself. */
+function sleepsOf(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(text)?.[1]);
+}
+
+/** How long all threads have run, in nanoseconds. */
+function runTimeOf(pid: number): number {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const times = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8"));
+  return times.reduce((sum, text) => sum + Number(text.slice(0, text.indexOf(" "))), 0);
 }
