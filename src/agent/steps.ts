@@ -121,9 +121,10 @@ async function ask(
 async function renewAsBefore(memory: Memory, asking: Asking): Promise<boolean> {
   const { world, name, desired, newest } = memory;
   if (asking.current === undefined) return false;
-  const order = { desired: { ...desired, request: asking.current.request }, renewal: true };
+  const { request } = asking.current;
   try {
-    await ask(memory, order, asking);
+    const issuer = world.issuer(request.issuer);
+    await ask(memory, { desired: { ...desired, request }, renewal: true }, { ...asking, issuer });
     return true;
   } catch (error) {
     const now = world.clock.now();

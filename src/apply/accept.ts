@@ -5,17 +5,15 @@
  */
 import { createHash, createPublicKey, sign, verify } from "node:crypto";
 import { AgentError } from "../base/errors.ts";
-import type { Instant } from "../base/time.ts";
 import { begunBy, chainToAdopt, requestOf } from "../core/fit.ts";
 import type { Desired, Generation } from "../core/ports.ts";
 import type { StagedGenerations } from "../store/staged.ts";
 import type { Certificate } from "../x509/certificate.ts";
-import type { Chain } from "../x509/chain.ts";
 import type { Host } from "./host.ts";
 import type { ApplyRecord } from "./record.ts";
 
-/** The pinned anchors of a spec's issuer; of `candidates`, whoever brought them, those that are pinned by their hash. */
-export type AnchorsOf = (desired: Desired, candidates: readonly Certificate[]) => Promise<readonly Certificate[]>;
+/** The pinned anchors of an issuer; of `candidates`, whoever brought them, those that are pinned by their hash. */
+export type AnchorsOf = (issuer: string, candidates: readonly Certificate[]) => Promise<readonly Certificate[]>;
 
 /**
  * A generation as it may be deployed: its chain in order and nothing beside it, the pinned anchors in place of those
@@ -25,7 +23,7 @@ export type AnchorsOf = (desired: Desired, candidates: readonly Certificate[]) =
  * `CHAIN_UNUSABLE` or `KEY_UNUSABLE`.
  */
 export async function accept(
-  { system, anchorsOf }: Pick<Host, "system" | "anchorsOf">,
+  host: Pick<Host, "system" | "anchorsOf">,
   desired: Desired,
   record: ApplyRecord,
   generation: Generation,
@@ -33,37 +31,45 @@ export async function accept(
 ): Promise<Generation> {
   const isDeployed = generation.number === record.deployed;
   if (isDeployed && wasAccepted(record, generation)) return generation;
-  const roots = await anchorsOf(desired, generation.roots);
+  const roots = await host.anchorsOf(desired.request.issuer, generation.roots);
   const pinned = { ...generation, roots };
   if (isDeployed && wasAccepted(record, pinned)) return pinned;
-  const { number, key } = generation;
-  const now = begunBy(generation.chain, system.clock.now());
-  const fitting = chainToAdopt({ ...pinned, request: desired.request, now });
-  const isFit = !("fact" in fitting);
-  const chain = isFit ? fitting : ((await renewedChain(pinned, { record, generations, now })) ?? fitting);
-  if ("fact" in chain) {
-    const message = `Cannot deploy generation ${number} of "${desired.name}": ${chain.fact}`;
-    throw new AgentError("CHAIN_UNUSABLE", message, { hint: chain.hint });
+  const now = begunBy(generation.chain, host.system.clock.now());
+  const chain = chainToAdopt({ ...pinned, request: desired.request, now });
+  const accepted =
+    "fact" in chain
+      ? ((await renewalOf(host, desired, record, generation, generations)) ?? chain)
+      : { ...pinned, chain };
+  const refusal = `Cannot deploy generation ${generation.number} of "${desired.name}"`;
+  if ("fact" in accepted) {
+    throw new AgentError("CHAIN_UNUSABLE", `${refusal}: ${accepted.fact}`, { hint: accepted.hint });
   }
-  if (!signsFor(generation)) {
-    throw new AgentError(
-      "KEY_UNUSABLE",
-      `Cannot deploy generation ${number} of "${desired.name}": its key cannot sign`,
-    );
-  }
-  return { ...pinned, key, chain };
+  if (!signsFor(generation)) throw new AgentError("KEY_UNUSABLE", `${refusal}: its key cannot sign`);
+  return accepted;
 }
 
-/** The chain of a generation that is what stands at the outputs, and lives longer; undefined where it is anything else. */
-async function renewedChain(
+/**
+ * A generation that is what stands at the outputs, and lives longer, as it may be deployed; undefined where it is anything
+ * else. An issuer that the spec names no more is believed where it is still configured and its root has signed what stands there.
+ */
+async function renewalOf(
+  { system, anchorsOf }: Pick<Host, "system" | "anchorsOf">,
+  desired: Desired,
+  record: ApplyRecord,
   generation: Generation,
-  { record, generations, now }: { record: ApplyRecord; generations: Pick<StagedGenerations, "read">; now: Instant },
-): Promise<Chain | undefined> {
+  generations: Pick<StagedGenerations, "read">,
+): Promise<Generation | undefined> {
   const deployed = await readAccepted(generations, record, record.deployed);
   if (deployed === undefined) return undefined;
   const [old] = deployed.chain;
-  const chain = chainToAdopt({ ...generation, request: requestOf(old), now });
-  return "fact" in chain || chain[0].notAfter <= old.notAfter ? undefined : chain;
+  const { issuer } = generation.request;
+  const pinned = await anchorsOf(issuer, generation.roots).catch(() => []);
+  const signedOld = (root: Certificate): boolean =>
+    deployed.roots.some(({ fingerprint }) => fingerprint === root.fingerprint);
+  const roots = issuer === desired.request.issuer ? pinned : pinned.filter(signedOld);
+  const now = begunBy(generation.chain, system.clock.now());
+  const chain = chainToAdopt({ ...generation, roots, request: requestOf(old), now });
+  return "fact" in chain || chain[0].notAfter <= old.notAfter ? undefined : { ...generation, chain, roots: pinned };
 }
 
 /** Whether it is, to the byte, what was accepted under its number and not forgotten since. */

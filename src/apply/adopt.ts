@@ -25,7 +25,7 @@ export async function adoptPair(
   }
   const pair = pairIn(files);
   if (pair === undefined) return undefined;
-  const roots = await host.anchorsOf(desired, [...files, ...fetched].flatMap(certificatesIn));
+  const roots = await host.anchorsOf(desired.request.issuer, [...files, ...fetched].flatMap(certificatesIn));
   const chain = chainToAdopt({ request: desired.request, ...pair, roots, now: host.system.clock.now() });
   const { name: certificate } = desired;
   if ("fact" in chain) {

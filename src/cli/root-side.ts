@@ -59,7 +59,7 @@ export async function openRootSide(
       return new Map([...reading.specs].flatMap(([name, { desired }]) => (desired ? [[name, desired] as const] : [])));
     },
     specIsCurrent: async (name) => (await reading?.isCurrent(name)) === true,
-    anchors: async ({ request }, candidates) => await issuerOf(request.issuer).anchors(candidates),
+    anchors: async (issuer, candidates) => await issuerOf(issuer).anchors(candidates),
     removeUsed: async (name, used) => await issuerOf(name).removeUsed(used),
   };
   const applier = await createApplier(options);

@@ -55,8 +55,7 @@ function isDue({ renewBefore }: Desired, generation: ObservedGeneration, now: In
 
 /** A change that is refused, or that no secret is left to ask for, does not have what is in force run into its end. */
 function mustStayInForce(desired: Desired, { generation, facts, wish }: Observed, now: Instant): boolean {
-  const hasFailed = facts.failures.issue !== null && !isByHand(wish);
-  if (generation === null || !hasFailed || generation.request.issuer !== desired.request.issuer) return false;
+  if (generation === null || facts.failures.issue === null || isByHand(wish)) return false;
   return isDue(desired, generation, now);
 }
 

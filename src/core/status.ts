@@ -270,8 +270,9 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
   if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];
   if (next.kind === "apply") return rest;
   const { issuer } = desired.request;
-  const renewal = next.renewal || next.asBefore === true ? [`renew at issuer ${issuer}`] : [];
-  return [...renewal, ...(next.renewal ? [] : [`ask issuer ${issuer} for a certificate`]), ...rest];
+  if (next.renewal) return [`renew at issuer ${issuer}`, ...rest];
+  const before = next.asBefore === true ? [`renew at issuer ${observed.generation?.request.issuer}`] : [];
+  return [...before, `ask issuer ${issuer} for a certificate`, ...rest];
 }
 
 /** The streak that a broken spec stands for. */

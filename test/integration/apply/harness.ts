@@ -92,7 +92,7 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
         log: logInto(log),
         specs: async () => (onRead?.(), specs ?? new Map([[NAME, host.desired]])),
         specIsCurrent,
-        anchors: async (desired, candidates) => await host.anchors(desired, candidates),
+        anchors: async (issuer, candidates) => await host.anchors(issuer, candidates),
         removeUsed: async () => {},
         files,
       }),

@@ -64,7 +64,7 @@ test.each<readonly [string, (host: TestHost) => readonly Certificate[], boolean]
     await writeFile(join(host.layout.agent.roots, `root-${index}.pem`), root.pem);
   }
   const issuer = issuerOf({ fingerprint: host.pki.root.certificate.fingerprint });
-  host.anchors = async (_desired, candidates) => await issuer.anchors(candidates);
+  host.anchors = async (_issuer, candidates) => await issuer.anchors(candidates);
 
   expect((await (await host.open()).adopt(NAME, never)) !== undefined).toBe(adopts);
 });

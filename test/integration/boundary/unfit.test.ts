@@ -278,6 +278,38 @@ test("what stands at the outputs may be renewed as it is while the spec asks for
   expect((await applier.apply(NAME, never)).failure?.message).toMatch(/lacks new\.internal/);
 });
 
+test("an issuer that the spec names no more may renew what it has signed, and no other issuer that is configured may", async () => {
+  await using host = await makeHost();
+  await host.issue({ notAfter: systemClock.now() + DAY });
+  const [test, next] = [host.pki, await makePki("Next")];
+  const anchors: Readonly<Record<string, Pki>> = { internal: test, next, evil };
+  host.anchors = async (issuer) => anchors[issuer]?.roots ?? [];
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  const agent = await takeOver(host);
+  const asked = host.desired.request;
+  host.desired = { ...host.desired, digest: "2", request: { ...asked, issuer: "next" } };
+  const forge = async (number: number, pki: Pki, issuer: string, days: number): Promise<void> => {
+    const { key, chain } = await pki.issue({ notAfter: systemClock.now() + days * DAY });
+    await agent.forge(number, { key, chain, roots: pki.roots, request: { ...asked, issuer } });
+  };
+
+  await forge(2, evil, "evil", 2);
+  expect((await applier.apply(NAME, never)).failure?.code).toBe("CHAIN_UNUSABLE");
+  await forge(3, test, "gone", 2);
+  expect((await applier.apply(NAME, never)).failure?.code).toBe("CHAIN_UNUSABLE");
+
+  await forge(4, test, "internal", 2);
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 4, failure: null });
+  await rm(host.path("web.crt"));
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 4, failure: null, files: "written" });
+
+  await forge(5, next, "next", 1);
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 5, failure: null });
+  await forge(6, test, "internal", 3);
+  expect((await applier.apply(NAME, never)).failure?.code).toBe("CHAIN_UNUSABLE");
+});
+
 test("what is gone back to after a reload that failed is what stood there, not what the agent says that stood there", async () => {
   await using host = await makeHost();
   const good = await host.issue();

@@ -1,11 +1,11 @@
 /** What goes wrong around the program: other specs, hanging commands, readers that do not read, disks that are full. */
 import { X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { chown, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DAY, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
-import type { StatusDocument } from "../../../src/core/status-document.ts";
+import type { CertificateStatus, StatusDocument } from "../../../src/core/status-document.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 import { freePort } from "../../servers/daemon.ts";
@@ -98,10 +98,11 @@ test("a secret that is put in its place is tried within half a minute, however l
   await agent.until("the token serves", (now) => isCurrent(now.get("web")));
 });
 
-test.for(Object.values(WAYS))(
-  "without a secret a spec whose names were edited is renewed for those of before, told as failing, until one is there ($name)",
-  async (way: Way) => {
-    await using authority = await startDevCa({ policy: { lifetime: 24 * SECOND, backdate: 0 } });
+describe.each(Object.values<Way>(WAYS))("without a secret, $name", { concurrent: true }, (way) => {
+  const policy = { lifetime: 24 * SECOND, backdate: 0 };
+
+  test("a spec whose names were edited is renewed for those of before, told as failing, until one is there", async () => {
+    await using authority = await startDevCa({ policy });
     await using home = await homeAt(authority, way.user);
     await using _beside = await way.prepare(home);
     const names = async (): Promise<string | undefined> =>
@@ -114,18 +115,46 @@ test.for(Object.values(WAYS))(
 
     await addSpec(home, "web", { sans: ["web.internal", "new.internal"] });
 
-    await agent.until("it is renewed twice as it was", (now) => {
-      const web = now.get("web");
-      return web?.state === "failing" && web.failure?.code === "CREDENTIAL_MISSING" && Number(web.leaf?.generation) > 2;
-    });
+    await agent.until("it is renewed twice as it was", (now) => isRenewedWithout(now.get("web")));
     expect(await names()).toBe("DNS:web.internal");
 
     await rename(`${key}.away`, key);
 
     await agent.until("it has what the spec asks for", (now) => isCurrent(now.get("web")));
     expect(await names()).toBe("DNS:new.internal, DNS:web.internal");
-  },
-);
+  });
+
+  test("a spec that is to go to another CA is renewed by the one of before", async () => {
+    await using before = await startDevCa({ policy });
+    await using after = await startDevCa({ policy });
+    await using home = await homeAt(before, way.user);
+    await using _beside = await way.prepare(home);
+    await addSpec(home, "web");
+    await using agent = await startAgent(home, way.agent);
+    await agent.until("it is minted", (now) => isCurrent(now.get("web")));
+    const [root, key] = [join(home.folder, "root.after"), join(home.folder, "jwk.after")];
+    await writeFile(root, after.root.pem);
+    const { issuers } = JSON.parse(await readFile(home.config, "utf8")) as { issuers: object };
+    const provisioner = { type: "jwk", name: after.provisioner.name, key: { file: key } };
+    const other = { type: "step-ca", url: after.url, root: { file: root }, provisioner };
+
+    await home.configure({ issuers: { ...issuers, other }, default_issuer: "other" });
+
+    await agent.until("the one of before has renewed it twice", (now) => isRenewedWithout(now.get("web")));
+
+    await writeFile(`${key}.new`, after.provisioner.jwk, { mode: 0o600 });
+    await chown(`${key}.new`, way.user, way.user);
+    await rename(`${key}.new`, key);
+
+    await agent.until("it is the other one's", (now) => isCurrent(now.get("web")));
+    expect(after.requests.filter(({ path }) => path === "/sign").length).toBeGreaterThan(0);
+  });
+});
+
+/** Whether it is renewed again and again, and lacks the secret for what its spec asks for. */
+function isRenewedWithout(one: CertificateStatus | undefined): boolean {
+  return one?.state === "failing" && one.failure?.code === "CREDENTIAL_MISSING" && Number(one.leaf?.generation) > 2;
+}
 
 test("what `once` fails of is counted and told from one to the next, and where the storm breaker holds it, too", async () => {
   await using authority = await startDevCa();

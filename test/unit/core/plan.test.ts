@@ -151,13 +151,13 @@ const rows: readonly Row[] = [
     asBefore: false,
   },
   {
-    title: "does not have an issuer that the spec names no more renew anything",
+    title: "has an issuer that the spec names no more renew what is there while the new one gives nothing",
     desired: { request: { ...request, issuer: "other" } },
     observed: settled({ facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW }) } }) }),
     now: RENEW_AT,
     kind: "issue",
     because: /issuer changed/,
-    asBefore: false,
+    asBefore: true,
   },
   {
     title: "issues anew when the credential that authorises it changed",
