@@ -31,19 +31,7 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  sleepUntil: (instant, signal) => {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    if (signal?.aborted) return Promise.resolve();
-    const wait = Math.min(Math.max(instant - Date.now(), 0), LONGEST_SLEEP);
-    const wake = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", wake);
-      resolve();
-    };
-    const timer = setTimeout(wake, wait);
-    signal?.addEventListener("abort", wake, { once: true });
-    return promise;
-  },
+  sleepUntil: (instant, signal) => pause(Math.min(Math.max(instant - Date.now(), 0), LONGEST_SLEEP), signal),
 };
 
 /**
@@ -86,7 +74,16 @@ export function withDeadline(limit: Milliseconds, signal?: AbortSignal): AbortSi
 
 /** Resolves after `span` milliseconds of real time, or as soon as `signal` aborts. For polling, not for decisions. */
 export function pause(span: Milliseconds, signal?: AbortSignal): Promise<void> {
-  return systemClock.sleepUntil(Date.now() + span, signal);
+  if (signal?.aborted) return Promise.resolve();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const wake = (): void => {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", wake);
+    resolve();
+  };
+  const timer = setTimeout(wake, span);
+  signal?.addEventListener("abort", wake, { once: true });
+  return promise;
 }
 
 /** RFC 3339 in UTC to the second, as `--json` and the journal print it. */

@@ -2,8 +2,26 @@ import { execFile } from "node:child_process";
 import { getEventListeners } from "node:events";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
-import { HOUR, withDeadline } from "../../../src/base/time.ts";
+import { afterEach, expect, test, vi } from "vitest";
+import { HOUR, MINUTE, pause, withDeadline } from "../../../src/base/time.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test("a pause takes as long as it is asked to, though no sleep until an instant takes more than half a minute", async () => {
+  vi.useFakeTimers();
+  let isOver = false;
+
+  void pause(MINUTE).then(() => {
+    isOver = true;
+  });
+  await vi.advanceTimersByTimeAsync(MINUTE - 1);
+
+  expect(isOver).toBe(false);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(isOver).toBe(true);
+});
 
 test("a deadline ends with the signal that it follows, for that one's reason, be it before or after", () => {
   const stop = new AbortController();
