@@ -33,7 +33,8 @@ export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answer
         return adoptionOf(await applier.adopt(request.spec, signal)) satisfies Adoption;
       case "apply": {
         const report = await applier.apply(request.spec, signal, request.again);
-        return { report, observed: (await look(request.spec, signal)) ?? null } satisfies Application;
+        const observed = await look(request.spec, signal);
+        return { report, observed: signal.aborted ? null : (observed ?? null) } satisfies Application;
       }
       case "failed":
         await applier.failed(request.spec, signal);
@@ -45,7 +46,7 @@ export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answer
   };
 }
 
-/** All specs, or those whose facts are there soon. */
+/** All specs, or those whose facts are there soon. Rejects where `signal` aborts: what was cut off is no word on a spec. */
 async function observation(
   names: readonly string[],
   look: (name: string) => Promise<ObservedSpec | undefined>,
@@ -61,6 +62,7 @@ async function observation(
   const late = pause(patience, AbortSignal.any([over.signal, signal])).then(() => false);
   const isWhole = await Promise.race([Promise.all(all).then(() => true), late]);
   over.abort();
+  signal.throwIfAborted();
   return { specs: [...found], isWhole };
 }
 
