@@ -65,7 +65,7 @@ async function doApply(invocation: Invocation, world: World, log: Log): Promise<
   ]);
   // At boot no service is told anything, and what it takes to do that is not there yet.
   const outside = invocation.isSet("recover") ? {} : { openSystem: () => openRootSystem(world, places.runtime) };
-  const open = () => holdRootSide(places, surroundings, layout, { patience: PATIENCE, ...outside });
+  const open = () => holdRootSide(places, surroundings, layout, { patience: PATIENCE, signal, ...outside });
   if (invocation.isSet("requests")) return await serveRequests(open, layout, world, log, signal);
   await using opened = await open();
   await opened.recover();
@@ -96,9 +96,9 @@ async function serveRequests(
   const { LINGER, serve } = await import("../apply/serve.ts");
   const notifier = openNotifier(env, (reason) => log.warning("cannot tell the service manager", { reason }));
   await using opened = await open().catch(async (error: unknown) => {
-    // Another process that serves them has taken all: then there is nothing left to do.
-    const isLocked = asAgentError(error).code === "LOCKED";
-    if (isLocked && (await readdir(layout.requests)).every((name) => name.startsWith("."))) return undefined;
+    if (asAgentError(error).code !== "LOCKED") throw error;
+    // What is asked lies there for the next start; or another process that serves has taken all.
+    if (signal.aborted || (await readdir(layout.requests)).every((name) => name.startsWith("."))) return undefined;
     throw error;
   });
   if (opened === undefined) return 0;

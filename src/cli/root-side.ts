@@ -72,15 +72,18 @@ export async function openRootSide(
   return { ...applier, files };
 }
 
-/** The same for this process alone, until it is disposed of. Throws `LOCKED` where another one goes on working. */
+/**
+ * The same for this process alone, until it is disposed of. Another one that is at work is waited for, `patience` at most
+ * and until `signal` aborts. Throws `LOCKED` where that one goes on working.
+ */
 export async function holdRootSide(
   places: Places,
   surroundings: Surroundings,
   layout: Layout,
-  options: RootSideOptions & { readonly patience?: Milliseconds } = {},
+  options: RootSideOptions & { readonly patience?: Milliseconds; readonly signal?: AbortSignal } = {},
 ): Promise<OpenedApplier & { readonly applier: RootSide }> {
   await makePlaces(places, [layout.apply.folder, layout.live, layout.reports]);
-  const held = await lock(layout.apply.lock, options.patience ?? PATIENCE);
+  const held = await lock(layout.apply.lock, options.patience ?? PATIENCE, options.signal);
   try {
     const applier = await openRootSide(places, surroundings, layout, options);
     return { applier, recover: () => applier.finish(), [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };

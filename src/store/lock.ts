@@ -19,9 +19,10 @@ const RETRY: Milliseconds = 100;
 
 /**
  * Locks a state folder for this process by flock(2) on the file at `path`, until the returned handle is closed or the
- * process ends, however it ends. Throws `LOCKED` where another process holds it and goes on doing so for `patience`.
+ * process ends, however it ends. Throws `LOCKED` where another process holds it and goes on doing so for `patience`, or until
+ * `signal` aborts.
  */
-export async function lock(path: string, patience: Milliseconds = 0): Promise<AsyncDisposable> {
+export async function lock(path: string, patience: Milliseconds = 0, signal?: AbortSignal): Promise<AsyncDisposable> {
   await makeFolders(dirname(path), { mode: 0o700 });
   const file = await open(path, LOCK_FILE, 0o600).catch(rethrow("lock", path));
   try {
@@ -35,8 +36,8 @@ export async function lock(path: string, patience: Milliseconds = 0): Promise<As
       if (errno !== constants.errno.EWOULDBLOCK) {
         throw new AgentError("STATE_UNUSABLE", `Cannot lock "${path}": ${libc.strerror(errno)}`);
       }
-      if (systemClock.monotonic() >= end) throw await lockedBy(path);
-      await pause(RETRY);
+      if (systemClock.monotonic() >= end || signal?.aborted) throw await lockedBy(path);
+      await pause(RETRY, signal);
     }
     await tellWho(file);
   } catch (error) {

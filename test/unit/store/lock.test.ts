@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { HOUR } from "../../../src/base/time.ts";
 import { lock } from "../../../src/store/lock.ts";
 
 async function open() {
@@ -56,6 +57,17 @@ test("within one process too only one holds the lock, and the next one does when
 
   await using second = await lock(state.path);
   expect(second).toBeDefined();
+});
+
+test("who waits for a lock and is told to stop waits no longer", async () => {
+  await using state = await open();
+  await using _held = await lock(state.path);
+  const stop = new AbortController();
+  const waiting = lock(state.path, HOUR, stop.signal);
+
+  stop.abort();
+
+  await expect(waiting).rejects.toMatchObject({ code: "LOCKED" });
 });
 
 test("the folder of the lock is made for its owner alone", async () => {
