@@ -13,6 +13,7 @@ import { type IssuerConfig, issuerCache } from "./issuer-cache.ts";
 import { type ManagedCertificate, manage } from "./managed.ts";
 import { refusedTooSoon } from "./refused.ts";
 import { openRoster } from "./roster.ts";
+import { openRuns } from "./runs.ts";
 import type { Prove, World } from "./world.ts";
 
 export interface AgentOptions {
@@ -88,17 +89,21 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
     issuers,
     manage: async (desired, broken, facts) => {
       // Of two memories of one spec the older would write over what the newer knows.
-      const atWork = busy.get(desired.name)?.one;
+      const atWork = runs.atWork(desired.name);
       atWork?.update(desired, broken);
       return atWork ?? (await manage(world, desired, broken, facts));
     },
   });
   const all = (): readonly ManagedCertificate[] => [...roster.managed.values()];
 
-  const busy = new Map<string, { readonly one: ManagedCertificate; readonly done: Promise<void> }>();
-  const waiters = new Map<string, Set<(run: number) => void>>();
-  /** Counts the runs of all certificates, to tell which began after a wish. */
-  let runs = 0;
+  const runs = openRuns(
+    (name) => roster.managed.has(name),
+    (one) => {
+      const isIdle = runs.names().length === 0;
+      if (isIdle) for (const refused of refusedTooSoon(all(), clock.now())) refused.retry();
+      if (isIdle || one.dueAt() < wakesAt) wake();
+    },
+  );
   /** Whether a reload still reads that asks for the renewals then. */
   let isReloading = false;
   /** When everything is looked at again, due or not: drift is repaired within a minute. */
@@ -116,34 +121,12 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
     rereadAt = clock.now() + REREAD_EVERY;
     return roster.reread().finally(() => {
       issuers.forgetSecrets(world.isAwaited); // who waited for one may be gone, or want nothing more of it
-      for (const name of waiters.keys()) if (!roster.managed.has(name) && !busy.has(name)) answer(name, runs);
+      runs.releaseRemoved();
       wake();
     });
   };
 
-  /** Those who wait for a certificate hear that a run of it has ended. */
-  const answer = (name: string, run: number): void => {
-    // Of a spec that was removed meanwhile no other run comes.
-    const last = roster.managed.has(name) ? run : Number.POSITIVE_INFINITY;
-    for (const waiter of waiters.get(name) ?? []) waiter(last);
-  };
-
   // --------------------------------------------------------------------------------------------------------- working
-
-  const start = (one: ManagedCertificate, signal: AbortSignal): Promise<void> => {
-    const running = busy.get(one.name);
-    if (running !== undefined) return running.done;
-    runs += 1;
-    const run = runs;
-    const done = one.work(signal).finally(() => {
-      busy.delete(one.name);
-      answer(one.name, run);
-      if (busy.size === 0) for (const refused of refusedTooSoon(all(), clock.now())) refused.retry();
-      if (busy.size === 0 || one.dueAt() < wakesAt) wake();
-    });
-    busy.set(one.name, { one, done });
-    return done;
-  };
 
   /** Starts all that is due, and answers when to look again. Never waits: what hangs hangs for itself. */
   const tick = (signal: AbortSignal): Instant => {
@@ -158,20 +141,21 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
         log.error("cannot read configuration and specs", { reason: asAgentError(error).message });
       });
     }
-    for (const one of ones) if (isRound || one.dueAt() <= now) void start(one, signal);
-    const idle = ones.filter((one) => !busy.has(one.name));
+    for (const one of ones) if (isRound || one.dueAt() <= now) void runs.start(one, signal);
+    const idle = ones.filter((one) => runs.atWork(one.name) === undefined);
     return idle.reduce((next, one) => Math.min(next, one.dueAt()), Math.min(roundAt, rereadAt));
   };
 
   const settled = async (): Promise<void> => {
     await roster.settled();
-    while (busy.size > 0) await Promise.all([...busy.values()].map(({ done }) => done));
+    await runs.settled();
   };
 
   const drain = async (): Promise<void> => {
     await Promise.race([settled(), pause(DRAIN)]);
-    if (busy.size === 0) return;
-    log.warning("stopped while work was under way; the next start looks at it", { certificates: [...busy.keys()] });
+    const certificates = runs.names();
+    if (certificates.length === 0) return;
+    log.warning("stopped while work was under way; the next start looks at it", { certificates });
   };
 
   // ------------------------------------------------------------------------------------------------------- answering
@@ -199,21 +183,8 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
     all().filter((one) => wanted.length === 0 || wanted.includes(one.name));
 
   /** Resolves once a renewal that was asked for has been tried, or was seen to be impossible now. */
-  const tried = (one: ManagedCertificate, signal: AbortSignal): Promise<void> => {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const waiting = waiters.get(one.name) ?? new Set();
-    waiters.set(one.name, waiting);
-    const askedAt = runs;
-    const waiter = (run: number): void => {
-      const wish = one.view().observed.wish;
-      if (run <= askedAt && wish !== null && !wish.attempted) return;
-      waiting.delete(waiter);
-      resolve();
-    };
-    waiting.add(waiter);
-    signal.addEventListener("abort", () => waiter(Number.POSITIVE_INFINITY), { once: true });
-    return promise;
-  };
+  const tried = (one: ManagedCertificate, signal: AbortSignal): Promise<void> =>
+    runs.ended(one.name, () => one.view().observed.wish?.attempted !== false, signal);
 
   const renewOne = async (name: string, signal: AbortSignal): Promise<RenewOutcome> => {
     const one = roster.managed.get(name);
@@ -257,17 +228,17 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
       while (!signal.aborted) {
         waker = new AbortController();
         wakesAt = tick(signal);
-        onTick(busy.size);
+        onTick(runs.names().length);
         await clock.sleepUntil(wakesAt, AbortSignal.any([signal, waker.signal]));
       }
       await drain();
     },
     once: async (wanted, signal) => {
       for (const one of chosen(wanted)) one.hurry();
-      await Promise.all(chosen(wanted).map((one) => start(one, signal)));
+      await Promise.all(chosen(wanted).map((one) => runs.start(one, signal)));
       // Those that were refused for what others had not written yet.
       const again = chosen(wanted).filter((one) => one.dueAt() === 0);
-      await Promise.all(again.map((one) => start(one, signal)));
+      await Promise.all(again.map((one) => runs.start(one, signal)));
     },
     look: async (signal) => {
       await Promise.all(all().map((one) => one.look(signal)));
@@ -278,7 +249,7 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
     seen: async (wanted) => void (await Promise.all(chosen(wanted).map((one) => one.seen()))),
     status: (wanted) => asked(wanted).flatMap(statusOfName),
     plan: async (wanted, signal) => {
-      await Promise.all(chosen(wanted).map((one) => (busy.has(one.name) ? one.seen() : one.look(signal))));
+      await Promise.all(chosen(wanted).map((one) => (runs.atWork(one.name) ? one.seen() : one.look(signal))));
       return asked(wanted).flatMap(planOfName);
     },
     renew: (wanted, onOutcome, signal) =>
