@@ -4,6 +4,7 @@ import { semaphores } from "../base/semaphore.ts";
 import { type Clock, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import type { Applier } from "../core/applier.ts";
 import type { Issuer } from "../core/ports.ts";
+import { notRenewed, outcomeOf } from "../core/renew-outcome.ts";
 import { planOf, planOfInvalid, statusOf, statusOfInvalid } from "../core/status.ts";
 import type { CertificateStatus, PlannedCertificate, RenewOutcome } from "../core/status-document.ts";
 import type { SpecFolder } from "../spec/folder.ts";
@@ -194,18 +195,9 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
     wake();
     await done;
     const [status] = statusOfName(name);
-    if (signal.aborted) return notRenewed(name, undefined);
+    if (signal.aborted) return notRenewed(name);
     if (status === undefined) return notRenewed(name, "its spec was removed meanwhile");
-    const { state, failure, because } = status;
-    const view = one.view();
-    // What the end of the agent cuts off is neither done nor failed.
-    const isDone = state === "current" && view.observed.wish === null;
-    if (stop?.aborted === true && failure === null && !isDone) return { ...notRenewed(name, undefined), state };
-    // A broken edit is told, but the version in force was renewed.
-    const own = statusOf({ ...view, broken: null }, clock.now()).failure;
-    const isInForce = own === null || own.code === "SERVICE_DOWN" || state === "current";
-    const ok = view.observed.wish === null && isInForce;
-    return { name, ok, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
+    return outcomeOf(one.view(), status, { now: clock.now(), isStopping: stop?.aborted === true });
   };
 
   return {
@@ -261,9 +253,4 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
         }),
       ),
   };
-}
-
-function notRenewed(name: string, because: string | undefined): RenewOutcome {
-  const state = because === undefined ? "pending" : "invalid";
-  return { name, ok: false, state, message: because ?? "the agent was stopped before it was done", hint: null };
 }

@@ -1,0 +1,27 @@
+/** How a renewal that was asked for by name ended, told once it was tried. Pure. */
+import type { Instant } from "../base/time.ts";
+import { type Managed, statusOf } from "./status.ts";
+import type { CertificateStatus, RenewOutcome } from "./status-document.ts";
+
+/** The outcome for a certificate with this status; `isStopping`: the agent ends, and may have cut it off. */
+export function outcomeOf(
+  view: Managed,
+  { name, state, failure, because }: CertificateStatus,
+  { now, isStopping }: { readonly now: Instant; readonly isStopping: boolean },
+): RenewOutcome {
+  const { wish } = view.observed;
+  // What the end of the agent cuts off is neither done nor failed.
+  const isDone = state === "current" && wish === null;
+  if (isStopping && failure === null && !isDone) return { ...notRenewed(name), state };
+  // A broken edit is told, but the version in force was renewed.
+  const own = statusOf({ ...view, broken: null }, now).failure;
+  const isInForce = own === null || own.code === "SERVICE_DOWN" || state === "current";
+  const ok = wish === null && isInForce;
+  return { name, ok, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
+}
+
+/** Of what could not even be tried, and why; without a reason the agent was stopped before. */
+export function notRenewed(name: string, because?: string): RenewOutcome {
+  const state = because === undefined ? "pending" : "invalid";
+  return { name, ok: false, state, message: because ?? "the agent was stopped before it was done", hint: null };
+}
