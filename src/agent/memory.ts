@@ -1,17 +1,17 @@
 import { isDeepStrictEqual } from "node:util";
-import { AgentError, asAgentError, type Failure, failureOf } from "../base/errors.ts";
-import { type Instant, LONGEST_SLEEP } from "../base/time.ts";
+import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
+import type { Instant } from "../base/time.ts";
 import type { ApplyFacts } from "../core/applier.ts";
-import { type Facts, factsAt, factsOfSpec, type Step, type Streak, withFailure, withIssuances } from "../core/facts.ts";
+import { type Facts, factsOfSpec, type Step, type Streak, withFailure, withIssuances } from "../core/facts.ts";
 import { endOfStorm, lifetimeInForce, reasonToIssue } from "../core/issuing.ts";
 import { type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/observed.ts";
 import type { Desired } from "../core/ports.ts";
 import { LONGEST_DELAY, retryAt } from "../core/retry.ts";
-import { LONGEST_BLINDNESS } from "../core/service-needs.ts";
+import { isProof, LONGEST_BLINDNESS } from "../core/service-needs.ts";
+import { isUnseen, type Managed } from "../core/status.ts";
 import { readFacts, writeFacts } from "../store/facts.ts";
 import { type Generations, openGenerations } from "../store/generations.ts";
 import { logFailure } from "./journal.ts";
-import { noticeSecret } from "./notice-secret.ts";
 import { type GenerationCache, generationCache } from "./observed-generation.ts";
 import type { World } from "./world.ts";
 
@@ -139,65 +139,6 @@ export function wasEdited({ edits }: Memory, before: number): boolean {
   return edits !== before;
 }
 
-/** Looks at the state folder, the outputs and the services. */
-export async function observe(memory: Memory, signal: AbortSignal): Promise<void> {
-  try {
-    await observeAll(memory, signal);
-  } finally {
-    memory.seen.resolve();
-  }
-}
-
-async function observeAll(memory: Memory, signal: AbortSignal): Promise<void> {
-  const { world, cache } = memory;
-  memory.facts = factsAt(memory.facts, world.clock.now());
-  memory.newest = await cache.newest();
-  const before = memory.apply.obstacle;
-  memory.apply = (await lookForNow(memory, signal)) ?? { ...memory.apply, obstacle: notInForce(memory.name) };
-  memory.nextLook = world.applier.believedUntil?.(memory.name) ?? world.clock.now() + LONGEST_SLEEP;
-  const { obstacle } = memory.apply;
-  if (obstacle === null) memory.obstacleSince = null;
-  else if (obstacle.message !== before?.message) memory.obstacleSince = world.clock.now();
-  memory.deployed = memory.apply.deployed === null ? null : await cache.read(memory.apply.deployed);
-  const served = memory.facts.proofs.find(
-    (proof) => proof?.proven === true && proof.generation !== memory.newest?.number,
-  );
-  const old = served?.generation == null ? null : await cache.read(served.generation);
-  memory.servedUntil = old === null ? null : old.chainNotAfter;
-  await noticeSecret(memory);
-}
-
-/** The facts of the spec as it is now: those of an earlier text may be of other outputs and services. */
-async function lookForNow(memory: Memory, signal: AbortSignal): Promise<ApplyFacts | undefined> {
-  for (;;) {
-    const { edits } = memory;
-    const facts = await look(memory, signal);
-    if (!wasEdited(memory, edits)) return facts;
-  }
-}
-
-async function look(memory: Memory, signal: AbortSignal): Promise<ApplyFacts | undefined> {
-  const { world, name, desired, newest, lookAfresh: afresh } = memory;
-  memory.lookAfresh = false;
-  try {
-    const asked = { name, digest: desired.digest, generation: newest?.number ?? null, afresh };
-    return (await world.applier.observe([asked], signal)).get(name);
-  } catch (error) {
-    memory.lookAfresh ||= afresh;
-    throw error;
-  }
-}
-
-/** Each side reads the specs for itself: what the root side does not accept, nobody may spend an issuance on. */
-function notInForce(name: string): Failure {
-  return {
-    code: "SPEC_INVALID",
-    message: `Cannot apply "${name}": no such spec is in force for the root side`,
-    hint: "certagent check, as root",
-    retryAt: null,
-  };
-}
-
 const NOT_SEEN = "was not looked at yet";
 
 /** What is told of a spec before the first look at it. */
@@ -227,6 +168,14 @@ export function observedOf(memory: Memory): Observed {
     isIssuerBusy: false,
     credentialChanged: false,
   };
+}
+
+/** What status is told from. */
+export function viewOf(memory: Memory): Managed {
+  const { desired, apply, newest, facts, deployed, issuing, broken } = memory;
+  // Nobody could be asked since the start: what a service was last seen to serve is deployed.
+  const isServed = isUnseen(apply) && newest !== null && facts.proofs.some((proof) => isProof(proof, newest));
+  return { desired, observed: observedOf(memory), deployed: isServed ? newest : deployed, issuing, broken };
 }
 
 /**

@@ -1,7 +1,8 @@
 import { mkdir, mkdtempDisposable, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { expect, test } from "vitest";
-import { fail, observe, observedOf, recall, save } from "../../../src/agent/memory.ts";
+import { fail, observedOf, recall, save } from "../../../src/agent/memory.ts";
+import { observe } from "../../../src/agent/observe.ts";
 import type { World } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { formatInstant, HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
