@@ -5,7 +5,8 @@ import { type Step, withDeployed, withoutDelay, withoutFailure } from "../core/f
 import { isInPlace, type Plan, plan, stepsOver } from "../core/plan.ts";
 import { fail, type Memory, observedOf, save, viewOf, wasEdited } from "./memory.ts";
 import { observe } from "./observe.ts";
-import { adopt, deploy, prove, renewOrMint } from "./steps.ts";
+import { adopt, renewOrMint } from "./obtain.ts";
+import { deploy, prove } from "./steps.ts";
 import { tellWait } from "./tell-wait.ts";
 
 /** More turns than any certificate needs to come to rest: adopt, issue, apply, prove, and each once more. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { recall } from "../../../src/agent/memory.ts";
-import { adopt, renewOrMint } from "../../../src/agent/steps.ts";
+import { adopt, renewOrMint } from "../../../src/agent/obtain.ts";
 import { systemClock } from "../../../src/base/time.ts";
 import type { Adopted, Applier } from "../../../src/core/applier.ts";
 import type { Issued, Issuer, Order } from "../../../src/core/ports.ts";

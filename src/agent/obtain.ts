@@ -1,0 +1,130 @@
+/** The steps that a certificate is had by. Each throws what went wrong; who called it keeps the streak. */
+import { failureOf } from "../base/errors.ts";
+import { withIssuances, withoutDelay, withoutFailure } from "../core/facts.ts";
+import { chainToAdopt } from "../core/fit.ts";
+import { endOfStorm, isByHand } from "../core/issuing.ts";
+import type { Plan } from "../core/plan.ts";
+import type { Generation, Issuer } from "../core/ports.ts";
+import { earliestExpiry } from "../x509/chain.ts";
+import { type IssueOrder, issue } from "./issue.ts";
+import { logIssued, logSetback } from "./journal.ts";
+import { type Memory, save, wasEdited } from "./memory.ts";
+import { observedGeneration } from "./observed-generation.ts";
+
+/** Takes over the pair at the outputs, where it fits. */
+export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> {
+  const { world, name, desired, edits, generations, newest } = memory;
+  // Before: the root side has no network, and finds here what a pinned fingerprint stands for.
+  const roots = await world.issuer(desired.request.issuer).roots(signal);
+  const found = await world.applier.adopt(name, signal);
+  if (wasEdited(memory, edits)) return;
+  if (found === undefined) {
+    memory.adoptionRefused = true;
+    return;
+  }
+  const { request } = desired;
+  const now = world.clock.now();
+  const chain = chainToAdopt({ request, ...found, roots, now });
+  if ("fact" in chain) {
+    // It fits the spec as the root side reads it, and its roots.
+    memory.adoptionRefused = true;
+    world.log.warning("what stands at the outputs does not fit", { certificate: name, reason: chain.fact });
+    return;
+  }
+  if (newest !== null && earliestExpiry(chain) <= newest.chainNotAfter) {
+    memory.adoptionRefused = true;
+    world.log.info("the pair at the outputs does not outlive the newest generation", { certificate: name });
+    return;
+  }
+  const draft = { request, key: found.key, chain, roots, issuedAt: now, via: "adopted" };
+  const { number } = await generations.stage(draft, memory.apply.deployed);
+  memory.adoptionRefused = false;
+  memory.facts = withoutFailure(memory.facts, "issue");
+  world.log.info("adopted", { certificate: name, generation: number, serial: chain[0].serial });
+}
+
+/** Has the certificate renewed or a new one issued. */
+export async function renewOrMint(
+  memory: Memory,
+  { renewal, because, asBefore }: Plan & { kind: "issue" },
+  signal: AbortSignal,
+): Promise<void> {
+  const { world, desired, generations, newest, wish } = memory;
+  const { clock } = world;
+  signal.throwIfAborted(); // it may have waited for its turn meanwhile
+  const byHand = isByHand(wish);
+  if (wish !== null) memory.wish = { ...wish, attempted: true };
+  const issuer = world.issuer(desired.request.issuer);
+  memory.issuing = true;
+  try {
+    await save(memory); // what failed before counts even if this process does not live to hear the CA
+    const current = newest === null ? undefined : await generations.read(newest.number);
+    const asking = { issuer, current, because, byHand, signal };
+    if (asBefore === true && (await renewAsBefore(memory, asking))) return;
+    await ask(memory, { desired, renewal }, asking);
+    // It waits for nothing any more: said before the issuer is told how many do.
+    memory.facts = withoutFailure(memory.facts, "issue");
+    // Who asks for a renewal may have mended what a deployment failed of, and waits for this one.
+    if (wish !== null) memory.facts = withoutDelay(memory.facts, "apply", clock.now());
+    memory.joinable = wish !== null;
+    memory.wish = null;
+  } finally {
+    memory.issuing = false;
+    // What stands at the outputs by the time that another one is asked for may be another pair.
+    memory.adoptionRefused = false;
+    // Who waits is asked of every spec.
+    if (issuer.holdsSecret() && !world.isAwaited(desired.request.issuer)) issuer.noneWaits();
+  }
+}
+
+interface Asking {
+  readonly issuer: Issuer;
+  readonly current: Generation | undefined;
+  readonly because: string;
+  readonly byHand: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What the CA gives is the newest generation when this resolves. */
+async function ask(
+  memory: Memory,
+  order: Pick<IssueOrder, "desired" | "renewal">,
+  { issuer, current, because, byHand, signal }: Asking,
+): Promise<void> {
+  const { world, name, generations } = memory;
+  const { clock, log } = world;
+  const generation = await issue(
+    { ...order, current, after: memory.apply.deployed },
+    { issuer, generations, now: clock.now },
+    async (issuances, failedRungs) => {
+      if (!byHand) memory.facts = withIssuances(memory.facts, issuances, clock.now());
+      for (const rung of failedRungs) logSetback(log, name, rung);
+      await save(memory);
+    },
+    signal,
+  );
+  memory.cache.keep(generation);
+  logIssued(log, name, generation, because);
+  memory.newest = observedGeneration(generation);
+}
+
+/**
+ * Renews what is there, whatever the spec asks for by now: that is planned anew afterwards, and nothing of it is over.
+ * Answers false where it could not be renewed, and the change is to be asked for all the same.
+ */
+async function renewAsBefore(memory: Memory, asking: Asking): Promise<boolean> {
+  const { world, name, desired, newest } = memory;
+  if (asking.current === undefined) return false;
+  const { request } = asking.current;
+  try {
+    const issuer = world.issuer(request.issuer);
+    await ask(memory, { desired: { ...desired, request }, renewal: true }, { ...asking, issuer });
+    return true;
+  } catch (error) {
+    const now = world.clock.now();
+    // An answer of no use counts, too.
+    if (asking.signal.aborted || (endOfStorm(desired, newest, memory.facts, now) ?? 0) > now) throw error;
+    logSetback(world.log, name, failureOf(error));
+    return false;
+  }
+}
