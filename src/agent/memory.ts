@@ -3,7 +3,7 @@ import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
 import type { Instant } from "../base/time.ts";
 import type { ApplyFacts } from "../core/applier.ts";
 import { type Facts, factsOfSpec, type Step, type Streak, withFailure, withIssuances } from "../core/facts.ts";
-import { endOfStorm, lifetimeInForce, reasonToIssue } from "../core/issuing.ts";
+import { baseOf, endOfStorm, lifetimeInForce, reasonToIssue } from "../core/issuing.ts";
 import { type Observed, type ObservedGeneration, validityOf, type Wish } from "../core/observed.ts";
 import type { Desired } from "../core/ports.ts";
 import { LONGEST_DELAY, retryAt } from "../core/retry.ts";
@@ -154,9 +154,10 @@ function unobserved({ outputs, services }: Desired): ApplyFacts {
 
 /** What `plan` is asked with. */
 export function observedOf(memory: Memory): Observed {
-  const { apply, facts, wish, servedUntil, obstacleSince, nextLook, adoptionRefused, newest, world } = memory;
+  const { apply, facts, wish, servedUntil, obstacleSince, nextLook, adoptionRefused, newest, deployed, world } = memory;
   return {
     generation: newest,
+    deployed,
     apply,
     facts,
     wish,
@@ -201,12 +202,13 @@ export async function save(memory: Memory): Promise<void> {
 
 /** Adds to a step's streak, and tells the journal what failed and when it is tried again. `now`: when it failed. */
 export function fail(memory: Memory, step: Step, thrown: unknown, now: Instant = memory.world.clock.now()): void {
-  const { world, name, desired, newest, cache } = memory;
+  const { world, name, desired, newest, deployed, cache } = memory;
+  const base = baseOf(desired, { generation: newest, deployed });
   const error = asAgentError(thrown);
   if (step !== "prove") cache.forget();
   // The leaf's own: an intermediate that ends is a deadline, and makes nobody hurry for ever after it.
-  const lifetime = lifetimeInForce(desired, newest);
-  const remaining = newest === null ? lifetime : validityOf(newest).notAfter - now;
+  const lifetime = lifetimeInForce(desired, base);
+  const remaining = base === null ? lifetime : validityOf(base).notAfter - now;
   const isDown = error.code === "SERVICE_DOWN";
   const before = memory.facts.failures[step];
   // One end is no reason to wait, a second one is.

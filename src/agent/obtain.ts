@@ -2,13 +2,13 @@
 import { failureOf } from "../base/errors.ts";
 import { withIssuances, withoutDelay, withoutFailure } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
-import { endOfStorm, isByHand } from "../core/issuing.ts";
+import { baseOf, endOfStorm, isByHand } from "../core/issuing.ts";
 import type { Plan } from "../core/plan.ts";
 import type { Generation, Issuer } from "../core/ports.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { type IssueOrder, issue } from "./issue.ts";
 import { logIssued, logSetback } from "./journal.ts";
-import { type Memory, save, wasEdited } from "./memory.ts";
+import { type Memory, observedOf, save, wasEdited } from "./memory.ts";
 import { observedGeneration } from "./observed-generation.ts";
 
 /** Takes over the pair at the outputs, where it fits. */
@@ -49,7 +49,7 @@ export async function renewOrMint(
   { renewal, because, asBefore }: Plan & { kind: "issue" },
   signal: AbortSignal,
 ): Promise<void> {
-  const { world, desired, generations, newest, wish } = memory;
+  const { world, desired, generations, wish } = memory;
   const { clock } = world;
   signal.throwIfAborted(); // it may have waited for its turn meanwhile
   const byHand = isByHand(wish);
@@ -58,7 +58,8 @@ export async function renewOrMint(
   memory.issuing = true;
   try {
     await save(memory); // what failed before counts even if this process does not live to hear the CA
-    const current = newest === null ? undefined : await generations.read(newest.number);
+    const base = baseOf(desired, observedOf(memory));
+    const current = base === null ? undefined : await generations.read(base.number);
     const asking = { issuer, current, because, byHand, signal };
     if (asBefore === true && (await renewAsBefore(memory, asking))) return;
     await ask(memory, { desired, renewal }, asking);

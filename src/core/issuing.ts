@@ -28,14 +28,19 @@ export interface Reason {
 /** Why a certificate is to be issued now; undefined where there is no reason. */
 export function reasonToIssue(desired: Desired, observed: Observed, now: Instant): Reason | undefined {
   const { generation, apply, wish, credentialChanged } = observed;
-  if (generation === null) return { because: "nothing was issued yet", renewal: false };
-  const change = changeOfRequest(generation, desired.request);
+  const base = baseOf(desired, observed);
+  if (generation === null || base === null) return { because: "nothing was issued yet", renewal: false };
+  const change = changeOfRequest(base, desired.request);
   if (change !== undefined) {
-    return mustStayInForce(desired, observed, now)
+    return mustStayInForce(desired, base, observed, now)
       ? { because: `${change}, which could not be had: it is renewed as it is`, renewal: false, asBefore: true }
       : { because: change, renewal: false };
   }
   if (wish !== null) return { because: "an operator asked for it", renewal: true };
+  if (base !== generation) {
+    const because = `generation ${generation.number}, which is not deployed, is asked for no more: what is deployed is`;
+    return { because, renewal: true };
+  }
   if (apply.deployed !== null && apply.deployed > generation.number) {
     return {
       because: `generation ${apply.deployed}, which is deployed, is missing from the state folder`,
@@ -49,14 +54,26 @@ export function reasonToIssue(desired: Desired, observed: Observed, now: Instant
     : undefined;
 }
 
+/**
+ * What the next generation follows: the newest; or what is deployed, where the newest was issued for what neither the spec
+ * asks for by now nor that was (a service refused it, and the edit was taken back): nothing can be done with that one.
+ */
+export function baseOf(
+  { request }: Desired,
+  { generation, deployed }: Pick<Observed, "generation" | "deployed">,
+): ObservedGeneration | null {
+  if (generation === null || deployed === null || deployed.number >= generation.number) return generation;
+  const isFor = (other: Desired["request"]): boolean => changeOfRequest(generation, other) === undefined;
+  return isFor(request) || isFor(deployed.request) ? generation : deployed;
+}
+
 function isDue({ renewBefore }: Desired, generation: ObservedGeneration, now: Instant): boolean {
   return renewAt(generation.fingerprint, validityOf(generation), renewBefore) <= now;
 }
 
 /** A change that is refused, or that no secret is left to ask for, does not have what is in force run into its end. */
-function mustStayInForce(desired: Desired, { generation, facts, wish }: Observed, now: Instant): boolean {
-  if (generation === null || facts.failures.issue === null || isByHand(wish)) return false;
-  return isDue(desired, generation, now);
+function mustStayInForce(desired: Desired, base: ObservedGeneration, { facts, wish }: Observed, now: Instant): boolean {
+  return facts.failures.issue !== null && !isByHand(wish) && isDue(desired, base, now);
 }
 
 /** What holds an issuance back, and until when. The first try of an operator's wish passes all; its others are automatic. */

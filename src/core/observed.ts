@@ -28,6 +28,8 @@ export interface Wish {
 
 export interface Observed {
   readonly generation: ObservedGeneration | null;
+  /** The one at the outputs, which may be an older one; null where none is, or nobody has it any more. */
+  readonly deployed: ObservedGeneration | null;
   readonly apply: ApplyFacts;
   readonly facts: Facts;
   readonly wish: Wish | null;

@@ -5,7 +5,7 @@ import { formatName } from "../x509/name.ts";
 import { addressText } from "./address.ts";
 import type { ApplyFacts } from "./applier.ts";
 import type { Streak } from "./facts.ts";
-import { endOfStorm, isByHand } from "./issuing.ts";
+import { baseOf, endOfStorm, isByHand } from "./issuing.ts";
 import type { Observed } from "./observed.ts";
 import { AHEAD, endOfFight, isFought, obstacleInForce, type Plan, plan } from "./plan.ts";
 import type { Desired, Service } from "./ports.ts";
@@ -271,7 +271,7 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
   if (next.kind === "apply") return rest;
   const { issuer } = desired.request;
   if (next.renewal) return [`renew at issuer ${issuer}`, ...rest];
-  const before = next.asBefore === true ? [`renew at issuer ${observed.generation?.request.issuer}`] : [];
+  const before = next.asBefore === true ? [`renew at issuer ${baseOf(desired, observed)?.request.issuer}`] : [];
   return [...before, `ask issuer ${issuer} for a certificate`, ...rest];
 }
 

@@ -156,6 +156,31 @@ function isRenewedWithout(one: CertificateStatus | undefined): boolean {
   return one?.state === "failing" && one.failure?.code === "CREDENTIAL_MISSING" && Number(one.leaf?.generation) > 2;
 }
 
+test.for(Object.values(WAYS))(
+  "without a secret what stands at the outputs is renewed once the edit is taken back that its service has refused ($name)",
+  async (way: Way) => {
+    await using home = await homeAt(ca, way.user);
+    await using _beside = await way.prepare(home);
+    const served = join(home.folder, "web.pem");
+    const refusesNew = ["/bin/sh", "-c", `! openssl x509 -in ${served} -noout -ext subjectAltName | grep -q new`];
+    const services = [{ type: "command", reload: refusesNew }];
+    await addSpec(home, "web", { services });
+    await using agent = await startAgent(home, way.agent);
+    await agent.until("it is minted", (now) => isCurrent(now.get("web")));
+    await addSpec(home, "web", { services, sans: ["web.internal", "new.internal"] });
+    await agent.until("it is gone back to", (now) => now.get("web")?.failure?.code === "RELOAD_FAILED");
+    await rename(join(home.folder, "jwk"), join(home.folder, "jwk.away"));
+
+    await addSpec(home, "web", { services });
+
+    await agent.until(
+      "it is renewed",
+      (now) => isCurrent(now.get("web")) && Number(now.get("web")?.leaf?.generation) > 2,
+    );
+    expect(new X509Certificate(await readFile(served)).subjectAltName).toBe("DNS:web.internal");
+  },
+);
+
 test("what `once` fails of is counted and told from one to the next, and where the storm breaker holds it, too", async () => {
   await using authority = await startDevCa();
   authority.faults = { leaf: "wrong-key" };

@@ -131,6 +131,7 @@ export function streak(changes: Partial<Streak> = {}): Streak {
 export function settled(changes: Partial<Observed> = {}): Observed {
   return {
     generation: generation(),
+    deployed: generation(),
     apply: apply(),
     facts: facts(),
     wish: null,
