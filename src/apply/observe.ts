@@ -1,4 +1,5 @@
 import { basename, dirname } from "node:path";
+import { grantsText } from "../base/acl.ts";
 import type { Files } from "../base/atomic-file.ts";
 import { type Failure, failureOf } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
@@ -76,19 +77,21 @@ export function createOutputsObserver(host: Host): OutputsObserver {
 
   const lookOnce = async (desired: Desired, output: Output, sha256: string | undefined, record: ApplyRecord) => {
     const link = linksOf(host, desired).get(output.path) ?? null;
-    const before = await signatureOf(host, lookInto, output, link);
+    const wanted = await host.accessOf(output).catch(() => undefined); // the closer look tells what is wrong with it
+    const before = await signatureOf(host, lookInto, output, wanted, link);
     const written = record.files[output.path];
     if (link === null && sha256 !== undefined && sha256 === written?.sha256 && before.text === written.identity) {
-      const untouched = await untouchedLook(host, output, before);
+      const untouched = untouchedLook(output, wanted, before);
       if (untouched !== undefined) return untouched;
     }
-    const key = `${before.text} ${desired.digest} ${sha256 ?? ""} ${written?.identity ?? ""}`;
+    const key = `${before.text} ${desired.digest} ${sha256 ?? ""} ${written?.identity ?? ""} ${whoseText(wanted)}`;
     const known = looks.get(output.path);
     if (known?.key === key) return known.look;
-    const look = await lookClosely(host, lookInto, output, sha256, record, link);
+    const look = await lookClosely(host, lookInto, output, wanted, sha256, record, link);
     const settled = before.changedAt !== undefined && host.system.clock.now() - before.changedAt > RACY;
     // A remembered look holds no key: bytes are needed only where a pair may be adopted, and those are looked at again.
-    if (settled && look.obstacle === null) looks.set(output.path, { key, look: { ...look, bytes: null } });
+    if (settled && wanted !== undefined && look.obstacle === null)
+      looks.set(output.path, { key, look: { ...look, bytes: null } });
     else looks.delete(output.path);
     return look;
   };
@@ -131,8 +134,7 @@ function keyOf({ digest }: Desired, accepted: ApplyRecord["accepted"], number: n
  * The look at a file that stands exactly as certagent wrote it: the record knows what it holds, so nothing is opened.
  * Undefined where its access is not what is wanted, or cannot be told without a look at its ACL.
  */
-async function untouchedLook(host: Host, output: Output, { stat }: Signature): Promise<Look | undefined> {
-  const wanted = await host.accessOf(output).catch(() => undefined); // the closer look tells what is wrong with it
+function untouchedLook(output: Output, wanted: ExactAccess | undefined, { stat }: Signature): Look | undefined {
   if (stat === undefined || wanted === undefined) return undefined;
   const access = { mode: Number(stat.mode & 0o7777n), uid: Number(stat.uid), gid: Number(stat.gid), grants: [] };
   if (aclMatters(access.mode, wanted) || differenceOfAccess(access, wanted) !== undefined) return undefined;
@@ -147,35 +149,48 @@ interface Signature {
   readonly stat: FileStat | undefined;
 }
 
-async function signatureOf(host: Host, lookInto: LookInto, output: Output, link: string | null): Promise<Signature> {
-  const stat = await statOf(host, lookInto, output);
+async function signatureOf(
+  host: Host,
+  lookInto: LookInto,
+  output: Output,
+  wanted: ExactAccess | undefined,
+  link: string | null,
+): Promise<Signature> {
+  const stat = await statOf(host, lookInto, output, wanted);
   const target = link === null || stat === undefined ? stat : await host.files.lstat(link).catch(() => undefined);
   if (stat === undefined || target === undefined) return { text: "missing", changedAt: undefined, stat };
   const text = link === null ? identityOf(stat) : `${identityOf(stat)} ${identityOf(target)}`;
   return { text, changedAt: Number(target.ctimeMs), stat };
 }
 
+/** Whom an output is for, by number: a name may be another user's since the last look, or nobody's. */
+function whoseText(wanted: ExactAccess | undefined): string {
+  return wanted === undefined ? "" : [wanted.uid, wanted.gid, grantsText(wanted.grants)].join(":");
+}
+
 /** Of what has an output's name itself; undefined where nothing has, or where the way there is not safe. */
-async function statOf({ accessOf, files }: Host, lookInto: LookInto, output: Output): Promise<FileStat | undefined> {
-  const owner = await accessOf(output).then(
-    ({ uid }) => uid,
-    () => NOBODY,
-  );
-  const name = basename(output.path);
-  return await lookInto(dirname(output.path), owner, (at) => files.lstat(at(name))).catch(() => undefined);
+async function statOf(
+  { files }: Host,
+  lookInto: LookInto,
+  { path }: Output,
+  wanted: ExactAccess | undefined,
+): Promise<FileStat | undefined> {
+  const look = (at: (name: string) => string) => files.lstat(at(basename(path)));
+  return await lookInto(dirname(path), wanted?.uid ?? NOBODY, look).catch(() => undefined);
 }
 
 async function lookClosely(
   host: Host,
   lookInto: LookInto,
   output: Output,
+  wanted: ExactAccess | undefined,
   sha256: string | undefined,
   record: ApplyRecord,
   link: string | null,
 ): Promise<Look> {
   const facts = { path: output.path, format: output.format.name };
   try {
-    const access = await host.accessOf(output);
+    const access = wanted ?? (await host.accessOf(output));
     const found = await lookAt(host, output, access, record, link);
     const judged = judge(output, found, sha256, access, record, link);
     const isLinked = link !== null && found.kind !== "missing" && found.link === link;
@@ -187,7 +202,7 @@ async function lookClosely(
     };
   } catch (error) {
     const failure = failureOf(error);
-    const isThere = (await statOf(host, lookInto, output)) !== undefined;
+    const isThere = (await statOf(host, lookInto, output, wanted)) !== undefined;
     const state = isThere ? "foreign" : "missing";
     return { facts: { ...facts, state, because: failure.message }, obstacle: failure, bytes: null, isLinked: false };
   }

@@ -41,6 +41,7 @@ export interface TestHost extends AsyncDisposable {
     system?: {
       clock?: Clock;
       connect?: Connect;
+      ask?: Run;
       onRun?: () => void;
       onRead?: () => void;
       specs?: ReadonlyMap<string, Desired>;
@@ -85,10 +86,13 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
     log,
     desired: desiredIn(tls, change),
     anchors: async () => pki.roots,
-    open: async (files, { clock = systemClock, connect = nobodyListens, onRun, onRead, specs, specIsCurrent } = {}) =>
+    open: async (
+      files,
+      { clock = systemClock, connect = nobodyListens, onRun, ask = counted(onRun), onRead, specs, specIsCurrent } = {},
+    ) =>
       await createApplier({
         layout,
-        system: { clock, run: counted(onRun), ask: counted(onRun), connect },
+        system: { clock, run: counted(onRun), ask, connect },
         log: logInto(log),
         specs: async () => (onRead?.(), specs ?? new Map([[NAME, host.desired]])),
         specIsCurrent,

@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import { AgentError } from "../../../src/base/errors.ts";
-import { systemClock } from "../../../src/base/time.ts";
+import type { Run } from "../../../src/base/run.ts";
+import { MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import { ASKED, makeHost, NAME, never, output, pairAt, shellService } from "./harness.ts";
+
+const ENDED = { signal: null, timedOut: false };
 
 test("a second look at what has not changed opens no file and starts no process", async () => {
   await using host = await makeHost();
@@ -99,6 +102,33 @@ test("bytes that were changed without a trace in the times are seen", async () =
   const facts = (await applier.observe([ASKED], never)).get(NAME);
 
   expect(facts?.outputs[0]).toMatchObject({ state: "drifted", because: "was changed by somebody else" });
+});
+
+const GROUP = `certagent-${process.pid}`;
+
+test.each([
+  ["is gone", undefined],
+  ["has another number", 61_234],
+])("a file for a group that %s since the last look is not current any more", async (_, later) => {
+  await using host = await makeHost();
+  const outputs = [output("combined", host.path("web.pem"), { mode: 0o640, group: GROUP })];
+  host.desired = { ...host.desired, outputs };
+  await host.issue();
+  let [gid, ahead]: [number | undefined, number] = [process.getegid?.(), 10 * SECOND];
+  const ask: Run = async () => ({ ...ENDED, exitCode: gid === undefined ? 2 : 0, output: `${GROUP}:x:${gid}:\n` });
+  const now = (): number => systemClock.now() + ahead;
+  const applier = await host.open(undefined, {
+    ask,
+    clock: { ...systemClock, now, monotonic: () => systemClock.monotonic() + ahead },
+  });
+  await applier.apply(NAME, never);
+  const before = (await applier.observe([ASKED], never)).get(NAME);
+  [gid, ahead] = [later, 2 * MINUTE];
+
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
+
+  expect(before?.outputs[0]?.state).toBe("current");
+  expect(facts?.outputs[0]?.state).not.toBe("current");
 });
 
 test("an older generation is stale, a foreign file foreign, a removed one missing", async () => {
