@@ -26,13 +26,18 @@ export function surroundingsOf({ files, system, relabel }: Host) {
   return { files, run: system.ask, relabel };
 }
 
-/** Puts back what stood at a path before a change, as a fresh file: some services go by the time of a file (hitch). */
+/**
+ * Puts back what stood at a path before a change, as a fresh file: some services go by the time of a file (hitch). Where
+ * that was spoilt, the new one stays.
+ */
 export async function putBack(host: Host, folder: Folder, { path, before }: Change): Promise<void> {
   const name = basename(path);
   if (before.kind === "missing") {
     await host.files.unlink(folder.at(name)).catch((error: unknown) => {
       if (!isMissing(error)) rethrow("remove", path)(error);
     });
+  } else if (before.kind === "spoilt") {
+    return;
   } else if (before.kind === "link" || before.link !== null) {
     await replaceLinkIn(folder, name, before.link ?? "", host.files);
   } else {

@@ -66,7 +66,8 @@ async function publishAll(
     const done = staged.filter(({ file }) => file.published()).toReversed();
     for (const { change, folder } of done) await putBack(host, folder, change);
     for (const { folder } of done) await folder.sync();
-    if (isSet) await removeIntent(host, name);
+    const isAsBefore = done.every(({ change }) => change.before.kind !== "spoilt");
+    if (isSet && isAsBefore) await removeIntent(host, name);
     throw error;
   }
 }

@@ -2,7 +2,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { type Grant, grantsText, readGrants } from "../base/acl.ts";
 import { AgentError } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
-import { isMissing, rethrow } from "../base/file-error.ts";
+import { errnoOf, fileError, isMissing, rethrow } from "../base/file-error.ts";
 import type { Folder } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
 import { shellWord } from "../base/shell-word.ts";
@@ -24,12 +24,23 @@ export interface FoundFile {
   readonly link: string | null;
 }
 
-export type Found = FoundFile | { readonly kind: "missing" } | { readonly kind: "link"; readonly link: string };
+/** A file of certagent's that cannot be read any more, which is written anew like any other that somebody changed. */
+interface SpoiltFile {
+  readonly kind: "spoilt";
+  readonly because: string;
+  readonly link: null;
+}
+
+export type Found =
+  | FoundFile
+  | SpoiltFile
+  | { readonly kind: "missing" }
+  | { readonly kind: "link"; readonly link: string };
 
 export const MISSING: Found = { kind: "missing" };
 
 /**
- * What stands at a name. Links are read through only where root made them and nobody else could have: a planted one
+ * What stands at a name. `isOurs`: certagent has written the file of that name. Links are read through only where root made them and nobody else could have: a planted one
  * would have root copy a secret. But where one leads to `own`, into certagent's own sets, it does not matter who made
  * it. Throws `DEPLOY_FAILED` for what certagent never replaces: a FIFO, a device, a socket, a
  * folder, a file with several names.
@@ -40,13 +51,15 @@ export async function find(
   name: string,
   wanted: ExactAccess,
   own: string | null,
+  isOurs = false,
 ): Promise<Found> {
-  return await findIn(host, folder, name, { wanted, own, links: MOST_LINKS });
+  return await findIn(host, folder, name, { wanted, own, isOurs, links: MOST_LINKS });
 }
 
 interface Looking {
   readonly wanted: ExactAccess;
   readonly own: string | null;
+  readonly isOurs: boolean;
   /** How many links may still be followed. */
   readonly links: number;
 }
@@ -57,10 +70,18 @@ async function findIn(host: Host, folder: Folder, name: string, looking: Looking
   if (stat === undefined) return MISSING;
   if (stat.isSymbolicLink()) return await readThrough(host, folder, name, looking);
   refuseOthers(path, stat);
+  if (stat.size > BigInt(LIMIT)) {
+    const fact = "is far too long for a certificate";
+    if (looking.isOurs) return { kind: "spoilt", because: fact, link: null };
+    throw refusal(path, `the file there ${fact}`, `ls -l ${shellWord(path)}`);
+  }
   let grants: readonly Grant[] = [];
   const file = await readRegular(folder.at(name), LIMIT, host.files, async (handle, { mode }) => {
     if (aclMatters(Number(mode), looking.wanted)) grants = await readGrants(handle);
-  }).catch(rethrow("read", path));
+  }).catch((error: unknown) => {
+    if (!looking.isOurs || errnoOf(error) !== "EIO") throw fileError("read", path, error);
+  });
+  if (file === undefined) return { kind: "spoilt", because: "cannot be read: input/output error", link: null };
   refuseOthers(path, file.stat);
   const { mode, uid, gid } = file.stat;
   const access = { mode: Number(mode & 0o7777n), uid: Number(uid), gid: Number(gid), grants };
@@ -72,20 +93,20 @@ export function aclMatters(mode: number, wanted: ExactAccess): boolean {
   return wanted.grants.length > 0 || ((mode >> 3) & ~mode & 0o7) !== 0;
 }
 
+function refusal(path: string, fact: string, hint: string): AgentError {
+  return new AgentError("DEPLOY_FAILED", `Cannot write "${path}": ${fact}`, { hint });
+}
+
 function refuseOthers(path: string, stat: FileStat): void {
-  const refuse = (fact: string, hint: string): AgentError =>
-    new AgentError("DEPLOY_FAILED", `Cannot write "${path}": ${fact}`, { hint });
-  if (stat.isDirectory()) throw refuse("a folder stands there", "name a file in the spec, or remove the folder");
+  if (stat.isDirectory()) throw refusal(path, "a folder stands there", "name a file in the spec, or remove the folder");
   if (!stat.isFile()) {
     const kind = stat.isFIFO() ? "a FIFO" : stat.isSocket() ? "a socket" : "a device";
-    throw refuse(`${kind} stands there`, `rm ${shellWord(path)}, or name another path in the spec`);
+    throw refusal(path, `${kind} stands there`, `rm ${shellWord(path)}, or name another path in the spec`);
   }
   if (stat.nlink > 1n) {
     const hint = `find / -xdev -inum ${stat.ino} shows its other names; rm ${shellWord(path)} leaves those`;
-    throw refuse(`the file there has ${stat.nlink} names (hard links)`, hint);
+    throw refusal(path, `the file there has ${stat.nlink} names (hard links)`, hint);
   }
-  if (stat.size > BigInt(LIMIT))
-    throw refuse("the file there is far too long for a certificate", `ls -l ${shellWord(path)}`);
 }
 
 async function readThrough(host: Host, folder: Folder, name: string, looking: Looking): Promise<Found> {
@@ -96,7 +117,7 @@ async function readThrough(host: Host, folder: Folder, name: string, looking: Lo
     if (link !== looking.own && !(await isRootsLink(host, folder, name))) return { kind: "link", link };
     await using reached = await reach(dirname(target), NOBODY, host.files);
     if (reached.missing !== null) return { kind: "link", link };
-    const further = { ...looking, links: looking.links - 1 };
+    const further = { ...looking, isOurs: false, links: looking.links - 1 };
     const found = await findIn(host, reached.folder, basename(target), further);
     return found.kind === "file" ? { ...found, link } : { kind: "link", link };
   } catch {

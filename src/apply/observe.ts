@@ -219,6 +219,7 @@ function judge(
   if (found.kind === "missing") return { state: "missing", because: "is missing" };
   const written = record.files[output.path];
   const isTouched = found.kind !== "file" || written?.identity !== identityOf(found.stat);
+  if (found.kind === "spoilt") return { state: "drifted", because: found.because };
   const since = written === undefined ? "foreign" : isTouched ? "drifted" : "stale";
   if (found.link !== link) {
     const is = found.link === null ? "is a file" : `is a link to ${found.link}`;

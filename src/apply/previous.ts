@@ -46,7 +46,9 @@ export function previousOf(
   if (
     pair === undefined &&
     !isEarlier &&
-    !targets.every((target) => !target.output.format.holdsKey || isUntouched(target, record))
+    !targets.every(
+      (target) => target.before.kind !== "spoilt" && (!target.output.format.holdsKey || isUntouched(target, record)),
+    )
   ) {
     return undefined;
   }

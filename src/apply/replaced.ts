@@ -21,7 +21,7 @@ export async function keepReplaced(
   const kept: string[] = [];
   const folder = join(host.layout.apply.replaced, name);
   for (const { path, before } of changes) {
-    if (before.kind === "missing" || record.files[path] !== undefined) continue;
+    if (before.kind === "missing" || before.kind === "spoilt" || record.files[path] !== undefined) continue;
     const copy = join(folder, copyName(path));
     if (await isThere(host, copy)) continue;
     await makeFolders(folder, { mode: 0o700 }, host.files);

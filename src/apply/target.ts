@@ -107,7 +107,7 @@ async function findOwn(
   record: ApplyRecord,
   link: string | null,
 ): Promise<Found> {
-  const found = await find(host, folder, basename(path), access, link);
+  const found = await find(host, folder, basename(path), access, link, record.files[path] !== undefined);
   if (link === null || found.kind !== "link" || !isLinkTo(found.link, link, path)) return found;
   const earlier = await find(host, folder, basename(path), access, found.link);
   // The name may be another path's by now, and whose link it is is not known.

@@ -1,5 +1,18 @@
 import { execFileSync } from "node:child_process";
-import { chmod, link, lstat, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { fstatSync, lstatSync } from "node:fs";
+import {
+  chmod,
+  link,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rename,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type Files, nodeFiles } from "../../../src/base/atomic-file.ts";
@@ -123,6 +136,39 @@ test("PEM of somebody else is replaced, and a copy for root alone is kept the fi
   expect(await text(join(folder, copies[0] ?? ""))).toBe(foreign.pem);
   expect(await text(join(folder, copies[1] ?? ""))).toBe(foreign.key.toPem());
   expect(accessAt(join(folder, copies[1] ?? "")).mode).toBe(0o600);
+});
+
+test("a file of certagent's that is too long to be read by now is drift, not an obstacle", async () => {
+  await using host = await makeHost();
+  const applier = await host.open();
+  await host.issue();
+  await applier.apply(NAME, never);
+  const deployed = pairAt(host);
+  await truncate(host.path("web.crt"), 2 ** 31);
+
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
+  const report = await applier.apply(NAME, never);
+
+  expect(facts).toMatchObject({ obstacle: null, outputs: [{ state: "drifted" }, { state: "current" }] });
+  expect(report).toMatchObject({ failure: null, repaired: [host.path("web.crt")] });
+  expect(pairAt(host)).toEqual(deployed);
+});
+
+test("a file of certagent's that the disk does not give back is written anew", async () => {
+  await using host = await makeHost();
+  const first = await host.open();
+  await host.issue();
+  await first.apply(NAME, never);
+  const { ino } = lstatSync(host.path("web.crt"));
+  const read: Files["read"] = async (file, ...rest) => {
+    if (fstatSync(file.fd).ino === ino) throw Object.assign(new Error("EIO"), { code: "EIO" });
+    return await nodeFiles.read(file, ...rest);
+  };
+  const applier = await host.open({ ...nodeFiles, read });
+  await host.issue();
+
+  expect(await applier.apply(NAME, never)).toMatchObject({ failure: null, deployed: 2 });
+  expect(pairAt(host)).toMatchObject({ leaf: expect.any(String) });
 });
 
 test("a copy is kept of a file whose name is as long as names can be", async () => {
