@@ -85,6 +85,8 @@ export async function actOnUnit(
   const isDown = before.liveness === "down";
   if (isDown && revive !== true) throw stoppedByOthers(unit, action, before);
   const verb = isDown ? "start" : action;
+  // systemd counts the starts of all, and refuses one too many when it has stopped the unit already.
+  if (verb !== "reload") await system.ask(["systemctl", "reset-failed", "--", unit], { timeout: QUESTION, signal });
   const hint = `systemctl status ${unit} and journalctl -u ${unit} show why`;
   try {
     await execute(

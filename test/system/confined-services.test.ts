@@ -114,3 +114,19 @@ test("a port is told as open, closed, or unknown to this host", async () => {
     await machine.sh("systemctl list-units --all --plain --no-legend 'certagent-relay-*'; ls /run/certagent/output"),
   ).toBe("");
 });
+
+/** As units of servers that keep secrets have it: more starts within a minute than this are refused. */
+const RARELY_STARTED =
+  "[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=60\n[Service]\nExecStart=/bin/sleep infinity\n";
+
+test("a unit is restarted though it was started as often as it may be", async () => {
+  await put(machine, "/run/systemd/system/rare.service", RARELY_STARTED);
+  await machine.sh("systemctl daemon-reload; systemctl start rare; systemctl restart rare");
+  const { pair } = await replaced("postgres");
+  const entry = { type: "systemd", unit: "rare", action: "restart" };
+
+  const [outcome] = await doConfined(machine, [{ kind: "service", entry, pair }]);
+
+  expect(outcome).toMatchObject({ liveness: "up", note: null });
+  expect(await machine.sh("systemctl is-active rare")).toBe("active");
+});

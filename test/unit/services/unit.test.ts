@@ -122,15 +122,23 @@ test("actOnUnit() waits for the end of a restart by somebody else, as an upgrade
   expect(again.commands).toHaveLength(5);
 });
 
-test("actOnUnit() starts what a failed reload brought down", async () => {
-  const fallen = answering(dead, {}, up);
+test("actOnUnit() starts what a failed reload brought down, however often it was started before", async () => {
+  const fallen = answering(dead, {}, {}, up);
   const standing = answering(up, {}, up);
 
   await actOnUnit(fallen.system, reload, { revive: true }, signal);
   await actOnUnit(standing.system, reload, { revive: true }, signal);
 
-  expect(fallen.commands[1]).toBe("systemctl start web.service");
+  expect(fallen.commands.slice(1, 3)).toEqual(["systemctl reset-failed web.service", "systemctl start web.service"]);
   expect(standing.commands[1]).toBe("systemctl reload web.service");
+});
+
+test("actOnUnit() has a restart of its own refused by no limit on starts", async () => {
+  const { system, commands } = answering(up, {}, {}, up);
+
+  await actOnUnit(system, { ...reload, action: "restart" }, {}, signal);
+
+  expect(commands.slice(1, 3)).toEqual(["systemctl reset-failed web.service", "systemctl restart web.service"]);
 });
 
 test("a unit on this very host: without systemd the error says what to write, with it the unit is not there", async () => {
