@@ -10,7 +10,6 @@ import { linkedFrom } from "./linked.ts";
 import { matchesPattern } from "./path-pattern.ts";
 import { targetAt } from "./recipe.ts";
 
-const DUMP = ["nginx", "-T"];
 const DUMP_TIMEOUT: Milliseconds = 10 * SECOND;
 const LONGEST_DUMP = 4 * 1024 * 1024;
 const MOST_NESTED = 10;
@@ -34,14 +33,15 @@ const LOOKED_FOR: ReadonlySet<string> = new Set([
 
 /**
  * The first server whose certificate is one of the outputs, or a link to one, as a client gets to it; undefined where
- * there is none. Throws `RELOAD_FAILED` where nginx does not tell.
+ * there is none. `dump` is the `nginx -T` of this very nginx. Throws `RELOAD_FAILED` where it does not tell.
  */
 export async function servedByNginx(
   { run }: Pick<System, "run">,
+  dump: readonly string[],
   outputs: readonly Output[],
   signal: AbortSignal,
 ): Promise<ProbeTarget | undefined> {
-  const result = await run(DUMP, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, isData: true, signal });
+  const result = await run(dump, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, isData: true, signal });
   if (!endedWell(result)) throw new AgentError("RELOAD_FAILED", "Cannot read the configuration of nginx");
   const paths = new Set(outputs.map(({ path }) => path));
   return findServer(result.output, paths) ?? findServer(result.output, await linksTo(paths, result.output));

@@ -1,12 +1,12 @@
 import * as z from "zod";
-import type { Service } from "../core/ports.ts";
+import type { Service, System } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
 import { servedByNginx } from "./nginx-config.ts";
+import { calledBy, HOSTS_OWN, startedByUnit } from "./nginx-program.ts";
 import { HEARD, probeTarget, recipe, unit } from "./recipe.ts";
-import { changeUnit, shortName, unitLiveness } from "./unit.ts";
+import { changeUnit, shortName, systemdRuns, unitLiveness } from "./unit.ts";
 
 const UNIT = "nginx.service";
-const CHECK = ["nginx", "-t"];
 const INSTEAD = 'give reload: a command that reloads this nginx, such as ["/usr/sbin/nginx", "-s", "reload"]';
 
 /**
@@ -17,14 +17,22 @@ const INSTEAD = 'give reload: a command that reloads this nginx, such as ["/usr/
 export const nginx = z
   .strictObject({
     type: z.literal("nginx"),
-    unit: unit.optional().meta({ description: "The systemd unit; default nginx.service." }),
+    unit: unit
+      .optional()
+      .meta({
+        description:
+          "The systemd unit; default nginx.service. Of several nginx this tells which one is checked and looked at, as a preflight or reload that calls nginx does.",
+      }),
     ...recipe,
   })
   .meta({ description: "nginx: checked by `nginx -t`, reloaded by its unit, proven by what it serves." })
   .transform((spec): Service => {
     const name = spec.unit ?? UNIT;
     const { timeout } = spec;
-    const check = spec.preflight ?? CHECK;
+    const called = calledBy(spec.preflight) ?? calledBy(spec.reload);
+    const itself = async (system: System, signal: AbortSignal): Promise<readonly string[]> =>
+      called ?? (spec.unit !== undefined && systemdRuns() ? await startedByUnit(system, name, signal) : HOSTS_OWN);
+    const check = spec.preflight ?? [...(called ?? HOSTS_OWN), "-t"];
     return {
       type: "nginx",
       key: JSON.stringify(["nginx", name, check, spec.reload]),
@@ -36,7 +44,8 @@ export const nginx = z
       window: null,
       preflight: async (system, signal) => {
         const hint = "nginx refuses its whole configuration until this is mended";
-        await execute(system, check, { action: "check the configuration of nginx", timeout, hint }, signal);
+        const own = spec.preflight ?? [...(await itself(system, signal)), "-t"];
+        await execute(system, own, { action: "check the configuration of nginx", timeout, hint }, signal);
       },
       reload: async (system, context, signal) => {
         if (spec.reload) await execute(system, spec.reload, { action: "reload nginx", timeout }, signal);
@@ -52,6 +61,7 @@ export const nginx = z
       // With a command of its own, nginx may run in a container, and a unit of that name is another nginx or none.
       liveness: async (system, signal) =>
         spec.reload && spec.unit === undefined ? "unknown" : await unitLiveness(system, name, signal),
-      defaultProbe: (system, outputs, signal) => servedByNginx(system, outputs, signal),
+      defaultProbe: async (system, outputs, signal) =>
+        await servedByNginx(system, [...(await itself(system, signal)), "-T"], outputs, signal),
     };
   });

@@ -51,6 +51,17 @@ export async function unitState({ ask }: Pick<System, "ask">, unit: string, sign
   return { liveness: fact("LoadState") === "not-found" ? "absent" : "down", text, isChanging };
 }
 
+/** The program that a unit starts, and its arguments as far as they have no spaces; empty where it does not tell. */
+export async function startedBy(
+  { ask }: Pick<System, "ask">,
+  unit: string,
+  signal: AbortSignal,
+): Promise<{ readonly path: string; readonly words: readonly string[] }> {
+  const { output } = await ask(["systemctl", "show", "-p", "ExecStart", "--", unit], { timeout: QUESTION, signal });
+  const [, path = "", argv = ""] = /^ExecStart=\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/m.exec(output) ?? [];
+  return { path, words: argv.split(" ").slice(1) };
+}
+
 export interface UnitChange {
   readonly unit: string;
   readonly action: "reload" | "restart";

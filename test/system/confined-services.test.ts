@@ -70,6 +70,31 @@ test("a configuration that nginx refuses is told in its own words", async () => 
   await machine.sh("rm /etc/nginx/conf.d/broken.conf");
 });
 
+const SECOND_NGINX = `[Service]
+Type=forking
+PIDFile=/run/nginx-two.pid
+ExecStart=/usr/sbin/nginx -c /etc/nginx/two.conf
+ExecReload=/usr/sbin/nginx -c /etc/nginx/two.conf -s reload
+`;
+
+test("a second nginx is checked and looked at by the configuration that its unit starts it with", async () => {
+  const site = await machine.sh("cat /etc/nginx/conf.d/vlc-admin.conf");
+  const two = `pid /run/nginx-two.pid; events {} http { ${site.replace("127.0.0.1:443", "127.0.0.1:1443")} }`;
+  await put(machine, "/etc/nginx/two.conf", two);
+  await put(machine, "/run/systemd/system/nginx-two.service", SECOND_NGINX);
+  await machine.sh("systemctl daemon-reload; systemctl start nginx-two");
+  const { issued, pair } = await replaced("vlc-admin");
+  const task = { kind: "service", entry: { type: "nginx", unit: "nginx-two" }, pair } as const;
+
+  expect(await doConfined(machine, [task])).toEqual([{ liveness: "up", note: null, probe: "127.0.0.1:1443" }]);
+  await untilServed(issued, 1443);
+  await put(machine, "/etc/nginx/two.conf", "nonsense on;");
+  const message = expect.stringMatching(
+    /"\/usr\/sbin\/nginx -c \/etc\/nginx\/two.conf -t" exited with 1: .*"nonsense"/,
+  );
+  expect(await doConfined(machine, [task])).toMatchObject([{ code: "RELOAD_FAILED", message }]);
+});
+
 test("PostgreSQL is reloaded, and its address found", async () => {
   const { issued, pair } = await replaced("postgres");
 

@@ -191,6 +191,17 @@ test("the default probe of nginx is found in what nginx -T prints", async () => 
   expect(findServer(output, new Set(["/elsewhere.pem"]))).toBeUndefined();
 });
 
+test.each(["preflight", "reload"] as const)("of several nginx the one that %s calls is looked at", async (command) => {
+  await using nginx = await startNginx(first);
+  const service = serviceOf({ type: "nginx", [command]: command === "reload" ? nginx.reload : nginx.check });
+
+  await service.preflight(system, signal);
+
+  expect(await service.defaultProbe(system, outputsAt(nginx.files), signal)).toMatchObject({
+    address: { host: "127.0.0.1", port: nginx.port },
+  });
+});
+
 test("an nginx that has its certificate by a link is looked at where it serves that", async () => {
   await using nginx = await startNginx(first);
   const { certificate, key } = nginx.files;
