@@ -8,6 +8,7 @@ import type { System } from "../core/ports.ts";
 /** How much of a program's last words goes into an error. */
 const LAST_WORDS = 1000;
 
+const MORE_TIME = "where it takes that long, write a longer timeout:";
 const MORE_MEMORY =
   "a drop-in with MemoryMax= in /etc/systemd/system/certagent-run-.service.d/ gives commands another limit";
 
@@ -35,8 +36,14 @@ export async function execute(
   const result = await run(argv, { timeout, signal });
   if (endedWell(result)) return;
   throw new AgentError("RELOAD_FAILED", `Cannot ${action}: "${showCommand(argv)}" ${ending(result, timeout)}`, {
-    hint: result.outOfMemory ? MORE_MEMORY : (explain?.(result.output) ?? hint),
+    hint: hintFor(result, explain?.(result.output) ?? hint),
   });
+}
+
+function hintFor({ outOfMemory, timedOut }: RunResult, hint: string | undefined): string | undefined {
+  if (outOfMemory === true) return MORE_MEMORY;
+  if (!timedOut) return hint;
+  return hint === undefined ? MORE_TIME : `${hint}; ${MORE_TIME}`;
 }
 
 /** How a command has ended, with its last words: `exited with 1: nginx: [emerg] …`. */

@@ -17,12 +17,10 @@ const INSTEAD = 'give reload: a command that reloads this nginx, such as ["/usr/
 export const nginx = z
   .strictObject({
     type: z.literal("nginx"),
-    unit: unit
-      .optional()
-      .meta({
-        description:
-          "The systemd unit; default nginx.service. Of several nginx this tells which one is checked and looked at, as a preflight or reload that calls nginx does.",
-      }),
+    unit: unit.optional().meta({
+      description:
+        "The systemd unit; default nginx.service. Of several nginx this tells which one is checked and looked at, as a preflight or reload that calls nginx does.",
+    }),
     ...recipe,
   })
   .meta({ description: "nginx: checked by `nginx -t`, reloaded by its unit, proven by what it serves." })

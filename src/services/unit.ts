@@ -95,7 +95,8 @@ export async function actOnUnit(
   const before = await settledState(system, unit, timeout, signal);
   const isDown = before.liveness === "down";
   if (isDown && revive !== true) throw stoppedByOthers(unit, action, before);
-  const verb = isDown ? "start" : action;
+  // Who still starts after all that time has read the files of before that: a start would only join in.
+  const verb = isDown ? (before.isChanging ? "restart" : "start") : action;
   // systemd counts the starts of all, and refuses one too many when it has stopped the unit already.
   if (verb !== "reload") await system.ask(["systemctl", "reset-failed", "--", unit], { timeout: QUESTION, signal });
   const hint = `systemctl status ${unit} and journalctl -u ${unit} show why`;

@@ -133,6 +133,15 @@ test("actOnUnit() starts what a failed reload brought down, however often it was
   expect(standing.commands[1]).toBe("systemctl reload web.service");
 });
 
+test("actOnUnit() has what still starts after its patience start anew: it may have read the files of before", async () => {
+  const { system, commands } = answering(unit("activating", "start", { pid: 7 }));
+
+  const going = actOnUnit(system, { ...reload, action: "restart", timeout: 1 }, { revive: true }, signal);
+
+  await expect(going).rejects.toThrow("activating (start)");
+  expect(commands).toContain("systemctl restart web.service");
+});
+
 test("actOnUnit() has a restart of its own refused by no limit on starts", async () => {
   const { system, commands } = answering(up, {}, {}, up);
 
