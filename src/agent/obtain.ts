@@ -46,7 +46,7 @@ export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> 
 /** Has the certificate renewed or a new one issued. */
 export async function renewOrMint(
   memory: Memory,
-  { renewal, because, asBefore }: Plan & { kind: "issue" },
+  { by, because }: Plan & { kind: "issue" },
   signal: AbortSignal,
 ): Promise<void> {
   const { world, desired, generations, wish } = memory;
@@ -61,8 +61,8 @@ export async function renewOrMint(
     const base = baseOf(desired, observedOf(memory));
     const current = base === null ? undefined : await generations.read(base.number);
     const asking = { issuer, current, because, byHand, signal };
-    if (asBefore === true && (await renewAsBefore(memory, asking))) return;
-    await ask(memory, { desired, renewal }, asking);
+    if (by === "renewal as before" && (await renewAsBefore(memory, asking))) return;
+    await ask(memory, { desired, renewal: by === "renewal" }, asking);
     // It waits for nothing any more: said before the issuer is told how many do.
     memory.facts = withoutFailure(memory.facts, "issue");
     // Who asks for a renewal may have mended what a deployment failed of, and waits for this one.

@@ -19,38 +19,39 @@ const SHORTEST_ANSWER: Milliseconds = 6 * MINUTE;
 
 export interface Reason {
   readonly because: string;
-  /** Whether the CA is asked to renew what is there, or for a new certificate. */
-  readonly renewal: boolean;
-  /** What is there is renewed as it is first: what the spec asks for by now could not be had. */
-  readonly asBefore?: true;
+  /**
+   * Whether the CA is asked to renew what is there, or for a new certificate. `renewal as before`: for the former first,
+   * whatever the spec asks for by now, as that could not be had; for the latter where that fails.
+   */
+  readonly by: "renewal" | "minting" | "renewal as before";
 }
 
 /** Why a certificate is to be issued now; undefined where there is no reason. */
 export function reasonToIssue(desired: Desired, observed: Observed, now: Instant): Reason | undefined {
   const { generation, apply, wish, credentialChanged } = observed;
   const base = baseOf(desired, observed);
-  if (generation === null || base === null) return { because: "nothing was issued yet", renewal: false };
+  if (generation === null || base === null) return { because: "nothing was issued yet", by: "minting" };
   const change = changeOfRequest(base, desired.request);
   if (change !== undefined) {
     return mustStayInForce(desired, base, observed, now)
-      ? { because: `${change}, which could not be had: it is renewed as it is`, renewal: false, asBefore: true }
-      : { because: change, renewal: false };
+      ? { because: `${change}, which could not be had: it is renewed as it is`, by: "renewal as before" }
+      : { because: change, by: "minting" };
   }
-  if (wish !== null) return { because: "an operator asked for it", renewal: true };
+  if (wish !== null) return { because: "an operator asked for it", by: "renewal" };
   if (base !== generation) {
     const because = `generation ${generation.number}, which is not deployed, is asked for no more: what is deployed is`;
-    return { because, renewal: true };
+    return { because, by: "renewal" };
   }
   if (apply.deployed !== null && apply.deployed > generation.number) {
     return {
       because: `generation ${apply.deployed}, which is deployed, is missing from the state folder`,
-      renewal: true,
+      by: "renewal",
     };
   }
-  if (credentialChanged) return { because: "the certificate that authorises it has changed", renewal: false };
-  if (generation.chainNotAfter <= now) return { because: "it has expired", renewal: true };
+  if (credentialChanged) return { because: "the certificate that authorises it has changed", by: "minting" };
+  if (generation.chainNotAfter <= now) return { because: "it has expired", by: "renewal" };
   return isDue(desired, generation, now)
-    ? { because: "its place in the renewal window has come", renewal: true }
+    ? { because: "its place in the renewal window has come", by: "renewal" }
     : undefined;
 }
 

@@ -147,7 +147,7 @@ function pairFoundOnHost(desired: Desired, observed: Observed, now: Instant): Fi
  */
 function isBehind(desired: Desired, observed: Observed, now: Instant): boolean {
   const { generation, apply, wish } = observed;
-  if (wish !== null || reasonToIssue(desired, observed, now)?.renewal !== true) return false;
+  if (wish !== null || reasonToIssue(desired, observed, now)?.by !== "renewal") return false;
   const isLost = generation !== null && (apply.deployed ?? 0) > generation.number;
   return isLost || apply.outputs.some(({ state }) => state === "drifted" || state === "foreign");
 }

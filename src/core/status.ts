@@ -270,9 +270,9 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
   if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];
   if (next.kind === "apply") return rest;
   const { issuer } = desired.request;
-  if (next.renewal) return [`renew at issuer ${issuer}`, ...rest];
-  const before = next.asBefore === true ? [`renew at issuer ${baseOf(desired, observed)?.request.issuer}`] : [];
-  return [...before, `ask issuer ${issuer} for a certificate`, ...rest];
+  const renewal = next.by === "minting" ? [] : [`renew at issuer ${baseOf(desired, observed)?.request.issuer}`];
+  const minting = next.by === "renewal" ? [] : [`ask issuer ${issuer} for a certificate`];
+  return [...renewal, ...minting, ...rest];
 }
 
 /** The streak that a broken spec stands for. */

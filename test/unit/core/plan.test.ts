@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { DAY, HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
 import { NO_FACTS } from "../../../src/core/facts.ts";
+import type { Reason } from "../../../src/core/issuing.ts";
 import type { Observed } from "../../../src/core/observed.ts";
 import { plan } from "../../../src/core/plan.ts";
 import type { Desired } from "../../../src/core/ports.ts";
@@ -53,7 +54,7 @@ interface Row {
   readonly until?: number;
   /** Which services are told once more, or looked at. */
   readonly services?: readonly number[];
-  readonly asBefore?: boolean;
+  readonly by?: Reason["by"];
 }
 
 const rows: readonly Row[] = [
@@ -131,7 +132,7 @@ const rows: readonly Row[] = [
     now: RENEW_AT,
     kind: "issue",
     because: /names changed/,
-    asBefore: true,
+    by: "renewal as before",
   },
   {
     title: "asks for a change first where it was not refused yet",
@@ -140,7 +141,7 @@ const rows: readonly Row[] = [
     now: RENEW_AT,
     kind: "issue",
     because: /names changed/,
-    asBefore: false,
+    by: "minting",
   },
   {
     title: "asks for a change alone before the place in the window of what is there",
@@ -148,7 +149,7 @@ const rows: readonly Row[] = [
     observed: settled({ facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW }) } }) }),
     kind: "issue",
     because: /names changed/,
-    asBefore: false,
+    by: "minting",
   },
   {
     title: "renews what is deployed where the edit is taken back that the newest was issued for",
@@ -157,7 +158,7 @@ const rows: readonly Row[] = [
     }),
     kind: "issue",
     because: /generation 4, which is not deployed, is asked for no more/,
-    asBefore: false,
+    by: "renewal",
   },
   {
     title: "renews what is deployed as it is, and not the newest, which the spec does not ask for either",
@@ -174,7 +175,7 @@ const rows: readonly Row[] = [
     now: RENEW_AT,
     kind: "issue",
     because: /names changed from (?!.*10\.0\.0\.2)/,
-    asBefore: true,
+    by: "renewal as before",
   },
   {
     title: "has an issuer that the spec names no more renew what is there while the new one gives nothing",
@@ -183,7 +184,7 @@ const rows: readonly Row[] = [
     now: RENEW_AT,
     kind: "issue",
     because: /issuer changed/,
-    asBefore: true,
+    by: "renewal as before",
   },
   {
     title: "issues anew when the credential that authorises it changed",
@@ -847,12 +848,12 @@ const rows: readonly Row[] = [
 ];
 
 test.each(rows)("plan() $title", ({ desired: changes, observed, now = NOW, ...row }) => {
-  const { kind, because, next, until, services, asBefore } = row;
+  const { kind, because, next, until, services, by } = row;
   const answer = plan(desired(changes), observed, now);
 
   expect(answer.kind).toBe(kind);
   expect(answer.because).toMatch(because);
-  if (asBefore !== undefined) expect("asBefore" in answer).toBe(asBefore);
+  if (by !== undefined) expect("by" in answer && answer.by).toBe(by);
   if (services !== undefined)
     expect("again" in answer ? answer.again : "services" in answer && answer.services).toEqual(services);
   if (answer.kind !== "wait") return;
