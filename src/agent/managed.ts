@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { type Instant, LONGEST_SLEEP, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import { type Facts, factsOfSpec, NO_FACTS, type Streak, withoutDelay } from "../core/facts.ts";
 import { reasonToIssue } from "../core/issuing.ts";
@@ -62,11 +63,15 @@ export async function manage(
   const memory = await recall(world, desired, broken, known);
   const managedSince = world.clock.monotonic();
   let dueAt: Instant = 0;
-  const forgive = (): void => {
-    memory.facts = { ...memory.facts, failures: NO_FACTS.failures };
+  /** What was asked for, or with what, is another thing now. */
+  const startAnew = (): void => {
     memory.edits += 1;
     memory.lookAfresh = true;
     dueAt = 0;
+  };
+  const forgive = (): void => {
+    memory.facts = { ...memory.facts, failures: NO_FACTS.failures };
+    startAnew();
   };
 
   return {
@@ -94,16 +99,11 @@ export async function manage(
     update: (version, why) => {
       memory.isRetired = false;
       memory.broken = why;
-      memory.facts = factsOfSpec(memory.facts, textOf(version));
-      if (version.digest !== memory.desired.digest) {
-        memory.edits += 1;
-        memory.adoptionRefused = false;
-        dueAt = 0;
-      }
       // The text may be the same, and the default issuer another one.
-      if (version.request.issuer !== memory.desired.request.issuer) {
+      if (!isDeepStrictEqual(textOf(version), textOf(memory.desired))) {
+        memory.facts = factsOfSpec(memory.facts, textOf(version));
         memory.adoptionRefused = false;
-        forgive();
+        startAnew();
       }
       memory.desired = version;
     },
