@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { ErrorCode, Failure } from "../base/errors.ts";
 import { HOUR, type Instant, type Milliseconds } from "../base/time.ts";
 import type { Desired } from "./ports.ts";
@@ -143,7 +144,8 @@ export function withFailure(
 
 /** The files of this spec are what it has deployed. */
 export function withDeployed(facts: Facts, { outputs }: Pick<Desired, "outputs">): Facts {
-  return { ...facts, deployed: outputs.map(({ path }) => path) };
+  const deployed = outputs.map(({ path }) => path);
+  return isDeepStrictEqual(deployed, facts.deployed) ? facts : { ...facts, deployed };
 }
 
 export function withRepairs(facts: Facts, paths: readonly string[], at: Instant): Facts {

@@ -103,12 +103,10 @@ export function openGenerations(folder: string): Generations {
     newest,
     read: (number) => readGeneration(pathOf(number), number),
     reserve: async (now) => {
-      const room = Buffer.alloc(ROOM, " ");
-      room.write(String(now));
       try {
         isReserved = true;
         // Not synced: who keeps what is written for later has found room for it by then.
-        await withFolders(reservedPath(), () => writeFile(reservedPath(), room, { mode: 0o600 }));
+        await withFolders(reservedPath(), () => writeFile(reservedPath(), String(now).padEnd(ROOM), { mode: 0o600 }));
       } catch (error) {
         await release().catch(() => {});
         throw fileError("write", reservedPath(), error);
