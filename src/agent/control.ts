@@ -78,8 +78,8 @@ export async function openControl(folder: string, agent: ControlledAgent, log: L
       listening = await open();
       told = "";
     } catch (error) {
-      const { message, hint } = failureOf(error);
-      if (message !== told) log.warning("cannot be asked", { reason: message, hint: hint ?? undefined });
+      const { message, hint } = asAgentError(error);
+      if (message !== told) log.warning("cannot be asked", { reason: message, hint });
       told = message;
     }
   });

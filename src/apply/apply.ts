@@ -151,12 +151,8 @@ async function tellStreak(applying: Applying, progress: Progress, failure: Failu
   } catch (error) {
     signal.throwIfAborted();
     // The hook hears of a streak once: without the record it would hear of each try.
-    const { message, hint } = failureOf(error);
-    host.log.warning("cannot keep state", {
-      certificate: desired.name,
-      error: message,
-      hint: hint ?? undefined,
-    });
+    const { message, hint } = asAgentError(error);
+    host.log.warning("cannot keep state", { certificate: desired.name, error: message, hint });
     return;
   }
   try {

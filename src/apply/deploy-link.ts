@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { isTemporary, publishFolder, replaceLink, replaceLinkIn, stage, temporaryPath } from "../base/atomic-file.ts";
-import { failureOf } from "../base/errors.ts";
+import { asAgentError } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
 import { isMissing, rethrow } from "../base/file-error.ts";
 import { makeFolder, makeFolders, openFolder, removeFolder } from "../base/folder.ts";
@@ -158,8 +158,8 @@ async function prune(host: Host, name: string): Promise<void> {
 
 /** What nothing leads to any more harms nobody: it is removed another time. */
 function tellOfLeft({ log }: Host, certificate: string, error: unknown): void {
-  const { message, hint } = failureOf(error);
-  log.warning("cannot remove what is no longer in force", { certificate, error: message, hint: hint ?? undefined });
+  const { message, hint } = asAgentError(error);
+  log.warning("cannot remove what is no longer in force", { certificate, error: message, hint });
 }
 
 async function statsOf(host: Host, changes: readonly Linked[]): Promise<ReadonlyMap<string, FileStat>> {

@@ -1,6 +1,6 @@
 import { basename, dirname, join } from "node:path";
 import { stage } from "../base/atomic-file.ts";
-import { failureOf } from "../base/errors.ts";
+import { asAgentError } from "../base/errors.ts";
 import { reach } from "../base/trusted-folder.ts";
 import type { Desired } from "../core/ports.ts";
 import { surroundingsOf } from "./change.ts";
@@ -20,12 +20,9 @@ export async function letGo(host: Host, { name, outputs }: Desired, { files }: A
       const link = await host.files.readlink(path).catch(() => ""); // gone, or a file already
       if (dirname(link) === sets) await makePlain(host, path, link);
     } catch (error) {
-      const { message, hint } = failureOf(error);
-      host.log.warning("cannot leave a file that the spec no longer names", {
-        certificate: name,
-        error: message,
-        hint: hint ?? undefined,
-      });
+      const { message, hint } = asAgentError(error);
+      const fields = { certificate: name, error: message, hint };
+      host.log.warning("cannot leave a file that the spec no longer names", fields);
     }
   }
 }

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { failureOf } from "../base/errors.ts";
+import { asAgentError } from "../base/errors.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import type { Desired } from "../core/ports.ts";
 import type { StagedGenerations } from "../store/staged.ts";
@@ -28,12 +28,8 @@ export async function finishAll(
     try {
       await finish(host, name, (await specs()).get(name), records, generations(name));
     } catch (error) {
-      const { message, hint } = failureOf(error);
-      host.log.warning("cannot finish a change that was cut off", {
-        certificate: name,
-        error: message,
-        hint: hint ?? undefined,
-      });
+      const { message, hint } = asAgentError(error);
+      host.log.warning("cannot finish a change that was cut off", { certificate: name, error: message, hint });
     }
   }
   await sweepTemporaries(host.layout.apply.folder, host.files, basename(host.layout.apply.replaced));

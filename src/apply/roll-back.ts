@@ -1,4 +1,4 @@
-import { AgentError, type Failure, failureOf } from "../base/errors.ts";
+import { AgentError, asAgentError, type Failure, failureOf } from "../base/errors.ts";
 import { acceptedStill } from "./accept.ts";
 import { written } from "./change-outputs.ts";
 import { type Previous, restore } from "./previous.ts";
@@ -21,11 +21,8 @@ export async function rollBack(
   const cause = culprit?.message ?? "";
   const stats = await restore(host, desired, previous).catch((error: unknown) => {
     progress.files = "failed";
-    const { message, hint } = failureOf(error);
-    throw new AgentError("RELOAD_FAILED", `${cause}; going back failed as well: ${message}`, {
-      hint: hint ?? undefined,
-      cause: error,
-    });
+    const { message, hint } = asAgentError(error);
+    throw new AgentError("RELOAD_FAILED", `${cause}; going back failed as well: ${message}`, { hint, cause: error });
   });
   progress.files = "rolled-back";
   const to = previous.number === null ? "what was there before" : `generation ${previous.number}`;

@@ -2,7 +2,7 @@
 import { unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Access } from "../base/atomic-file.ts";
-import { failureOf } from "../base/errors.ts";
+import { asAgentError, failureOf } from "../base/errors.ts";
 import { fileCalls } from "../base/file-calls.ts";
 import { type Folder, makeFolders, openFolder } from "../base/folder.ts";
 import type { Log } from "../base/log.ts";
@@ -118,7 +118,7 @@ async function report(
   try {
     await writeReport(path, answer, clock.now(), access);
   } catch (error) {
-    const { message, hint } = failureOf(error);
+    const { message, hint } = asAgentError(error);
     log.warning("cannot report", { request: name, reason: message, hint });
   }
   if (request.kind === "adopt") void pause(KEY_LIES, signal).then(() => unlink(path).catch(() => {}));

@@ -1,4 +1,4 @@
-import { AgentError, failureOf } from "./errors.ts";
+import { AgentError, asAgentError } from "./errors.ts";
 import type { OpenFile } from "./file-calls.ts";
 import { errnoOf } from "./file-error.ts";
 import { loadLibc } from "./libc.ts";
@@ -99,11 +99,11 @@ async function call(run: Run, argv: readonly string[], file: OpenFile, path: str
     return await run(argv, { timeout: TIMEOUT, descriptor: file.fd });
   } catch (cause) {
     const isAbsent = ["ENOENT", "EACCES"].includes(errnoOf(cause) ?? "");
-    const { message, hint } = failureOf(cause);
+    const { message, hint } = asAgentError(cause);
     const fact = isAbsent ? `${argv[0]} is not installed` : message.replace(/^C/, "c");
     throw new AgentError("DEPLOY_FAILED", `Cannot look after the ACL of "${path}": ${fact}`, {
       cause,
-      hint: isAbsent ? "apt install acl (dnf install acl)" : (hint ?? undefined),
+      hint: isAbsent ? "apt install acl (dnf install acl)" : hint,
     });
   }
 }
