@@ -136,7 +136,7 @@ async function settleDown(applying: Applying, progress: Progress, failure: Failu
     if (await runHook(host, desired, "after", signal)) progress.actions.push("ran the after hook");
   } catch (error) {
     signal.throwIfAborted();
-    host.log.warning("the after hook failed", { certificate: desired.name, error: failureOf(error).message });
+    host.log.warning("the after hook failed", { certificate: desired.name, reason: failureOf(error).message });
   }
   await keep(applying, progress, { owesAfter: false });
 }
@@ -152,14 +152,14 @@ async function tellStreak(applying: Applying, progress: Progress, failure: Failu
     signal.throwIfAborted();
     // The hook hears of a streak once: without the record it would hear of each try.
     const { message, hint } = asAgentError(error);
-    host.log.warning("cannot keep state", { certificate: desired.name, error: message, hint });
+    host.log.warning("cannot keep state", { certificate: desired.name, reason: message, hint });
     return;
   }
   try {
     if (isFailing && (await runHook(host, desired, "failed", signal))) progress.actions.push("ran the failed hook");
   } catch (error) {
     signal.throwIfAborted();
-    host.log.warning("the failed hook failed", { certificate: desired.name, error: failureOf(error).message });
+    host.log.warning("the failed hook failed", { certificate: desired.name, reason: failureOf(error).message });
   }
 }
 

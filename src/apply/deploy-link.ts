@@ -159,7 +159,7 @@ async function prune(host: Host, name: string): Promise<void> {
 /** What nothing leads to any more harms nobody: it is removed another time. */
 function tellOfLeft({ log }: Host, certificate: string, error: unknown): void {
   const { message, hint } = asAgentError(error);
-  log.warning("cannot remove what is no longer in force", { certificate, error: message, hint });
+  log.warning("cannot remove what is no longer in force", { certificate, reason: message, hint });
 }
 
 async function statsOf(host: Host, changes: readonly Linked[]): Promise<ReadonlyMap<string, FileStat>> {

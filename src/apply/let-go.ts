@@ -21,7 +21,7 @@ export async function letGo(host: Host, { name, outputs }: Desired, { files }: A
       if (dirname(link) === sets) await makePlain(host, path, link);
     } catch (error) {
       const { message, hint } = asAgentError(error);
-      const fields = { certificate: name, error: message, hint };
+      const fields = { certificate: name, reason: message, hint };
       host.log.warning("cannot leave a file that the spec no longer names", fields);
     }
   }

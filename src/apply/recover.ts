@@ -29,7 +29,7 @@ export async function finishAll(
       await finish(host, name, (await specs()).get(name), records, generations(name));
     } catch (error) {
       const { message, hint } = asAgentError(error);
-      host.log.warning("cannot finish a change that was cut off", { certificate: name, error: message, hint });
+      host.log.warning("cannot finish a change that was cut off", { certificate: name, reason: message, hint });
     }
   }
   await sweepTemporaries(host.layout.apply.folder, host.files, basename(host.layout.apply.replaced));

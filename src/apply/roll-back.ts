@@ -27,7 +27,7 @@ export async function rollBack(
   progress.files = "rolled-back";
   const to = previous.number === null ? "what was there before" : `generation ${previous.number}`;
   progress.actions.push(`went back to ${to}`);
-  host.log.warning("went back", { certificate: desired.name, to, error: cause });
+  host.log.warning("went back", { certificate: desired.name, to, reason: cause });
   const restored = previous.contents.flatMap(({ target, file }) => (file ? [{ ...target, bytes: file.bytes }] : []));
   // Where nothing is put back, nothing of certagent's is missing from then on.
   const empty = previous.contents.filter(({ file, target }) => file === null && target.before.kind === "missing");

@@ -95,7 +95,7 @@ export async function preflight(
   } catch (error) {
     signal.throwIfAborted(); // what was cut off is no verdict
     const failure = failureOf(error);
-    host.log.warning("preflight failed", { certificate: desired.name, service: service.type, error: failure.message });
+    host.log.warning("preflight failed", { certificate: desired.name, service: service.type, reason: failure.message });
     return failure;
   }
 }
