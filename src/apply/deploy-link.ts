@@ -2,7 +2,6 @@
  * `layout: link`: the outputs are links into `live/NAME/current`, itself a link to a folder that holds one complete set.
  * One rename of `current` switches all of them at once.
  */
-import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { isTemporary, publishFolder, replaceLink, replaceLinkIn, stage, temporaryPath } from "../base/atomic-file.ts";
 import { asAgentError } from "../base/errors.ts";
@@ -10,6 +9,7 @@ import type { FileStat } from "../base/file-calls.ts";
 import { isMissing, rethrow } from "../base/file-error.ts";
 import { makeFolder, makeFolders, openFolder, removeFolder } from "../base/folder.ts";
 import { reachOrMake } from "../base/trusted-folder.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Desired } from "../core/ports.ts";
 import { type Change, surroundingsOf } from "./change.ts";
 import type { Host } from "./host.ts";
@@ -26,7 +26,7 @@ interface Linked extends Change {
 /** The names that a path's file may have in a set: the path's own, and one with a digest where two share that. */
 function namesFor(path: string): readonly [string, string] {
   const name = basename(path);
-  return [name, `${createHash("sha256").update(path).digest("hex").slice(0, 8)}-${name}`];
+  return [name, `${sha256(path).slice(0, 8)}-${name}`];
 }
 
 /** Whether a path's file may have had the name `found` in the set where it is to have the name `link`. */

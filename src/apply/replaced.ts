@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import { replaceLink, writeAtomically } from "../base/atomic-file.ts";
 import { isMissing } from "../base/file-error.ts";
 import { makeFolders } from "../base/folder.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Change } from "./change.ts";
 import type { Host } from "./host.ts";
 import type { ApplyRecord } from "./record.ts";
@@ -35,7 +35,7 @@ export async function keepReplaced(
 
 /** Two outputs may have one name in two folders, and one as long as names can be. */
 function copyName(path: string): string {
-  return `${createHash("sha256").update(path).digest("hex").slice(0, 8)}-${basename(path).slice(-60)}`;
+  return `${sha256(path).slice(0, 8)}-${basename(path).slice(-60)}`;
 }
 
 async function isThere({ files }: Host, path: string): Promise<boolean> {

@@ -10,6 +10,7 @@ import { AgentError, asAgentError } from "../base/errors.ts";
 import { errnoOf } from "../base/file-error.ts";
 import type { Log } from "../base/log.ts";
 import { endedWell, type Run } from "../base/run.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { SECOND } from "../base/time.ts";
 
 const UNIT = "certagent-apply.service";
@@ -154,9 +155,9 @@ function dropIn(folders: readonly string[]): string {
 
 async function remedyFor(folder: string, opened: string): Promise<string> {
   const top = `/${folder.split("/")[1]}`;
-  if (opened === "/" && (await lstat(top).catch(() => undefined)) === undefined) return `mkdir -p ${folder}`;
-  if (opened === "/") return `use a folder below one that only root may write: namei -l ${folder}`;
-  return `systemctl edit ${UNIT}, with [Service] and ReadWritePaths=${opened}; or the file system is read-only: findmnt -T ${opened}`;
+  if (opened === "/" && (await lstat(top).catch(() => undefined)) === undefined) return `mkdir -p ${shellWord(folder)}`;
+  if (opened === "/") return `use a folder below one that only root may write: namei -l ${shellWord(folder)}`;
+  return `systemctl edit ${UNIT}, with [Service] and ReadWritePaths=${opened}; or the file system is read-only: findmnt -T ${shellWord(opened)}`;
 }
 
 async function filter<T>(items: readonly T[], holds: (item: T) => Promise<boolean>): Promise<T[]> {

@@ -2,6 +2,7 @@ import { formatDuration } from "../base/duration.ts";
 import { AgentError } from "../base/errors.ts";
 import { lastWords } from "../base/printable.ts";
 import { endedWell, type RunResult } from "../base/run.ts";
+import { shellWord } from "../base/shell-word.ts";
 import type { Milliseconds } from "../base/time.ts";
 import type { System } from "../core/ports.ts";
 
@@ -12,9 +13,9 @@ const MORE_TIME = "where it takes that long, write a longer timeout:";
 const MORE_MEMORY =
   "a drop-in with MemoryMax= in /etc/systemd/system/certagent-run-.service.d/ gives commands another limit";
 
-/** A command as people would type it: words with special characters in single quotes. */
+/** A command as people would type it. */
 export function showCommand(argv: readonly string[]): string {
-  return argv.map((word) => (/^[\w%+,./:=@^-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
+  return argv.map(shellWord).join(" ");
 }
 
 export interface Execution {

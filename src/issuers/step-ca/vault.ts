@@ -1,4 +1,3 @@
-import { hash } from "node:crypto";
 import { realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { nodeFiles } from "../../base/atomic-file.ts";
@@ -9,6 +8,7 @@ import { readRegular } from "../../base/read-file.ts";
 import { shellWord } from "../../base/shell-word.ts";
 import type { Instant } from "../../base/time.ts";
 import { reachAnyones } from "../../base/trusted-folder.ts";
+import { sha256 } from "../../core/hash.ts";
 import { type KeptSecret, keepSecrets } from "../kept-secrets.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { SecretKind, SecretSource } from "./config.ts";
@@ -139,7 +139,7 @@ async function readSecret(
     const bytes = trimmed(raw, kind);
     if (bytes.length === 0) throw new AgentError("CREDENTIAL_MISSING", `Cannot use ${place}: it is empty`);
     const file = deletes ? { path, version: versionOf(stat) } : undefined;
-    return { bytes, id: hash("sha256", bytes, "hex"), since, file };
+    return { bytes, id: sha256(bytes), since, file };
   } catch (cause) {
     if (isMissing(cause)) return undefined;
     const { message, hint } = asAgentError(fileError("read", path, cause));
