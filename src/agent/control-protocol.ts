@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import * as z from "zod";
-import { AgentError, ERROR_CODES, type ErrorCode, type Failure } from "../base/errors.ts";
+import { AgentError, CODES, type Failure } from "../base/errors.ts";
 import type { CertificateStatus, PlanDocument, RenewOutcome, State, StatusDocument } from "../core/status-document.ts";
 
 /** In bytes. A request names at most all specs of a host. */
@@ -49,7 +49,7 @@ export type ControlLine =
 const text = z.string();
 /** Of a spec, or of an action: they stand in the columns of tables, each as wide as the longest. */
 const name = z.string().max(255);
-const code = z.enum(Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]]);
+const code = z.enum(CODES);
 const state = z.enum<readonly State[]>([
   "pending",
   "current",

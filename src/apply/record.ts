@@ -2,13 +2,12 @@ import { readdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import * as z from "zod";
 import { writeAtomically } from "../base/atomic-file.ts";
-import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
+import { CODES } from "../base/errors.ts";
 import { readState, withFolders } from "../store/state-file.ts";
 import type { Host } from "./host.ts";
 
-const codes = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
 const failure = z
-  .object({ code: z.enum(codes), message: z.string(), hint: z.string().nullable(), retryAt: z.number().nullable() })
+  .object({ code: z.enum(CODES), message: z.string(), hint: z.string().nullable(), retryAt: z.number().nullable() })
   .nullable();
 
 const service = z.object({

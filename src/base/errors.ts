@@ -33,6 +33,9 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
+/** All of them, for schemas. */
+export const CODES = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
+
 export interface AgentErrorOptions {
   /** What the operator can do about it; absent where there is nothing to do. */
   readonly hint?: string | undefined;

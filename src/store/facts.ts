@@ -1,20 +1,18 @@
 import { join } from "node:path";
 import * as z from "zod";
-import { ERROR_CODES, type ErrorCode } from "../base/errors.ts";
+import { CODES } from "../base/errors.ts";
 import { openFolder } from "../base/folder.ts";
 import { rawNames } from "../base/remove-entry.ts";
 import { sideBySide } from "../base/side-by-side.ts";
 import { type Facts, NO_FACTS } from "../core/facts.ts";
 import { readState, writeState } from "./state-file.ts";
 
-const codes = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
-
 /** What is no date at all was not written by us, and nobody could be told of it. */
 const instant = z.number().min(0).max(8.64e15);
 
 const streak = z
   .object({
-    code: z.enum(codes),
+    code: z.enum(CODES),
     message: z.string(),
     hint: z.string().nullable(),
     retryAt: instant.nullable(),
@@ -33,7 +31,7 @@ const proof = z
     at: instant,
     address: z.string().nullable(),
     proven: z.boolean(),
-    code: z.enum(codes).nullable().default(null),
+    code: z.enum(CODES).nullable().default(null),
   })
   .nullable();
 

@@ -2,7 +2,7 @@
 import { dirname, join } from "node:path";
 import * as z from "zod";
 import { type Access, writeAtomically } from "../base/atomic-file.ts";
-import { AgentError, ERROR_CODES, type ErrorCode, type Failure } from "../base/errors.ts";
+import { AgentError, CODES, type Failure } from "../base/errors.ts";
 import { isMissing } from "../base/file-error.ts";
 import { readBounded } from "../base/read-file.ts";
 import { shellWord } from "../base/shell-word.ts";
@@ -15,13 +15,12 @@ import { TOKEN } from "./requests.ts";
 /** More than the facts of thousands of specs. */
 const LARGEST_REPORT = 16 * 1024 * 1024;
 
-const codes = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
 const text = z.string().max(1024 * 1024);
 const instant = z.number();
 const generation = z.number().int().nonnegative();
 
 const failure: z.ZodType<Failure> = z.strictObject({
-  code: z.enum(codes),
+  code: z.enum(CODES),
   message: text,
   hint: text.nullable(),
   retryAt: instant.nullable(),
