@@ -5,7 +5,7 @@ import type { ServiceFacts } from "../core/applier.ts";
 import type { Proof } from "../core/facts.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
 import type { Service } from "../core/ports.ts";
-import { calledOf } from "../core/service-needs.ts";
+import { calledOf, hasTaken, isGone } from "../core/service-needs.ts";
 import type { Prove } from "./world.ts";
 
 /** How one service was found, and why it is not proven where it is not. */
@@ -43,7 +43,7 @@ export async function proveService(
   }
 
   const address = addressText(facts.probe.address);
-  const timeout = fresh && !isGone(facts) ? service.timeout : SHORT_LOOK;
+  const timeout = fresh && !isGone(facts.liveness) ? service.timeout : SHORT_LOOK;
   const { fingerprint, key } = generation;
   const sighting = await prove(
     facts.probe,
@@ -61,20 +61,15 @@ function isStale(proof: Proof | null, { number }: ObservedGeneration): boolean {
   return proof?.generation === number && proof.code === "SERVICE_STALE" && proof.fingerprint !== null;
 }
 
-function isGone({ liveness }: ServiceFacts): boolean {
-  return liveness === "down" || liveness === "absent";
-}
-
 /** Without a probe: undefined where the reload and the unit prove it. */
 function unprobed(service: Service, facts: ServiceFacts, generation: ObservedGeneration): AgentError | undefined {
   if (service.passive) return undefined;
   const called = calledOf(service);
-  if (isGone(facts)) {
+  if (isGone(facts.liveness)) {
     const what = facts.liveness === "absent" ? "it is not installed" : "it is not running";
     return withHint(new AgentError("SERVICE_DOWN", `Cannot prove ${called}: ${what}`), called, facts);
   }
-  const { reloaded } = facts;
-  if (reloaded?.generation === generation.number && reloaded.failure === null) return undefined;
+  if (hasTaken(facts, generation.number)) return undefined;
   return new AgentError("SERVICE_STALE", `Cannot prove ${called}: it has not taken the new files`);
 }
 
@@ -96,7 +91,7 @@ function withHint({ code, message, hint, cause }: AgentError, called: string, fa
       mayBeHidden && facts.liveness === "up"
         ? HIDDEN
         : `its files are in place; it is looked at again by itself${facts.probe === null ? "" : DOUBT}`,
-    SERVICE_STALE: isGone(facts)
+    SERVICE_STALE: isGone(facts.liveness)
       ? `${called} does not run, and yet something answers there: what is it, and is unit: the right one?`
       : `does ${called} read the files that the spec names? Are connect: and server_name: of its probe the right ones?`,
   };

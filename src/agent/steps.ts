@@ -87,7 +87,7 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
 /** Whether a service was not told of the newest generation yet, and is not to be now. Nothing has failed there. */
 function waitsForWindow({ apply, newest, servedUntil, world }: Memory, service: Service, index: number): boolean {
   const now = world.clock.now();
-  return !hasTaken(apply.services[index], newest) && windowOpensAt(service, servedUntil, now) > now;
+  return !hasTaken(apply.services[index], newest?.number) && windowOpensAt(service, servedUntil, now) > now;
 }
 
 /** Undefined where the spec changed meanwhile and has no such service. */

@@ -6,6 +6,7 @@ import type { Log } from "../base/log.ts";
 import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked, ServiceFacts } from "../core/applier.ts";
 import type { Desired, System } from "../core/ports.ts";
+import { hasTaken } from "../core/service-needs.ts";
 import type { Layout } from "../store/layout.ts";
 import { fetchedRoots, openStaged, type SpecGenerations } from "../store/staged.ts";
 import { type AnchorsOf, accept } from "./accept.ts";
@@ -224,10 +225,7 @@ function owesHook(desired: Desired, record: ApplyRecord): boolean {
 
 /** Whether all services have taken what is deployed. */
 function isTaken({ services }: Desired, { deployed, services: known }: ApplyRecord): boolean {
-  return services.every(({ passive, key }) => {
-    const reloaded = known[key]?.reloaded;
-    return passive || (reloaded?.generation === deployed && reloaded?.failure === null);
-  });
+  return services.every(({ passive, key }) => passive || hasTaken(known[key], deployed));
 }
 
 async function observeServices(

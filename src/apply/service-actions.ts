@@ -1,7 +1,7 @@
 import { AgentError, type Failure, failureOf } from "../base/errors.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Desired, Generation, Liveness, Service } from "../core/ports.ts";
-import { calledOf } from "../core/service-needs.ts";
+import { calledOf, isGone } from "../core/service-needs.ts";
 import type { Coalesce } from "./coalesce.ts";
 import { type Host, labelled } from "./host.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD } from "./record.ts";
@@ -40,10 +40,6 @@ const COMES_UP: Milliseconds = 5 * SECOND;
 /** A look may cost a transient unit. */
 const FIRST_WAIT: Milliseconds = 250;
 const LONGEST_WAIT: Milliseconds = 2 * SECOND;
-
-export function isGone(liveness: Liveness): liveness is "down" | "absent" {
-  return liveness === "down" || liveness === "absent";
-}
 
 /** Looks at all services before a change. `withPreflight` where a pair stands there already. */
 export async function lookBefore(task: ServiceTask, withPreflight: boolean): Promise<ReadonlyMap<Service, Before>> {

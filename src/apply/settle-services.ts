@@ -2,10 +2,10 @@
 import { type Failure, failureOf } from "../base/errors.ts";
 import type { ApplyReport } from "../core/applier.ts";
 import type { Service } from "../core/ports.ts";
-import { windowOpensAt } from "../core/service-needs.ts";
+import { hasTaken, isGone, windowOpensAt } from "../core/service-needs.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD, type ServiceRecord } from "./record.ts";
-import { type Before, isGone, preflight, reload, type ServiceTask } from "./service-actions.ts";
+import { type Before, preflight, reload, type ServiceTask } from "./service-actions.ts";
 
 export type ServiceReport = ApplyReport["services"][number];
 
@@ -76,11 +76,10 @@ function servicesDue(
   const active = desired.services.filter((service) => !service.passive);
   if (before.size > 0) return new Set(active);
   const waiting = active.filter((service) => {
-    const { reloaded, servedUntil } = record.services[service.key] ?? NO_SERVICE_RECORD;
-    const hasTaken = reloaded?.generation === generation.number && reloaded.failure === null;
-    const now = host.system.clock.now();
     if (again.includes(desired.services.indexOf(service))) return true;
-    return !hasTaken && windowOpensAt(service, servedUntil, now) <= now;
+    const known = record.services[service.key] ?? NO_SERVICE_RECORD;
+    const now = host.system.clock.now();
+    return !hasTaken(known, generation.number) && windowOpensAt(service, known.servedUntil, now) <= now;
   });
   return new Set(waiting.length > 0 ? waiting : active);
 }

@@ -3,7 +3,7 @@ import { HOUR, type Instant, MINUTE, type Milliseconds } from "../base/time.ts";
 import type { ServiceFacts } from "./applier.ts";
 import { type Proof, tryAt } from "./facts.ts";
 import type { Observed, ObservedGeneration } from "./observed.ts";
-import type { Desired, Service } from "./ports.ts";
+import type { Desired, Liveness, Service } from "./ports.ts";
 
 /** How long a proof is good for before the service is looked at again. */
 const PROOF_LIFE: Milliseconds = 15 * MINUTE;
@@ -43,24 +43,24 @@ function needOf(
   const proof = observed.facts.proofs[index] ?? null;
   const lookedAt = proof?.generation === generation.number ? Math.min(proof.at, now) : null;
   const [code, leaf] = [proof?.code ?? null, proof?.fingerprint ?? null];
-  const isGone = facts.liveness === "down" || facts.liveness === "absent";
+  const gone = isGone(facts.liveness);
   if (isProof(proof, generation)) {
     const provenAt = Math.min(proof.at, now);
     // Of a service with an old worker left all looks may meet the new ones, right after a reload.
     const { reloaded } = facts;
     const isYoung = reloaded !== null && reloaded.at <= now && provenAt < reloaded.at + LONGEST_BLINDNESS;
-    const at = provenAt + (isGone || isYoung ? LONGEST_BLINDNESS : PROOF_LIFE);
+    const at = provenAt + (gone || isYoung ? LONGEST_BLINDNESS : PROOF_LIFE);
     const because = `time to look at ${calledOf(service)} again`;
-    return { action: "prove", at, because, routine: isGone ? "soon" : "round" };
+    return { action: "prove", at, because, routine: gone ? "soon" : "round" };
   }
   const streak = observed.facts.failures.prove;
   const retry = tryAt(observed.facts, "prove", now);
   const reload = Math.max(retry ?? now, tryAt(observed.facts, "apply", now) ?? now);
   // Whoever answers with another leaf is not down, whatever the unit says.
-  const isDown = code === "SERVICE_DOWN" || (isGone && code !== "SERVICE_STALE");
+  const isDown = code === "SERVICE_DOWN" || (gone && code !== "SERVICE_STALE");
   const look = lookedAt === null || retry === undefined ? now : isDown ? lookAtDown(lookedAt, retry) : retry;
   const { reloaded } = facts;
-  if (service.passive || hasTaken(facts, generation)) {
+  if (service.passive || hasTaken(facts, generation.number)) {
     const isOfThis = streak !== null && (code === null || code === streak.code);
     const because = isOfThis
       ? streak.message
@@ -71,11 +71,11 @@ function needOf(
     const isSure = leaf !== null || (streak?.attempts ?? 0) >= SURE_AFTER;
     const isStale = lookedAt !== null && code === "SERVICE_STALE" && isSure && streak !== null;
     // The root side tells nobody who does not run, nor outside of a window, however often it is asked.
-    const mayBeTold = !service.passive && !isGone && windowOpensAt(service, generation.chainNotAfter, now) <= now;
+    const mayBeTold = !service.passive && !gone && windowOpensAt(service, generation.chainNotAfter, now) <= now;
     if (mayBeTold && !isNews && isStale) return { action: "apply", at: reload, because, again: true };
     return { action: "prove", at: isNews ? now : look, because };
   }
-  if (isGone) return { action: "prove", at: look, because: `${calledOf(service)} is not running` };
+  if (gone) return { action: "prove", at: look, because: `${calledOf(service)} is not running` };
   const opens = windowOpensAt(service, observed.servedUntil, now);
   if (opens > now)
     return { action: "apply", at: opens, because: `${calledOf(service)} waits for its maintenance window` };
@@ -94,10 +94,18 @@ function lookAtDown(lookedAt: Instant, retry: Instant): Instant {
   return retry <= lookedAt ? again : Math.min(retry, again);
 }
 
-/** Whether a service was told of this generation's files and did not refuse. */
-export function hasTaken(facts: ServiceFacts | undefined, generation: ObservedGeneration | null): boolean {
+/** Whether a service was told of the files of the generation of that number and did not refuse. */
+export function hasTaken(
+  facts: Pick<ServiceFacts, "reloaded"> | undefined,
+  generation: number | null | undefined,
+): boolean {
   const reloaded = facts?.reloaded ?? null;
-  return reloaded !== null && reloaded.generation === generation?.number && reloaded.failure === null;
+  return reloaded !== null && reloaded.generation === generation && reloaded.failure === null;
+}
+
+/** Whether a service does not run, be it installed or not. */
+export function isGone(liveness: Liveness): liveness is "down" | "absent" {
+  return liveness === "down" || liveness === "absent";
 }
 
 /** A service as people call it: "systemd is not running" would alarm them, and "none serves this" says the opposite. */

@@ -264,7 +264,7 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
     next.kind === "apply" &&
     writes.length === 0 &&
     !next.again.includes(index) &&
-    hasTaken(observed.apply.services[index], observed.generation);
+    hasTaken(observed.apply.services[index], observed.generation?.number);
   const commands = desired.services.flatMap((service, index) => (isAtRest(index) ? [] : service.steps));
   const rest = [...new Set([...writes, ...commands, ...probes])];
   if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { AgentError } from "../base/errors.ts";
 import { type Milliseconds, pause, SECOND } from "../base/time.ts";
 import type { Liveness, ReloadContext, System } from "../core/ports.ts";
+import { isGone } from "../core/service-needs.ts";
 import { execute } from "./execute.ts";
 
 /** How long systemd may take to answer a question. */
@@ -162,7 +163,7 @@ async function staysUp(
   const end = system.clock.monotonic() + settle;
   while (!signal.aborted) {
     const { liveness, text } = await settledState(system, unit, patience, signal);
-    if (liveness === "down" || liveness === "absent") {
+    if (isGone(liveness)) {
       throw new AgentError(
         "RELOAD_FAILED",
         `Cannot ${verb} ${shortName(unit)}: the ${verb} ended well, and then the unit was ${text}`,
