@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import type { z } from "zod";
 import { AgentError, errorOf } from "../base/errors.ts";
 import { isMissing } from "../base/file-error.ts";
+import { createLocks } from "../base/locks.ts";
 import type { Log } from "../base/log.ts";
 import { oneForAll } from "../base/one-for-all.ts";
 import { type Clock, type Milliseconds, pause, SECOND } from "../base/time.ts";
@@ -44,22 +45,9 @@ interface Site extends Pick<Layout, "requests" | "reports"> {
 export function createAsk({ requests, reports }: Pick<Layout, "requests" | "reports">, clock: Clock, log: Log): Ask {
   const who = oneForAll(() => whoIsAlive(reports));
   const site: Site = { requests, reports, clock, log, bell: bellAt(reports), who, isServed: true, left: new Set() };
-  const turns = new Map<string, Promise<unknown>>();
-
-  return async (request, schema, signal) => {
-    const name = requestName(request);
-    const before = turns.get(name) ?? Promise.resolve();
-    const asking = before.then(
-      () => askUntilAnswered(site, request, schema, signal),
-      () => askUntilAnswered(site, request, schema, signal),
-    );
-    turns.set(name, asking);
-    try {
-      return await asking;
-    } finally {
-      if (turns.get(name) === asking) turns.delete(name);
-    }
-  };
+  const withLock = createLocks();
+  return async (request, schema, signal) =>
+    await withLock(requestName(request), () => askUntilAnswered(site, request, schema, signal));
 }
 
 async function askUntilAnswered<Result>(

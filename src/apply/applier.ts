@@ -2,6 +2,7 @@
 
 import { type Files, nodeFiles } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
+import { createLocks } from "../base/locks.ts";
 import type { Log } from "../base/log.ts";
 import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked, ServiceFacts } from "../core/applier.ts";
@@ -15,7 +16,6 @@ import { adoptPair } from "./adopt.ts";
 import { applyNewest, streakOfIssuing } from "./apply.ts";
 import { createCoalesce } from "./coalesce.ts";
 import { makeOwnFolders } from "./folders.ts";
-import { createLocks } from "./lock.ts";
 import { createOutputsObserver } from "./observe.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD, openRecords } from "./record.ts";
 import { finish, finishAll, sweepAll } from "./recover.ts";

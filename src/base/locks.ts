@@ -4,7 +4,7 @@ export type WithLock = <T>(name: string, act: () => Promise<T>) => Promise<T>;
 export function createLocks(): WithLock {
   const tails = new Map<string, Promise<unknown>>();
   return async (name, act) => {
-    const turn = (tails.get(name) ?? Promise.resolve()).then(act, act);
+    const turn = (tails.get(name) ?? Promise.resolve()).then(act);
     const tail = turn.catch(() => {}); // its outcome belongs to who asked for it
     tails.set(name, tail);
     try {
