@@ -46,10 +46,8 @@ const schema = z.object({
 
 /** The generations of one spec: a file each, `NUMBER.json`, in a folder of their own. */
 export interface Generations {
-  /** All numbers, ascending. Throws `STATE_UNUSABLE` where the folder is there and cannot be read. */
+  /** All numbers, ascending, of damaged files too. Throws `STATE_UNUSABLE` where the folder is there and cannot be read. */
   list(): Promise<readonly number[]>;
-  /** The newest number that can be read, since a damaged file is as good as a missing one; undefined where there is none. */
-  newest(): Promise<number | undefined>;
   /** Throws `KEY_UNUSABLE`, `CHAIN_UNUSABLE` or `STATE_UNUSABLE` where the file is not what was written. */
   read(number: number): Promise<Generation>;
   /** Holds the room that a generation needs until disposed of, so that a full disk shows before the CA is asked. */
@@ -77,17 +75,6 @@ export function openGenerations(folder: string): Generations {
   const reservedPath = (): string => join(dirname(folder), `.${basename(folder)}.reserved`);
 
   const names = openNames(folder);
-  const list = async (): Promise<readonly number[]> => numbersOf(await names.all());
-
-  const isSound = (number: number): Promise<boolean> =>
-    readGeneration(pathOf(number), number).then(
-      () => true,
-      () => false,
-    );
-  const newest = async (): Promise<number | undefined> => {
-    for (const number of (await list()).toReversed()) if (await isSound(number)) return number;
-    return undefined;
-  };
 
   let isReserved = true; // by a process that was killed, perhaps
   const release = async (): Promise<void> => {
@@ -99,8 +86,7 @@ export function openGenerations(folder: string): Generations {
   let mayHavePending = true;
 
   return {
-    list,
-    newest,
+    list: async () => numbersOf(await names.all()),
     read: (number) => readGeneration(pathOf(number), number),
     reserve: async (now) => {
       try {

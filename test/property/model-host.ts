@@ -50,7 +50,7 @@ export function modelHost(scenario: Scenario, time: SimulatedTime): ModelHost {
     const one = site(name);
     one.observes.push(time.truth());
     start(one);
-    const newest = await openGenerations(layout.agent.generations(name)).newest();
+    const newest = (await openGenerations(layout.agent.generations(name)).list()).at(-1);
     const state =
       one.deployed === null ? "missing" : one.drifted ? "drifted" : one.deployed === newest ? "current" : "stale";
     return {
@@ -75,7 +75,7 @@ export function modelHost(scenario: Scenario, time: SimulatedTime): ModelHost {
     const one = site(name);
     start(one);
     const generations = openGenerations(layout.agent.generations(name));
-    const number = await generations.newest();
+    const number = (await generations.list()).at(-1);
     if (number === undefined) throw new AgentError("BUG", "apply() was called without a generation");
     const { chain } = await generations.read(number);
     await turn();
