@@ -78,7 +78,7 @@ test("a changed mode is told in the words of the spec, repaired, and said to be 
   expect(accessAt(host.path("web.key")).mode).toBe(0o600);
 });
 
-test("a file that certagent wrote is repaired whatever it holds now, and no copy of that is kept", async () => {
+test("a file that certagent wrote is repaired whatever it holds now, and no copy is kept of what is no certificate or key", async () => {
   await using host = await makeHost();
   const applier = await host.open();
   await host.issue();
@@ -132,7 +132,7 @@ test("PEM of somebody else is replaced, and a copy for root alone is kept the fi
   await applier.apply(NAME, never);
 
   const folder = join(host.layout.apply.replaced, NAME);
-  const copies = (await readdir(folder)).toSorted((a, b) => a.slice(9).localeCompare(b.slice(9)));
+  const copies = (await readdir(folder)).toSorted((a, b) => a.slice(18).localeCompare(b.slice(18)));
   expect(await text(join(folder, copies[0] ?? ""))).toBe(foreign.pem);
   expect(await text(join(folder, copies[1] ?? ""))).toBe(foreign.key.toPem());
   expect(accessAt(join(folder, copies[1] ?? "")).mode).toBe(0o600);
@@ -169,6 +169,26 @@ test("a file of certagent's that the disk does not give back is written anew", a
 
   expect(await applier.apply(NAME, never)).toMatchObject({ failure: null, deployed: 2 });
   expect(pairAt(host)).toMatchObject({ leaf: expect.any(String) });
+});
+
+test("a copy is kept of each key that others put in a deployed one's place, up to a point", async () => {
+  await using host = await makeHost();
+  const applier = await host.open();
+  await host.issue();
+  await applier.apply(NAME, never);
+  const put = async (content: string): Promise<void> => {
+    await writeFile(host.path("web.key"), content);
+    await applier.apply(NAME, never);
+  };
+  const keys = await Promise.all(["a", "b"].map(async () => (await host.pki.issue()).key.toPem()));
+
+  for (const key of [...keys, ...keys]) await put(key);
+  const folder = join(host.layout.apply.replaced, NAME);
+  const copies = await Promise.all((await readdir(folder)).map((copy) => text(join(folder, copy))));
+  for (let count = 0; count < 20; count += 1) await put(`${keys[0]}${count}`);
+
+  expect(copies.toSorted()).toEqual(keys.toSorted());
+  expect(await readdir(folder)).toHaveLength(8);
 });
 
 test("a copy is kept of a file whose name is as long as names can be", async () => {
