@@ -83,6 +83,7 @@ async function lookIn(
   record: ApplyRecord,
   link: string | null,
 ): Promise<Found> {
+  refuseOwnFolders(host, output.path, reached.folder.path);
   if (reached.missing !== null) return MISSING;
   const found = await findOwn(host, reached.folder, output, access, record, link);
   const isStrange = found.kind === "file" && found.link === null && record.files[output.path] === undefined;
@@ -96,6 +97,15 @@ async function lookIn(
     );
   }
   return found;
+}
+
+/** A file among certagent's own, in another spec's set say, would be written by two. `place`: where its folder really is. */
+function refuseOwnFolders({ layout }: Host, path: string, place: string): void {
+  const own = [layout.live, layout.agent.folder, layout.apply.folder];
+  if (!own.some((folder) => [dirname(path), place].some((one) => `${one}/`.startsWith(`${folder}/`)))) return;
+  throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": that folder is certagent's own`, {
+    hint: "name a path elsewhere in the spec",
+  });
 }
 
 /** Where others of its name came or went, the link at a path leads to the other name in a set yet. */

@@ -13,7 +13,7 @@ import {
   truncate,
   writeFile,
 } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { type Files, nodeFiles } from "../../../src/base/atomic-file.ts";
 import { ASKED, accessAt, leftovers, makeHost, NAME, never, output, pairAt, text } from "./harness.ts";
@@ -190,6 +190,24 @@ test("a copy is kept of each key that others put in a deployed one's place, up t
   expect(copies.toSorted()).toEqual(keys.toSorted());
   expect(await readdir(folder)).toHaveLength(8);
 });
+
+test.each(["live/web/current/web.key", "agent/web.key", "apply/replaced/web.key", "by-a-link/web.key"])(
+  "an output among certagent's own files is an obstacle: %s",
+  async (path) => {
+    await using host = await makeHost({ layout: "link" });
+    const applier = await host.open();
+    await host.issue();
+    await applier.apply(NAME, never);
+    const state = dirname(host.layout.live);
+    await symlink("live/web/current", join(state, "by-a-link"));
+    host.desired = { ...host.desired, digest: "2", layout: "files", outputs: [output("combined", join(state, path))] };
+
+    const facts = (await applier.observe([ASKED], never)).get(NAME);
+
+    expect(facts?.obstacle?.message).toMatch("that folder is certagent's own");
+    expect(await applier.apply(NAME, never)).toMatchObject({ files: "failed", failure: { code: "DEPLOY_FAILED" } });
+  },
+);
 
 test("a copy is kept of a file whose name is as long as names can be", async () => {
   await using host = await makeHost();
