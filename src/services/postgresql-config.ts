@@ -2,8 +2,9 @@
 import { lstat, opendir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { readBounded } from "../base/read-file.ts";
-import type { Address, Output } from "../core/ports.ts";
+import type { Address, Output, System } from "../core/ports.ts";
 import { linkedFrom } from "./linked.ts";
+import { startedBy } from "./unit.ts";
 
 /** Debian, Fedora and its kin, the PostgreSQL project's own packages, a build from source. */
 const CONFIGS = [
@@ -45,11 +46,7 @@ export async function clusterAddress(
   let stopped: Address | undefined;
   for (const config of (await Promise.all(configs.map(filesOf))).flat()) {
     if (name !== undefined && !config.endsWith(`/${version}/${name}/postgresql.conf`)) continue;
-    const budget = { files: MOST_FILES, bytes: MOST_BYTES };
-    const own = await readSettings(config, budget);
-    const data = own.get("data_directory") ?? dirname(config);
-    // What ALTER SYSTEM has set stands in the data folder, and wins.
-    const settings = new Map([...own, ...(await readSettings(join(data, "postgresql.auto.conf"), budget))]);
+    const { data, settings } = await readCluster(config);
     const certificate = resolve(data, settings.get("ssl_cert_file") ?? "server.crt");
     if (name !== undefined || ours.has(certificate) || ours.has(await linkedFrom(certificate))) {
       const running = await runningAddress(data);
@@ -58,6 +55,24 @@ export async function clusterAddress(
     }
   }
   return stopped ?? DEFAULT;
+}
+
+/** The address of the cluster whose data folder a unit names, by `-D` or PGDATA; undefined where it names none. */
+export async function addressByUnit(system: System, unit: string, signal: AbortSignal): Promise<Address | undefined> {
+  const { words, variable } = await startedBy(system, unit, signal);
+  const given = words.find((_, at) => words[at - 1] === "-D");
+  const data = given?.startsWith("/") ? given : variable("PGDATA"); // where it says -D ${PGDATA}
+  if (data === undefined || !data.startsWith("/")) return undefined;
+  const { settings } = await readCluster(join(data, "postgresql.conf"));
+  return (await runningAddress(data)) ?? addressOf(settings.get("port"), settings.get("listen_addresses"));
+}
+
+async function readCluster(config: string): Promise<{ readonly data: string; readonly settings: Settings }> {
+  const budget = { files: MOST_FILES, bytes: MOST_BYTES };
+  const own = await readSettings(config, budget);
+  const data = own.get("data_directory") ?? dirname(config);
+  // What ALTER SYSTEM has set stands in the data folder, and wins.
+  return { data, settings: new Map([...own, ...(await readSettings(join(data, "postgresql.auto.conf"), budget))]) };
 }
 
 /** The paths that a pattern of names and `*` stands for. */

@@ -1,10 +1,10 @@
 import * as z from "zod";
 import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
-import { clusterAddress } from "./postgresql-config.ts";
+import { addressByUnit, clusterAddress } from "./postgresql-config.ts";
 import { keyRefusal } from "./postgresql-key.ts";
 import { HEARD, probeTarget, recipe, targetAt, unit } from "./recipe.ts";
-import { changeUnit, shortName, unitLiveness } from "./unit.ts";
+import { changeUnit, shortName, systemdRuns, unitLiveness } from "./unit.ts";
 
 const INSTEAD =
   'give reload: a command, such as ["/usr/bin/pg_ctlcluster", "15", "main", "reload"] or ["/usr/bin/psql", "-c", "SELECT pg_reload_conf()"]';
@@ -57,6 +57,10 @@ export const postgresql = z
       },
       liveness: async (system, signal) =>
         reload && spec.unit === undefined ? "unknown" : await unitLiveness(system, name, signal),
-      defaultProbe: async (_system, outputs) => targetAt(await clusterAddress(name, outputs), { flavour: "postgres" }),
+      defaultProbe: async (system, outputs, signal) => {
+        const isOfUnit = (!reload || spec.unit !== undefined) && systemdRuns();
+        const told = isOfUnit ? await addressByUnit(system, name, signal) : undefined;
+        return targetAt(told ?? (await clusterAddress(name, outputs)), { flavour: "postgres" });
+      },
     };
   });

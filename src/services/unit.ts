@@ -52,15 +52,26 @@ export async function unitState({ ask }: Pick<System, "ask">, unit: string, sign
   return { liveness: fact("LoadState") === "not-found" ? "absent" : "down", text, isChanging };
 }
 
-/** The program that a unit starts, and its arguments as far as they have no spaces; empty where it does not tell. */
-export async function startedBy(
-  { ask }: Pick<System, "ask">,
-  unit: string,
-  signal: AbortSignal,
-): Promise<{ readonly path: string; readonly words: readonly string[] }> {
-  const { output } = await ask(["systemctl", "show", "-p", "ExecStart", "--", unit], { timeout: QUESTION, signal });
-  const [, path = "", argv = ""] = /^ExecStart=\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/m.exec(output) ?? [];
-  return { path, words: argv.split(" ").slice(1) };
+export interface UnitStart {
+  /** The program; empty where the unit does not tell. */
+  readonly path: string;
+  /** Its arguments, as far as they have no spaces. */
+  readonly words: readonly string[];
+  /** Of the unit's own environment, as far as that has no spaces. */
+  variable(name: string): string | undefined;
+}
+
+/** What a unit starts. */
+export async function startedBy({ ask }: Pick<System, "ask">, unit: string, signal: AbortSignal): Promise<UnitStart> {
+  const argv = ["systemctl", "show", "-p", "ExecStart,Environment", "--", unit];
+  const { output } = await ask(argv, { timeout: QUESTION, signal });
+  const [, path = "", started = ""] = /^ExecStart=\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/m.exec(output) ?? [];
+  const variables = /^Environment=(.*)$/m.exec(output)?.[1]?.split(" ") ?? [];
+  return {
+    path,
+    words: started.split(" ").slice(1),
+    variable: (name) => variables.find((one) => one.startsWith(`${name}=`))?.slice(name.length + 1),
+  };
 }
 
 export interface UnitChange {

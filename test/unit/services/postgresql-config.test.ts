@@ -2,8 +2,9 @@ import { mkdir, mkdtempDisposable, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
-import { clusterAddress } from "../../../src/services/postgresql-config.ts";
+import { addressByUnit, clusterAddress } from "../../../src/services/postgresql-config.ts";
 import { desiredIn } from "../../integration/apply/harness.ts";
+import { system } from "../../servers/service.ts";
 
 test("a configuration that includes itself again and again, folders and devices too, ends", async () => {
   await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
@@ -120,4 +121,26 @@ test("of a configuration without end no more is read than one has, and nothing o
   expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config])).toMatchObject({
     port: 6000,
   });
+});
+
+test.each([
+  ["-D /DATA", ""],
+  ["-D ${PGDATA}", "PGDATA=/DATA PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj"],
+])("a cluster whose unit starts it with %j and %j is looked at where that lies", async (words, environment) => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  await writeFile(join(data.path, "postgresql.conf"), "port = 6010\nlisten_addresses = '127.0.0.3'\n");
+  const started = `ExecStart={ path=/pg/postgres ; argv[]=/pg/postgres ${words} ; ignore_errors=no ; pid=0 }`;
+  const output = `${started}\nEnvironment=${environment}\n`.replace("/DATA", data.path);
+  const ask = async () => ({ exitCode: 0, signal: null, timedOut: false, output });
+
+  const address = await addressByUnit({ ...system, ask }, "postgresql-16.service", new AbortController().signal);
+
+  expect(address).toEqual({ host: "127.0.0.3", port: 6010 });
+});
+
+test("a unit that names no data folder tells of no address", async () => {
+  const output = "ExecStart={ path=/bin/true ; argv[]=/bin/true /x ; ignore_errors=no ; pid=0 }\nEnvironment=\n";
+  const ask = async () => ({ exitCode: 0, signal: null, timedOut: false, output });
+
+  expect(await addressByUnit({ ...system, ask }, "pg.service", new AbortController().signal)).toBeUndefined();
 });
