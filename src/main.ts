@@ -80,10 +80,13 @@ await endAtOnce(exitCode);
 process.exit(exitCode);
 
 function holdSignals(): Signals {
+  const stop = new AbortController();
   const early: AgentSignal[] = [];
   let handle = (signal: AgentSignal): void => void early.push(signal);
   for (const name of ["SIGUSR1", "SIGHUP", "SIGTERM", "SIGINT"] as const) process.on(name, () => handle(name));
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
   return {
+    stop: stop.signal,
     listen: (handler) => {
       handle = handler;
       for (const signal of early.splice(0)) handler(signal);
@@ -92,7 +95,7 @@ function holdSignals(): Signals {
 }
 
 function noSignals(): Signals {
-  return { listen: () => undefined };
+  return { listen: () => undefined, stop: new AbortController().signal };
 }
 
 /** A standard stream, opened when it is first written to: the daemon's log has a writer of its own. */

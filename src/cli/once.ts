@@ -5,7 +5,7 @@ import type { CertificateStatus } from "../core/status-document.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
 import { APPLY_OPTION, checkStart, lockState, modeOf, sweepGenerations } from "./guard.ts";
 import { LOG_OPTION, withLog } from "./logging.ts";
-import { stopSignal } from "./signals.ts";
+import { overdue, stopSignal } from "./signals.ts";
 import { printStatus } from "./status-table.ts";
 import { layoutIn, surroundingsOf } from "./surroundings.ts";
 
@@ -27,7 +27,10 @@ does the agent's half as that user.`,
     [1, "something failed, or another agent holds the state folder"],
     [2, "used wrongly, or there is no spec of that name"],
   ],
-  run: (invocation, world) => withLog(invocation, world, (_, logger) => bringUpToDate(invocation, world, logger)),
+  run: (invocation, world) =>
+    withLog(invocation, world, async (log, logger) =>
+      Promise.race([bringUpToDate(invocation, world, logger), overdue(world.signals, log).then((): ExitCode => 1)]),
+    ),
 };
 
 async function bringUpToDate(invocation: Invocation, world: World, logger: Logger): Promise<ExitCode> {

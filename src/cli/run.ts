@@ -1,9 +1,10 @@
 import type { Log } from "../base/log.ts";
 import { keepMallocSmall } from "../base/malloc.ts";
 import { openNotifier } from "../base/notify.ts";
-import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
+import { type Command, type Invocation, placesOf, type World } from "./command.ts";
 import { APPLY_OPTION, checkStart, lockState, modeOf, sweepGenerations } from "./guard.ts";
 import { LOG_OPTION, withLog } from "./logging.ts";
+import { overdue } from "./signals.ts";
 import { layoutIn, surroundingsOf } from "./surroundings.ts";
 import { VERSION } from "./version.ts";
 
@@ -28,10 +29,14 @@ status for each; SIGTERM finishes the file set in hand and ends within ten secon
     [1, "could not start; also: another agent holds the state folder"],
     [2, "used wrongly"],
   ],
-  run: (invocation, world) => withLog(invocation, world, (log) => serve(invocation, world, log)),
+  run: (invocation, world) =>
+    withLog(invocation, world, async (log) => {
+      await Promise.race([serve(invocation, world, log), overdue(world.signals, log)]);
+      return 0;
+    }),
 };
 
-async function serve(invocation: Invocation, world: World, log: Log): Promise<ExitCode> {
+async function serve(invocation: Invocation, world: World, log: Log): Promise<void> {
   checkStart(world);
   await keepMallocSmall();
   const { clock, env, signals } = world;
@@ -56,5 +61,4 @@ async function serve(invocation: Invocation, world: World, log: Log): Promise<Ex
     recover: () => opened.recover(),
     sweep: () => sweepGenerations(layout),
   });
-  return 0;
 }

@@ -1,12 +1,12 @@
 /** A file system that hangs, as one of a server that is away does. Needs root. */
 import { execFile } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { DAY } from "../../../src/base/time.ts";
 import { startDevCa } from "../../../src/devca/devca.ts";
-import { certagent, makeHome, startAgent } from "../../servers/program.ts";
+import { certagent, makeHome, startAgent, startCertagent } from "../../servers/program.ts";
 import { areCurrent } from "../walk/look.ts";
 
 const execute = promisify(execFile);
@@ -51,3 +51,33 @@ test("six certificates on a file system that hangs are told of and hold up no ot
   }
   expect(await hung).toMatchObject({ code: 0 });
 });
+
+/** Mounts a file system at `$1` whose server never says a word: whoever looks there waits until it is killed. */
+const SILENT =
+  'exec 5<>/dev/fuse && mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0 silent "$1" && shift && exec "$@"';
+
+test.each([
+  ["run", "specs", 0],
+  ["run", "state", 0],
+  ["once", "specs", 1],
+])("a %s that is stopped while its %s hang ends all the same, with %i", async (command, folder, code) => {
+  await using home = await makeHome({ issuers: {} });
+  const hung = folder === "specs" ? home.specs : home.state;
+  await mkdir(hung, { recursive: true });
+  const through = ["unshare", "--mount", "sh", "-c", SILENT, "sh", hung];
+  const child = await startCertagent([command, ...home.options], { through });
+  await expect.poll(() => waitsForDisk(child.pid)).toBe(true);
+
+  child.process.kill("SIGTERM");
+  const { code: ended, stderr } = await child.ended;
+
+  expect(ended).toBe(code);
+  expect(stderr).toContain("<4>ended although something hangs, as by a kill");
+});
+
+/** Whether one of its threads waits in the kernel for a file system. */
+async function waitsForDisk(pid: number): Promise<boolean> {
+  const folder = `/proc/${pid}/task`;
+  const tasks = (await readdir(folder)).map((task) => readFile(join(folder, task, "stat"), "utf8").catch(() => ""));
+  return (await Promise.all(tasks)).some((task) => task.includes(") D "));
+}

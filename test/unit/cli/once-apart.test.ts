@@ -22,7 +22,7 @@ test("a stop that comes before the agent's half is started ends that, too", asyn
     clock: systemClock,
     run,
     print: createPrint(channel, channel),
-    signals: { listen: (handler) => handler("SIGTERM") }, // it came before anybody listened
+    signals: { listen: (handler) => handler("SIGTERM"), stop: AbortSignal.abort() }, // it came before anybody listened
     uid: ownUid(),
     log: { isTerminal: false, isColoured: false },
     program: ["/bin/sh", "-c", "exec sleep 600"],
