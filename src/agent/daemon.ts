@@ -34,8 +34,9 @@ export interface DaemonOptions {
 export async function daemon(options: DaemonOptions): Promise<void> {
   const { agent, clock, log, notifier, signals, identity } = options;
   const stop = new AbortController();
+  const readiness = tellReadiness(notifier);
   signals.listen((signal) => {
-    if (signal === "SIGHUP") void reload(options);
+    if (signal === "SIGHUP") void reload(options, readiness);
     else if (signal === "SIGUSR1") logStatus(agent, log);
     else if (!stop.signal.aborted) {
       log.info("stopping", { signal });
@@ -52,7 +53,7 @@ export async function daemon(options: DaemonOptions): Promise<void> {
     (error) => logFailure(log, "cannot watch configuration and specs, reading them now and then", error),
   );
   using heartbeat = startHeartbeat(notifier.watchdogEvery, clock, () => notifier.watchdog());
-  notifier.ready();
+  readiness.ready();
   log.info("ready", { version: identity.version, specs: agent.names().length });
   const tell = summaries(options);
   let wasAtWork = false;
@@ -68,12 +69,35 @@ export async function daemon(options: DaemonOptions): Promise<void> {
   await notifier.flush();
 }
 
+type Readiness = Pick<Notifier, "ready" | "reloading">;
+
+/**
+ * READY follows the last of all that is under way, the start among it: the service manager takes the first one that it
+ * hears for the end of whatever it waits for.
+ */
+function tellReadiness(notifier: Notifier): Readiness {
+  let isStarting = true;
+  let underWay = 1;
+  return {
+    reloading: () => {
+      underWay += 1;
+      if (!isStarting) notifier.reloading();
+    },
+    ready: () => {
+      underWay -= 1;
+      if (underWay > 0) return;
+      isStarting = false;
+      notifier.ready();
+    },
+  };
+}
+
 /** What follows SIGHUP. The renewals themselves go on after READY. */
-async function reload({ agent, log, notifier }: DaemonOptions): Promise<void> {
+async function reload({ agent, log }: DaemonOptions, readiness: Readiness): Promise<void> {
   log.info("reading everything again, and renewing every certificate", { signal: "SIGHUP" });
-  notifier.reloading();
+  readiness.reloading();
   await agent.reload().catch((error: unknown) => logFailure(log, "cannot reload", error));
-  notifier.ready();
+  readiness.ready();
 }
 
 function logStatus(agent: Agent, log: Log): void {

@@ -1,6 +1,7 @@
 import { mkdtempDisposable, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import type { Agent } from "../../../src/agent/agent.ts";
 import { controlSocket } from "../../../src/agent/control-protocol.ts";
@@ -11,21 +12,28 @@ import type { CertificateStatus } from "../../../src/core/status-document.ts";
 
 const silent = () => undefined;
 
+const deaf: DaemonOptions["notifier"] = {
+  ready: silent,
+  reloading: silent,
+  stopping: silent,
+  watchdog: silent,
+  extendTimeout: silent,
+  watchdogEvery: null,
+  status: silent,
+  flush: () => Promise.resolve(),
+};
+
 /** The daemon of an agent that is this, with a folder of its own. */
-function daemonOf(agent: Partial<Agent>, control: string, onStatus: (line: string) => void = silent): Promise<void> {
+function daemonOf(
+  agent: Partial<Agent>,
+  control: string,
+  onStatus: (line: string) => void = silent,
+  more: Partial<DaemonOptions> = {},
+): Promise<void> {
   const options: Omit<DaemonOptions, "agent"> = {
     clock: { ...systemClock, monotonic: () => 0 },
     log: { debug: silent, info: silent, warning: silent, error: silent },
-    notifier: {
-      ready: silent,
-      reloading: silent,
-      stopping: silent,
-      watchdog: silent,
-      extendTimeout: silent,
-      watchdogEvery: null,
-      status: onStatus,
-      flush: () => Promise.resolve(),
-    },
+    notifier: { ...deaf, status: onStatus },
     signals: { listen: silent },
     control,
     identity: { version: "0", pid: 1, since: 0, apply: "direct" },
@@ -34,7 +42,7 @@ function daemonOf(agent: Partial<Agent>, control: string, onStatus: (line: strin
     sweep: () => Promise.resolve(),
   };
   const idle = { reread: () => Promise.resolve(), names: () => [], problems: () => [], seen: () => Promise.resolve() };
-  return daemon({ ...options, agent: { ...idle, ...agent } as unknown as Agent });
+  return daemon({ ...options, ...more, agent: { ...idle, ...agent } as unknown as Agent });
 }
 
 test("a thousand certificates that come to rest are not each a summary of a thousand, and the last state is told", async () => {
@@ -81,4 +89,36 @@ test("who asks is answered again by the next round after the control socket was 
   };
 
   await expect(daemonOf({ status: () => [], run }, control)).resolves.toBeUndefined();
+});
+
+test("a service manager hears READY when the last of several reloads is done, and none before the start is", async () => {
+  await using home = await mkdtempDisposable(join(tmpdir(), "certagent-daemon-"));
+  const told: string[] = [];
+  const notifier = { ...deaf, ready: () => void told.push("READY"), reloading: () => void told.push("RELOADING") };
+  const over: (() => void)[] = [];
+  const reload = (): Promise<void> => new Promise((resolve) => over.push(resolve));
+  let hup: (signal: "SIGHUP") => void = silent;
+  const signals: DaemonOptions["signals"] = {
+    listen: (handler) => {
+      hup = handler;
+      hup("SIGHUP");
+      over.pop()?.();
+    },
+  };
+  const recover = async (): Promise<void> => {
+    await setImmediate();
+    expect(told).toEqual([]);
+  };
+  const run: Agent["run"] = async () => {
+    for (const _ of ["one", "another"]) hup("SIGHUP");
+    over.shift()?.();
+    await setImmediate();
+    told.push("one is over");
+    over.shift()?.();
+    await setImmediate();
+  };
+
+  await daemonOf({ reload, run }, join(home.path, "control"), silent, { notifier, signals, recover });
+
+  expect(told).toEqual(["READY", "RELOADING", "RELOADING", "one is over", "READY"]);
 });
