@@ -1,6 +1,8 @@
-import { chmod, mkdir, mkdtempDisposable, realpath, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtempDisposable, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { AgentError } from "../../base/errors.ts";
+import { fileError } from "../../base/file-error.ts";
 import { layoutOf } from "../../store/layout.ts";
 import type { Places } from "../surroundings.ts";
 import type { PairFiles } from "./pair.ts";
@@ -24,11 +26,23 @@ export const SUBJECT = "web.demo.internal";
 /** Its name at the CA. */
 export const PROVISIONER = "demo";
 
+/** More than all that is written in a demo. */
+const ROOM = 2 ** 20;
+
+/** Throws `DEPLOY_FAILED` where there is no room for it. */
 export async function buildStage(): Promise<Stage> {
-  const temporary = await mkdtempDisposable(join(await realpath(tmpdir()), "certagent-demo-"));
+  const parent = await realpath(tmpdir()).catch(noStage("use", tmpdir()));
+  const temporary = await mkdtempDisposable(join(parent, "certagent-demo-")).catch(noStage("make a folder in", parent));
   const folder = temporary.path;
   const at = (...names: string[]): string => join(folder, ...names);
-  for (const name of ["etc", "etc/specs", "ca", "tls"]) await mkdir(at(name), { mode: 0o700 });
+  try {
+    for (const name of ["etc", "etc/specs", "ca", "tls"]) await mkdir(at(name), { mode: 0o700 });
+    await writeFile(at("room"), Buffer.alloc(ROOM));
+    await rm(at("room"));
+  } catch (error) {
+    await temporary.remove();
+    noStage("write to", folder)(error);
+  }
   const places = {
     config: at("etc", "certagent.yaml"),
     specs: at("etc", "specs"),
@@ -96,4 +110,14 @@ services:
 async function write(path: string, text: string, mode = 0o644): Promise<void> {
   await writeFile(path, text, { mode });
   await chmod(path, mode);
+}
+
+/** For `.catch`: what came in the way, its remedy, and the way around it. */
+function noStage(action: string, path: string): (error: unknown) => never {
+  return (thrown) => {
+    const error = fileError(action, path, thrown);
+    if (!(error instanceof AgentError)) throw error;
+    const hint = [error.hint, "or name another folder for temporary files in TMPDIR"].filter(Boolean).join("\n");
+    throw new AgentError(error.code, error.message, { hint, cause: thrown });
+  };
 }

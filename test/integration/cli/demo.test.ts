@@ -11,8 +11,12 @@ import { bundled } from "../../servers/program.ts";
 const LONGEST = 120_000;
 
 /** The demo as `npm run demo` starts it, with a folder of its own for temporary files. */
-async function startDemo(folder: string): Promise<{ readonly child: ChildProcess; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [...nodeFlags("demo"), await bundled(), "demo"], {
+async function startDemo(
+  folder: string,
+  [program = process.execPath, ...words]: readonly string[] = [],
+): Promise<{ readonly child: ChildProcess; stdout: string; stderr: string }> {
+  const own = [...nodeFlags("demo"), await bundled(), "demo"];
+  const child = spawn(program, words.length === 0 ? own : [...words, process.execPath, ...own], {
     stdio: ["ignore", "pipe", "pipe"],
     env: { PATH: "/usr/bin:/bin", TMPDIR: folder },
   });
@@ -107,6 +111,21 @@ test.each([
     expect(await processesOf(folder.path)).toEqual([]);
   },
 );
+
+test.each([
+  ["is full", ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs -o size=16k tmpfs "$TMPDIR"; "$0" "$@"']],
+  ["is not there", ["sh", "-ec", 'rmdir "$TMPDIR"; "$0" "$@" || { mkdir "$TMPDIR"; exit 1; }']],
+])("where the folder for temporary files %s, the demo says so, and how to name another one", async (_, around) => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-test-"));
+  const demo = await startDemo(folder.path, around);
+
+  expect(await once(demo.child, "close")).toEqual([1, null]);
+
+  expect(demo.stderr).toMatch(
+    /^certagent: Cannot [a-z ]+ "\S+": no s.*\n(certagent: hint: .*\n)*certagent: hint: .* TMPDIR\n$/,
+  );
+  expect(await processesOf(folder.path)).toEqual([]);
+});
 
 /** The command lines of all processes that name a folder in them. */
 async function processesOf(folder: string): Promise<readonly string[]> {
