@@ -1,5 +1,5 @@
 /** The steps that a certificate is had by. Each throws what went wrong; who called it keeps the streak. */
-import { failureOf } from "../base/errors.ts";
+import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
 import { withIssuances, withoutDelay, withoutFailure } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import { baseOf, endOfStorm, isByHand } from "../core/issuing.ts";
@@ -61,8 +61,12 @@ export async function renewOrMint(
     const base = baseOf(desired, observedOf(memory));
     const current = base === null ? undefined : await generations.read(base.number);
     const asking = { issuer, current, because, byHand, signal };
-    if (by === "renewal as before" && (await renewAsBefore(memory, asking))) return;
-    await ask(memory, { desired, renewal: by === "renewal" }, asking);
+    const setback = by === "renewal as before" && current ? await renewAsBefore(memory, current, asking) : undefined;
+    if (setback === "renewed") return;
+    await ask(memory, { desired, renewal: by === "renewal" }, asking).catch((error: unknown) => {
+      throw setback === undefined || signal.aborted ? error : alsoTelling(setback, error);
+    });
+    if (setback !== undefined) logSetback(world.log, memory.name, failureOf(setback));
     // It waits for nothing any more: said before the issuer is told how many do.
     memory.facts = withoutFailure(memory.facts, "issue");
     // Who asks for a renewal may have mended what a deployment failed of, and waits for this one.
@@ -111,21 +115,33 @@ async function ask(
 
 /**
  * Renews what is there, whatever the spec asks for by now: that is planned anew afterwards, and nothing of it is over.
- * Answers false where it could not be renewed, and the change is to be asked for all the same.
+ * Answers why it could not be renewed where the change is to be asked for all the same.
  */
-async function renewAsBefore(memory: Memory, asking: Asking): Promise<boolean> {
-  const { world, name, desired, newest } = memory;
-  if (asking.current === undefined) return false;
-  const { request } = asking.current;
+async function renewAsBefore(memory: Memory, { request }: Generation, asking: Asking): Promise<AgentError | "renewed"> {
+  const { world, desired, edits, newest } = memory;
   try {
     const issuer = world.issuer(request.issuer);
     await ask(memory, { desired: { ...desired, request }, renewal: true }, { ...asking, issuer });
-    return true;
-  } catch (error) {
+    return "renewed";
+  } catch (thrown) {
+    const error = asAgentError(thrown);
     const now = world.clock.now();
-    // An answer of no use counts, too.
-    if (asking.signal.aborted || (endOfStorm(desired, newest, memory.facts, now) ?? 0) > now) throw error;
-    logSetback(world.log, name, failureOf(error));
-    return false;
+    // A CA that is busy is not asked for more; and an answer of no use counts, too.
+    const isBusy = error.code === "ISSUER_BUSY" && request.issuer === desired.request.issuer;
+    const isHeld = isBusy || (endOfStorm(desired, newest, memory.facts, now) ?? 0) > now;
+    if (asking.signal.aborted || isHeld || wasEdited(memory, edits) || memory.isRetired) throw thrown;
+    return error;
   }
+}
+
+/** A change that cannot be had: what it stands for is also in danger. */
+function alsoTelling(setback: AgentError, thrown: unknown): AgentError {
+  const { code, message, hint, retryAt } = asAgentError(thrown);
+  const also = setback.message === message ? "" : `; nor renew what is in force: ${setback.message.replace(/^C/, "c")}`;
+  const hints = new Set([hint, setback.hint].filter((text) => text !== undefined));
+  return new AgentError(code, `${message}${also}`, {
+    hint: hints.size === 0 ? undefined : [...hints].join("; "),
+    retryAt,
+    cause: thrown,
+  });
 }

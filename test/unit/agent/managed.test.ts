@@ -994,6 +994,40 @@ test("what is in force is renewed as it is for as long as a change of its spec c
   expect(observed.facts.failures).toEqual({ issue: null, apply: null, prove: null });
 });
 
+test("where what is in force cannot be renewed either, both are told; and a CA that is busy is not asked for the change, too", async () => {
+  await using here = await hostWithSpec();
+  const { world, wanted } = await worldOf(here);
+  let fault: AgentError | undefined;
+  const asked: string[] = [];
+  const issue: Issuer["issue"] = async (order, signal) => {
+    if (fault === undefined) return await here.issuer.issue(order, signal);
+    asked.push(order.current === undefined ? "mint" : "renew");
+    throw order.current === undefined ? new AgentError("CREDENTIAL_MISSING", "Cannot mint: no secret is there") : fault;
+  };
+  const web = await manage({ ...world, issuer: () => ({ ...here.issuer, issue }) }, wanted, null);
+  await web.work(never);
+  web.update({ ...wanted, digest: "edited", request: { ...wanted.request, usages: ["server"] } }, null);
+  fault = new AgentError("ISSUER_UNREACHABLE", "Cannot reach the CA", { hint: "is it there?" });
+  await web.work(never);
+  here.time.pass(16 * HOUR);
+  await web.work(never);
+
+  expect(web.view().observed.facts.failures.issue).toMatchObject({
+    code: "CREDENTIAL_MISSING",
+    message: "Cannot mint: no secret is there; nor renew what is in force: cannot reach the CA",
+    hint: "is it there?",
+  });
+  expect(asked).toEqual(["mint", "renew", "mint"]);
+
+  const retryAt = here.time.wall() + 3 * HOUR;
+  fault = new AgentError("ISSUER_BUSY", "Cannot renew: the CA is busy", { retryAt });
+  here.time.pass(HOUR);
+  await web.work(never);
+
+  expect(web.view().observed.facts.failures.issue).toMatchObject({ code: "ISSUER_BUSY", tryAt: retryAt });
+  expect(asked).toEqual(["mint", "renew", "mint", "renew"]);
+});
+
 test("a spec that is removed while it waits for its turn at the CA is renewed no more, and who waits for that is told", async () => {
   await using host = await hostWithSpec();
   const waiting = await oneWaits(host);
