@@ -79,6 +79,8 @@ export async function check(options: CheckOptions): Promise<CheckResult> {
   for (const { source, digest } of loaded.filter((file) => !hosts.includes(file))) {
     const name = specNameOf(basename(source.file)) ?? basename(source.file);
     const { desired, problems, warnings, places } = specFrom(source, { name, digest, host });
+    // One that was named by itself; of a folder they were told, and are not read.
+    if (isMisnamed(basename(source.file))) report.problems.push(fileProblem(source.file, MISNAMED));
     report.problems.push(...problems);
     report.warnings.push(...warnings);
     if (desired !== undefined) specs.push({ desired, source, places });

@@ -152,6 +152,23 @@ test("check refuses a link in the live folder, as the daemon does, by whatever p
   }
 });
 
+test.each(["live", "other"])(
+  "check of a file of the %s folder that nobody would read as a spec says so",
+  async (place) => {
+    await using world = await worldIn();
+    const folder = place === "live" ? world.folder : join(world.folder, "..", place);
+    await mkdir(folder, { recursive: true });
+    const file = join(folder, "web.yml");
+    await writeFile(file, specText("web.internal", "/srv/web"));
+
+    const { ok, problems } = await judge(world, [file]);
+
+    expect(ok).toBe(false);
+    expect(problems).toEqual((await judge(world, [folder])).problems);
+    expect(problems).toMatchObject([{ file, message: expect.stringContaining("is not read") }]);
+  },
+);
+
 test("check takes the live folder by a path that is relative", async () => {
   await using world = await worldIn();
   await world.write("web", specText("web.internal", "/srv/web"));
