@@ -1,8 +1,9 @@
 import { basename, dirname } from "node:path";
 import { AgentError } from "../base/errors.ts";
+import { isMissing } from "../base/file-error.ts";
 import type { Folder } from "../base/folder.ts";
 import { shellWord } from "../base/shell-word.ts";
-import { type Reached, reach } from "../base/trusted-folder.ts";
+import { NOBODY, type Reached, reach } from "../base/trusted-folder.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
 import type { Change } from "./change.ts";
@@ -84,6 +85,7 @@ async function lookIn(
   link: string | null,
 ): Promise<Found> {
   refuseOwnFolders(host, output.path, reached.folder.path);
+  if (link !== null) await requireSafeSets(host, dirname(dirname(link)));
   if (reached.missing !== null) return MISSING;
   const found = await findOwn(host, reached.folder, output, access, record, link);
   const isStrange = found.kind === "file" && found.link === null && record.files[output.path] === undefined;
@@ -106,6 +108,12 @@ function refuseOwnFolders({ layout }: Host, path: string, place: string): void {
   throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": that folder is certagent's own`, {
     hint: "name a path elsewhere in the spec",
   });
+}
+
+/** Where others may write among its sets certagent reads none of them: making them anew, again and again, would not help. */
+async function requireSafeSets({ files }: Host, home: string): Promise<void> {
+  const isGone = await files.lstat(home).then(() => false, isMissing);
+  if (!isGone) await (await reach(home, NOBODY, files))[Symbol.asyncDispose]();
 }
 
 /** Where others of its name came or went, the link at a path leads to the other name in a set yet. */

@@ -1,4 +1,4 @@
-import { chown, lstat, mkdir, readdir, readlink, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, chown, lstat, mkdir, readdir, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
@@ -274,3 +274,25 @@ test("links of root's own making are read through: what certbot keeps can be ado
   expect(facts?.adoptable).toBe(true);
   expect(adopted?.key.keyId).toBe(found.key.keyId);
 });
+
+test.each(["", NAME])(
+  "a folder of sets that others may write is told, and no repair is tried: live/%s",
+  async (name) => {
+    await using host = await makeHost({ layout: "link" });
+    const applier = await host.open();
+    await host.issue();
+    await applier.apply(NAME, never);
+    const before = pairAt(host);
+    await chmod(join(host.layout.live, name), 0o777);
+
+    const facts = (await applier.observe([ASKED], never)).get(NAME);
+    const report = await applier.apply(NAME, never);
+
+    expect(facts?.obstacle).toMatchObject({
+      message: `Cannot use "${join(host.layout.live, name)}": everybody may write there`,
+      hint: `chmod go-w ${join(host.layout.live, name)}`,
+    });
+    expect(report).toMatchObject({ files: "failed", repaired: [] });
+    expect(pairAt(host)).toEqual(before);
+  },
+);
