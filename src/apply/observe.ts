@@ -1,10 +1,8 @@
 import { basename, dirname } from "node:path";
 import { grantsText } from "../base/acl.ts";
-import type { Files } from "../base/atomic-file.ts";
 import { type Failure, failureOf } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
-import { fileError, isMissing } from "../base/file-error.ts";
-import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
+import { type Instant, SECOND } from "../base/time.ts";
 import { NOBODY } from "../base/trusted-folder.ts";
 import type { OutputFacts } from "../core/applier.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
@@ -15,6 +13,7 @@ import type { Host } from "./host.ts";
 import { digestOf } from "./intent.ts";
 import { pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
+import { createFolderCheck } from "./room.ts";
 import { isAs, linksOf, lookAt } from "./target.ts";
 import { createLookInto, type LookInto } from "./way.ts";
 
@@ -246,41 +245,4 @@ function obstacleOfServices({ services, outputs }: Desired): Failure | null {
     if (error !== undefined) return failureOf(error);
   }
   return null;
-}
-
-/** Less space than this is a full disk: a deployment writes its files beside the old ones. */
-const LEAST_BYTES = 64 * 1024;
-
-/** How long a folder is believed to have room: many specs write into one, and each look would ask again. */
-const ROOM_BELIEVED: Milliseconds = 5 * SECOND;
-
-/** Folders that are full or cannot be written show before an issuance is spent on them. */
-function createFolderCheck({ accessOf, files, system: { clock } }: Host, lookInto: LookInto) {
-  const roomy = new Map<string, Milliseconds>();
-  return async (outputs: readonly Output[]): Promise<Failure | null> => {
-    const byFolder = new Map(outputs.map((output) => [dirname(output.path), output]));
-    for (const [folder, output] of byFolder) {
-      if ((roomy.get(folder) ?? 0) > clock.monotonic()) continue;
-      try {
-        const { uid } = await accessOf(output);
-        const look = (at: (name: string) => string) => checkRoom(files, at("."));
-        // A folder that is missing will be made in the one above it.
-        if ((await lookInto(folder, uid, look)) === undefined) await lookInto(dirname(folder), uid, look);
-        roomy.set(folder, clock.monotonic() + ROOM_BELIEVED);
-      } catch (error) {
-        roomy.delete(folder);
-        if (!isMissing(error)) return failureOf(fileError("write", output.path, error));
-      }
-    }
-    return null;
-  };
-}
-
-/** Throws as a write would. A file system that tells no size (ramfs) or no number of inodes (btrfs) has no such end. */
-async function checkRoom(files: Files, folder: string): Promise<"roomy"> {
-  await files.mayWrite(folder);
-  const { blocks, bfree, bsize, ffree, files: inodes } = await files.statfs(folder);
-  const isFull = (bfree * bsize < LEAST_BYTES && blocks !== 0) || (ffree === 0 && inodes !== 0);
-  if (isFull) throw Object.assign(new Error("full"), { code: "ENOSPC" });
-  return "roomy";
 }

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { chmod, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { nodeFiles } from "../../../src/base/atomic-file.ts";
+import { type Files, nodeFiles } from "../../../src/base/atomic-file.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import type { Run } from "../../../src/base/run.ts";
 import { MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
@@ -216,6 +216,34 @@ test("a full disk is an obstacle before an issuance is spent, and no longer once
     execFileSync("umount", [host.tls]);
   }
 });
+
+test.each([
+  ["root's", "open", "EOPNOTSUPP", null],
+  ["root's, and can be had", "write", undefined, null],
+  ["the file system's own", "write", "ENOSPC", "no space left on device"],
+  ["the file system's own, and no inode is", "open", "ENOSPC", "no space left on device"],
+] as const)(
+  "where users have no room left and what is free is %s, that decides whether it is an obstacle (%s %s)",
+  async (_, call, code, words) => {
+    await using host = await makeHost();
+    const tmpfile = 0o20000000;
+    const fails = async (): Promise<never> => Promise.reject(Object.assign(new Error(code), { code }));
+    const open: Files["open"] = (path, flags, mode) =>
+      call === "open" && (flags & tmpfile) !== 0 ? fails() : nodeFiles.open(path, flags, mode);
+    const write: Files["write"] = (...args) => (code === undefined ? nodeFiles.write(...args) : fails());
+    const statfs: Files["statfs"] = async (path) => ({
+      ...(await nodeFiles.statfs(path)),
+      ...{ blocks: 146_866, bfree: 3235, bavail: 0, bsize: 4096 }, // ext4 when root can write nothing more
+    });
+    const applier = await host.open({ ...nodeFiles, open, write, statfs });
+
+    const facts = (await applier.observe([ASKED], never)).get(NAME);
+
+    if (words === null) expect(facts?.obstacle).toBeNull();
+    else expect(facts?.obstacle?.message).toContain(words);
+    expect(await readdir(host.tls)).toEqual([]);
+  },
+);
 
 test("a file system that tells no size, as ramfs, is not full; that it knows no ACLs is told when one is asked for", async () => {
   await using host = await makeHost();
