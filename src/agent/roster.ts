@@ -1,6 +1,6 @@
 import type { Log } from "../base/log.ts";
 import { oneForAll } from "../base/one-for-all.ts";
-import type { Clock, Instant } from "../base/time.ts";
+import { type Clock, type Instant, LONGEST_SLEEP, pause } from "../base/time.ts";
 import type { Facts, Streak } from "../core/facts.ts";
 import type { Desired } from "../core/ports.ts";
 import { brokenSpec } from "../core/status.ts";
@@ -38,6 +38,9 @@ export interface RosterOptions {
   /** Whoever is still at work for a spec of this name, that was removed meanwhile, may be who manages it again. */
   readonly manage: (desired: Desired, broken: Streak | null, facts: Facts | undefined) => Promise<ManagedCertificate>;
 }
+
+/** A reading takes milliseconds, unless a file system hangs. */
+const HANGS = "configuration and specs cannot be read: that has not ended within half a minute";
 
 export function openRoster({ clock, log, layout, specs, issuers, manage }: RosterOptions): Roster {
   const managed = new Map<string, ManagedCertificate>();
@@ -114,8 +117,23 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
     isFirst = false;
   };
 
+  /** Told beside what is known to be wrong already: what is edited meanwhile is not in force. */
+  const tellSlow = async (over: AbortSignal): Promise<void> => {
+    await pause(LONGEST_SLEEP, over);
+    if (over.aborted) return;
+    log.warning("configuration problem", { reason: HANGS, hint: "the file system of one of them may hang: findmnt" });
+    told = new Set([...told, HANGS]);
+    toMend = [...toMend, HANGS];
+  };
+
+  const readWatched = async (): Promise<void> => {
+    const over = new AbortController();
+    void tellSlow(over.signal);
+    await read().finally(() => over.abort());
+  };
+
   // One that has not begun yet answers all who ask meanwhile: a storm of signals is two readings.
-  const readOnce = oneForAll(read);
+  const readOnce = oneForAll(readWatched);
 
   return {
     managed,

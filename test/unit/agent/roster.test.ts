@@ -1,8 +1,9 @@
 import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { issuerCache } from "../../../src/agent/issuer-cache.ts";
 import { openRoster } from "../../../src/agent/roster.ts";
+import type { Log } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/time.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
 
@@ -10,13 +11,15 @@ const unexpected = () => {
   throw new Error("there is nothing to make");
 };
 
-test("a storm of readings that are asked for while one is under way is one more reading, which begins after it", async () => {
-  await using home = await mkdtempDisposable(`${tmpdir()}/certagent-roster-`);
+const silent = { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} };
+
+/** A roster that reads no spec, and the readings that have begun and not ended. */
+function rosterIn(folder: string, log: Log = silent) {
   const begun: PromiseWithResolvers<void>[] = [];
   const roster = openRoster({
     clock: systemClock,
-    log: { debug: () => {}, info: () => {}, warning: () => {}, error: () => {} },
-    layout: layoutOf(home.path, home.path),
+    log,
+    layout: layoutOf(folder, folder),
     specs: {
       read: async () => {
         const reading = Promise.withResolvers<void>();
@@ -28,6 +31,12 @@ test("a storm of readings that are asked for while one is under way is one more 
     issuers: issuerCache(unexpected),
     manage: unexpected,
   });
+  return { begun, roster };
+}
+
+test("a storm of readings that are asked for while one is under way is one more reading, which begins after it", async () => {
+  await using home = await mkdtempDisposable(`${tmpdir()}/certagent-roster-`);
+  const { begun, roster } = rosterIn(home.path);
 
   const first = roster.reread();
   await expect.poll(() => begun.length).toBe(1);
@@ -39,4 +48,27 @@ test("a storm of readings that are asked for while one is under way is one more 
   await Promise.all(storm);
 
   expect(begun.length).toBe(2);
+});
+
+test("a reading that does not end, as where a file system hangs, is told of until it does", async () => {
+  await using home = await mkdtempDisposable(`${tmpdir()}/certagent-roster-`);
+  const lines: string[] = [];
+  const tell = (message: string, fields: object = {}): void => void lines.push(`${message}: ${JSON.stringify(fields)}`);
+  const { begun, roster } = rosterIn(home.path, { ...silent, warning: tell, info: tell });
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  try {
+    const reading = roster.reread();
+    await vi.advanceTimersByTimeAsync(30_000);
+    await vi.waitFor(() => expect(begun).toHaveLength(1));
+
+    expect(lines).toEqual([expect.stringMatching(/^configuration problem: .*not ended within half a minute.*findmnt/)]);
+    expect(roster.problems()).toEqual([expect.stringContaining("cannot be read")]);
+    begun[0]?.resolve();
+    await reading;
+  } finally {
+    vi.useRealTimers();
+  }
+
+  expect(lines.at(-1)).toMatch(/^configuration problem is over: .*cannot be read/);
+  expect(roster.problems()).toEqual([]);
 });
