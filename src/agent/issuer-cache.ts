@@ -17,11 +17,13 @@ export interface IssuerCache {
 
 export function issuerCache(create: (name: string, config: IssuerConfig) => Issuer): IssuerCache {
   const issuers = new Map<string, { readonly text: string; readonly issuer: Issuer }>();
+  let isConfigured = false;
 
   return {
     configure: (host) => {
       if (host === undefined) return false;
-      const isFirst = issuers.size === 0;
+      const isFirst = !isConfigured;
+      isConfigured = true;
       let changed = false;
       for (const [name, config] of host.issuers) {
         const text = JSON.stringify(config);

@@ -49,6 +49,9 @@ test("a change is one only after the first configuration: at the start there is 
   expect(configure(host({ a: "https://a" }))).toBe(false);
   expect(configure(host({ a: "https://b" }))).toBe(true);
   expect(configure(host({ a: "https://b", c: "https://c" }))).toBe(true);
+  // All that was there may have been of kinds that this version lacks.
+  expect(configure(host({}))).toBe(false);
+  expect(configure(host({ a: "https://b" }))).toBe(true);
 });
 
 test("a configuration that cannot be used leaves the issuers in force", () => {
