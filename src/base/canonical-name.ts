@@ -45,9 +45,9 @@ async function ask(host: string, timeout: Milliseconds): Promise<string | undefi
   const list = Buffer.alloc(8);
   list.writeBigUInt64LE(getRawPointer(request));
 
+  if (getaddrinfo_a(GAI_NOWAIT, list, 1, null) !== 0) return undefined;
   const memory = [name, hints, request, list];
   inProgress.add(memory);
-  if (getaddrinfo_a(GAI_NOWAIT, list, 1, null) !== 0) return undefined;
   const end = systemClock.monotonic() + timeout;
   for (let wait = 1; gai_error(request) === EAI_INPROGRESS; wait = Math.min(2 * wait, 50)) {
     if (systemClock.monotonic() >= end) return undefined;
