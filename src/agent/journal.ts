@@ -37,6 +37,7 @@ function stackOf(error: AgentError): string | undefined {
 /** A CA that takes off a little for its clock gives what was asked for. */
 const MUCH_OF_IT = 0.9;
 
+/** A certificate that was issued, and that it lives for less than was asked, where that is so. */
 export function logIssued(log: Log, certificate: string, generation: Generation, because: string): void {
   const [leaf] = generation.chain;
   log.info("issued", {

@@ -14,6 +14,7 @@ interface Turn {
 
 const LONGEST_WAIT: Milliseconds = 10 * SECOND;
 
+/** `longest`: how long one kind waits for the other at most. */
 export function createTurns(longest: Milliseconds = LONGEST_WAIT): Turns {
   const turns = new Map<string, Set<Turn>>();
   return async (keys, kind, act) => {

@@ -5,7 +5,11 @@ import type { Certificate } from "../x509/certificate.ts";
 import type { PrivateKey } from "../x509/key.ts";
 import type { Liveness, ProbeTarget } from "./ports.ts";
 
-/** `unknown`: nobody has looked at it yet, or could. The root side never says so. */
+/**
+ * `current`: what the generation and the spec say. `stale`: as certagent left it or found it, and not that. `drifted`: changed
+ * by others since certagent wrote it. `foreign`: nothing of certagent's. `unknown`: nobody has looked at it yet, or could; the
+ * root side never says so.
+ */
 export type OutputState = "current" | "stale" | "missing" | "drifted" | "foreign" | "unknown";
 
 export interface OutputFacts {
@@ -37,6 +41,10 @@ export interface ApplyFacts {
   readonly obstacle: Failure | null;
 }
 
+/**
+ * What became of one service: it was told, had nothing to be told, waits for its maintenance window, did not run or is not
+ * installed (its files are placed all the same), was refused by its own check before this change too, or refused the change.
+ */
 export type ServiceOutcome = "reloaded" | "unchanged" | "waits" | "down" | "absent" | "broken-before" | "failed";
 
 export interface ApplyReport {
@@ -53,6 +61,7 @@ export interface ApplyReport {
   readonly failure: Failure | null;
   /** What was done, in order, one line each, for the journal: `wrote /etc/…`, `made /etc/…/`, `nginx -t`. */
   readonly actions: readonly string[];
+  /** Paths of files that others had spoilt, and that were put right. */
   readonly repaired: readonly string[];
 }
 

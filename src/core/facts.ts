@@ -113,11 +113,13 @@ function streakAt(streak: Streak | null, now: Instant): Streak | null {
   return { ...streak, since: Math.min(streak.since, now), at: now, tryAt: streak.tryAt - (streak.at - now) };
 }
 
+/** The CA has issued so many at one instant, in one attempt, that nobody asked for by hand. */
 export function withIssuances(facts: Facts, count: number, at: Instant): Facts {
   const added = Array.from({ length: count }, () => at);
   return { ...facts, issuances: [...facts.issuances, ...added].slice(-REMEMBERED_ISSUANCES) };
 }
 
+/** A step's streak is over. The same facts where there was none. */
 export function withoutFailure(facts: Facts, step: Step): Facts {
   return facts.failures[step] === null ? facts : { ...facts, failures: { ...facts.failures, [step]: null } };
 }
@@ -142,12 +144,13 @@ export function withFailure(
   return { ...facts, failures: { ...facts.failures, [step]: next } };
 }
 
-/** The files of this spec are what it has deployed. */
+/** The files of this spec are what it has deployed. The same facts where they were already. */
 export function withDeployed(facts: Facts, { outputs }: Pick<Desired, "outputs">): Facts {
   const deployed = outputs.map(({ path }) => path);
   return isDeepStrictEqual(deployed, facts.deployed) ? facts : { ...facts, deployed };
 }
 
+/** Files at these paths were put right. What is older than an hour is forgotten. */
 export function withRepairs(facts: Facts, paths: readonly string[], at: Instant): Facts {
   const recent = facts.repairs.filter((repair) => isWithin(repair.at, at, HOUR));
   return { ...facts, repairs: [...recent, ...paths.map((path) => ({ path, at }))].slice(-100) };

@@ -8,6 +8,7 @@ export interface Validity {
   readonly notAfter: Instant;
 }
 
+/** The span in which a certificate is to be renewed. */
 export interface RenewalWindow {
   readonly start: Instant;
   readonly end: Instant;

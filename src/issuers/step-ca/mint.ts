@@ -24,6 +24,7 @@ export interface Minter {
   readonly clear: () => void;
 }
 
+/** `CREDENTIAL_MISSING`, with the command that puts a secret in place. */
 export function credentialMissing(config: StepCaConfig, request: CertificateRequest, fact: string): AgentError {
   return new AgentError("CREDENTIAL_MISSING", `Cannot mint: ${fact}`, { hint: commandFor(config, request) });
 }
