@@ -136,5 +136,12 @@ export const PlanAnswer: z.ZodType<PlanDocument> = z.looseObject({
 });
 
 export const RenewAnswer: z.ZodType<readonly RenewOutcome[]> = z.array(
-  z.looseObject({ name, ok: z.boolean(), state, message: text, hint: text.nullable() }),
+  z.looseObject({
+    name,
+    ok: z.boolean(),
+    renewed: z.boolean().optional(),
+    state,
+    message: text,
+    hint: text.nullable(),
+  }),
 );

@@ -53,10 +53,9 @@ function nobodyThere(control: string): AgentError {
 
 function printOutcomes(print: Print, outcomes: readonly RenewOutcome[]): void {
   if (outcomes.length === 0) print.line("there are no specs");
-  for (const { name, ok, state, message, hint } of outcomes) {
-    const verdict = ok
-      ? ({ text: "renewed", style: "green" } as const)
-      : ({ text: "not renewed", style: "red" } as const);
+  for (const { name, ok, renewed = ok, state, message, hint } of outcomes) {
+    const text = renewed ? "renewed" : "not renewed";
+    const verdict = { text, style: ok ? "green" : "red" } as const;
     print.line({ text: name, style: "bold" }, ": ", verdict, `, ${state}: ${message}`);
     if (!ok) for (const line of hint?.split("\n") ?? []) print.line(`  hint: ${line}`);
   }

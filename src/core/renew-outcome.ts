@@ -9,7 +9,7 @@ export function outcomeOf(
   { name, state, failure, because }: CertificateStatus,
   { now, isStopping }: { readonly now: Instant; readonly isStopping: boolean },
 ): RenewOutcome {
-  const { wish } = view.observed;
+  const { wish, generation } = view.observed;
   // What the end of the agent cuts off is neither done nor failed.
   const isDone = state === "current" && wish === null;
   if (isStopping && failure === null && !isDone) return { ...notRenewed(name), state };
@@ -17,11 +17,13 @@ export function outcomeOf(
   const own = statusOf({ ...view, broken: null }, now).failure;
   const isInForce = own === null || own.code === "SERVICE_DOWN" || state === "current";
   const ok = wish === null && isInForce;
-  return { name, ok, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
+  const renewed = wish === null && view.deployed?.number === generation?.number;
+  return { name, ok, renewed, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
 }
 
 /** Of what could not even be tried, and why; without a reason the agent was stopped before. */
 export function notRenewed(name: string, because?: string): RenewOutcome {
   const state = because === undefined ? "pending" : "invalid";
-  return { name, ok: false, state, message: because ?? "the agent was stopped before it was done", hint: null };
+  const message = because ?? "the agent was stopped before it was done";
+  return { name, ok: false, renewed: false, state, message, hint: null };
 }

@@ -76,7 +76,10 @@ export interface PlanDocument {
 /** How a renewal that was asked for by name ended. */
 export interface RenewOutcome {
   readonly name: string;
+  /** Renewed, and in force. */
   readonly ok: boolean;
+  /** Whether the new certificate is in the files, proven or not; an older agent does not tell. */
+  readonly renewed?: boolean | undefined;
   readonly state: State;
   readonly message: string;
   readonly hint: string | null;

@@ -1,8 +1,23 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { startDevCa } from "../../../src/devca/devca.ts";
-import { certagent, makeHome, startAgent } from "../../servers/program.ts";
+import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
+import { certagent, type Home, makeHome, startAgent } from "../../servers/program.ts";
+
+/** Has that CA issue for it; answers the text of its spec `web`. */
+async function specAt(home: Home, ca: DevCa, services: string): Promise<string> {
+  const at = (name: string): string => join(home.folder, name);
+  await writeFile(at("root.crt"), ca.root.pem);
+  await writeFile(at("jwk"), ca.provisioner.jwk, { mode: 0o600 });
+  const provisioner = { type: "jwk", name: ca.provisioner.name, key: { file: at("jwk") } };
+  await home.configure({
+    issuers: { ca: { type: "step-ca", url: ca.url, root: { file: at("root.crt") }, provisioner } },
+    default_issuer: "ca",
+  });
+  const spec = `subject: web.internal\noutputs:\n  - { format: combined, path: ${at("web.pem")} }\n${services}`;
+  await home.write("web", spec);
+  return spec;
+}
 
 test.each([
   ["current", ""],
@@ -12,16 +27,7 @@ test.each([
   async (state, services) => {
     await using ca = await startDevCa();
     await using home = await makeHome();
-    const at = (name: string): string => join(home.folder, name);
-    await writeFile(at("root.crt"), ca.root.pem);
-    await writeFile(at("jwk"), ca.provisioner.jwk, { mode: 0o600 });
-    const provisioner = { type: "jwk", name: ca.provisioner.name, key: { file: at("jwk") } };
-    await home.configure({
-      issuers: { ca: { type: "step-ca", url: ca.url, root: { file: at("root.crt") }, provisioner } },
-      default_issuer: "ca",
-    });
-    const spec = `subject: web.internal\noutputs:\n  - { format: combined, path: ${at("web.pem")} }\n${services}`;
-    await home.write("web", spec);
+    const spec = await specAt(home, ca, services);
     await using agent = await startAgent(home);
     await agent.until(`it is ${state}`, (all) => all.get("web")?.state === state && all.get("web")?.leaf !== null);
     await home.write("web", `${spec}bogus: 1\n`);
@@ -34,3 +40,18 @@ test.each([
     expect((await agent.certificate("web")).leaf?.generation).toBe(2);
   },
 );
+
+test("a renewal that its service has not taken is told as that, and ends with 1", async () => {
+  await using ca = await startDevCa();
+  await using home = await makeHome();
+  const [, port] = new URL(ca.url).host.split(":");
+  await specAt(home, ca, `services:\n  - { type: none, probe: { connect: "127.0.0.1:${port}" }, timeout: 1s }\n`);
+  await using agent = await startAgent(home);
+  await agent.until("it is stale", (all) => all.get("web")?.failure?.code === "SERVICE_STALE");
+
+  const { code, stdout } = await certagent(home, "renew", "web");
+
+  expect(stdout).toMatch(/^web: renewed, unproven: .*another one is served there/);
+  expect(code).toBe(1);
+  expect((await agent.certificate("web")).leaf?.generation).toBe(2);
+});
