@@ -11,6 +11,8 @@ import { fileURLToPath } from "node:url";
 export const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 const NODE_PACKAGE = `node-linux-${process.arch}`;
+/** What makes the pinned Node the `node` of `npm run`. */
+const NODE_LINK = join(ROOT, "node_modules", ".bin", "node");
 
 /**
  * V8's settings of every shipped start line: about 8 MB less resident memory (measured), at no cost that was seen. Most
@@ -42,10 +44,43 @@ export function nodeFlags(command) {
   return command === "run" ? [...SMALL_HEAP, ...AT_REST] : [...SMALL_HEAP, "--disable-sigusr1"];
 }
 
-/** Runs `npm ci` unless `node_modules` already holds what the lock file says. Throws {@link SetupError}. */
+/**
+ * Sees to it that `node_modules` holds what the lock file says. Of two first calls at one time the second waits and finds it
+ * there: npm knows no lock, and each would remove what the other has just written. Throws {@link SetupError}.
+ */
 export function installPackages() {
-  if (!packagesAreCurrent()) runNpmCi();
+  if (packagesAreCurrent() && existsSync(NODE_LINK)) return;
+  const locked = [ROOT, process.execPath, join(ROOT, "scripts", "install.mjs")];
+  let status = flock(["--nonblock", "--conflict-exit-code", String(CONFLICT), ...locked]);
+  if (status === CONFLICT) {
+    tell("waiting for another call, which installs the npm packages");
+    status = flock(locked);
+  }
+  // Not every system has flock(1), nor every file system locks.
+  const isDone = status === undefined ? installMissing() : status === 0;
+  if (!isDone) throw new SetupError("cannot install the npm packages", `run "npm ci --ignore-scripts" in ${ROOT}`);
+}
+
+const CONFLICT = 3;
+/** flock's own failures (sysexits.h). */
+const [FIRST_OF_ITS_OWN, LAST_OF_ITS_OWN] = [64, 78];
+
+/**
+ * How a program under a lock has ended; undefined where there is no lock to be had.
+ * @param {readonly string[]} words
+ * @returns {number | null | undefined}
+ */
+function flock(words) {
+  const { status, error } = spawnSync("flock", words, { stdio: ["ignore", process.stderr, process.stderr] });
+  if (error !== undefined) return undefined;
+  return status !== null && status >= FIRST_OF_ITS_OWN && status <= LAST_OF_ITS_OWN ? undefined : status;
+}
+
+/** Answers whether everything is there afterwards. */
+export function installMissing() {
+  if (!packagesAreCurrent() && !runNpmCi()) return false;
   linkNode();
+  return true;
 }
 
 function runNpmCi() {
@@ -65,7 +100,7 @@ function runNpmCi() {
     env: environment,
     stdio: ["ignore", process.stderr, process.stderr],
   });
-  if (status !== 0) throw new SetupError("cannot install the npm packages", `run "npm ci --ignore-scripts" in ${ROOT}`);
+  return status === 0;
 }
 
 /**
@@ -73,8 +108,8 @@ function runNpmCi() {
  * the package for the other processor, which has a `node` too.
  */
 function linkNode() {
-  const link = join(ROOT, "node_modules", ".bin", "node");
-  if (!existsSync(link)) symlinkSync(join("..", NODE_PACKAGE, "bin", "node"), link);
+  const isThere = existsSync(join(ROOT, "node_modules", NODE_PACKAGE, "bin", "node"));
+  if (isThere && !existsSync(NODE_LINK)) symlinkSync(join("..", NODE_PACKAGE, "bin", "node"), NODE_LINK);
 }
 
 /**

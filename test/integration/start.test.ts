@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { cp, mkdtempDisposable, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 
@@ -45,4 +47,34 @@ test.each(["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"] as const)("a starter passes
 
   expect(await once(started.child, "close")).toEqual([9, null]);
   expect(started.output).toBe(`ready ${signal}`);
+});
+
+/** In place of npm: says when it begins and ends, and leaves what the real one does. */
+const NPM = `import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+  appendFileSync("log", "begin ");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  mkdirSync("node_modules/.bin", { recursive: true });
+  mkdirSync(\`node_modules/node-linux-\${process.arch}/bin/node\`, { recursive: true });
+  writeFileSync("node_modules/.package-lock.json", '{ "packages": {} }');
+  appendFileSync("log", "end ");`;
+
+test("of two first calls at one time one installs the packages, and the other waits for it", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-test-"));
+  const at = (...names: string[]): string => join(folder.path, ...names);
+  await cp(join(MODULE, ".."), at("scripts"), { recursive: true });
+  await writeFile(at("package-lock.json"), '{ "packages": {} }');
+  await writeFile(at("package.json"), '{ "optionalDependencies": {} }');
+  await writeFile(at("npm.js"), NPM);
+  const script = `import { installPackages } from ${JSON.stringify(at("scripts", "pinned-node.mjs"))}; installPackages();`;
+  const env = { PATH: process.env["PATH"], npm_execpath: at("npm.js") };
+  const install = (): ChildProcess =>
+    spawn(process.execPath, ["--input-type=module", "-e", script], { env, stdio: ["ignore", "ignore", "inherit"] });
+
+  const ends = await Promise.all([install(), install()].map((child) => once(child, "close")));
+
+  expect(ends).toEqual([
+    [0, null],
+    [0, null],
+  ]);
+  expect(await readFile(at("log"), "utf8")).toBe("begin end ");
 });
