@@ -42,6 +42,7 @@ export function formatJsonLine(line: string): string {
 function head(level: string, time: string | undefined, style: LineStyle): string {
   if (style === "journal") return PRIORITY[level] ?? "<6>";
   const word = level.padEnd(7);
+  if (time === undefined) return `${word} `;
   return style === "text" ? `${time} ${word} ` : `\x1b[2m${time}\x1b[0m \x1b[${COLOUR[level]}m${word}\x1b[0m `;
 }
 

@@ -27,6 +27,10 @@ test.each([
   expect(formatLine({ level, msg: "x" }, "journal")).toBe(line);
 });
 
+test.each(["text", "colour"] as const)("formatLine() writes %s of what has no time without one", (style) => {
+  expect(formatLine({ level: "error", msg: "Cannot start" }, style)).toBe("error   Cannot start");
+});
+
 // Each is what a hostile CA, a file name or a service's output may say.
 test.each([
   ["a line feed and a priority", "x\n<3>FORGED", '"x\\n<3>FORGED"'],
