@@ -15,12 +15,15 @@ export const HEARD: Milliseconds = 250;
 const DURATION = 'write a duration with its unit, at most an hour: "30s", "2m"';
 const ADDRESS = 'write "host:port", "[2001:db8::1]:port" or "/path/to/socket"';
 
-const duration = z.string(DURATION).transform((text, context): Milliseconds => {
-  const span = parseDuration(text);
-  if (span !== undefined && span <= HOUR) return span;
-  context.addIssue(DURATION);
-  return z.NEVER;
-});
+const duration = z
+  .string(DURATION)
+  .meta({ pattern: "^([0-9]+(\\.[0-9]+)?(ms|w|d|h|m|s))+$" })
+  .transform((text, context): Milliseconds => {
+    const span = parseDuration(text);
+    if (span !== undefined && span <= HOUR) return span;
+    context.addIssue(DURATION);
+    return z.NEVER;
+  });
 
 /** A command: an absolute program path and its arguments, run as they stand, never through a shell. */
 export const argv = z
@@ -47,7 +50,8 @@ export const unit = z
   .transform((name) => (UNIT_TYPE.test(name) ? name : `${name}.service`));
 
 function parseAddress(text: string): Address | undefined {
-  if (text.startsWith("/")) return text.length <= 107 && !text.includes("\0") ? { path: text } : undefined;
+  if (text.startsWith("/"))
+    return text.length > 1 && text.length <= 107 && !text.includes("\0") ? { path: text } : undefined;
   const parts = /^(?:\[(?<v6>[^\]]+)\]|(?<host>[A-Za-z0-9._-]+)):(?<port>\d{1,5})$/.exec(text)?.groups;
   const host = parts?.v6 ?? parts?.host;
   const port = Number(parts?.port);

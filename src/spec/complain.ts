@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { nearest } from "../base/nearest.ts";
 import { describe, kindsOf, oneOf, show } from "./describe.ts";
 import { laterKind } from "./later.ts";
-import { formatKey, type Problem } from "./problem.ts";
+import { formatKey, mayBeSecret, type Problem } from "./problem.ts";
 import type { Source } from "./source.ts";
 
 type Path = readonly PropertyKey[];
@@ -22,6 +22,9 @@ export interface Complaint {
   /** Nobody's slip: the contract has it, and this version does not yet. */
   readonly isLater?: boolean | undefined;
 }
+
+/** Keys that say where a secret is. */
+const SECRETS: ReadonlySet<PropertyKey> = new Set(["password", "token", "key"]);
 
 /** Nobody mends more in one go, and a hostile file could ask for thousands. */
 const MOST_PROBLEMS = 30;
@@ -88,18 +91,12 @@ function complaintsOf(issue: Issue, data: unknown): Complaint[] {
     (issue.path.length === 0 || mayBeSecret(issue.path)) &&
     (typeof value === "string" || typeof value === "number")
   ) {
-    return [{ path: issue.path, message: message.replaceAll(show(value), "what stands there"), hint: undefined }];
+    const isSecret = SECRETS.has(issue.path.at(-1) ?? "");
+    const advice = isSecret ? "write { file: PATH }, and the secret into that file" : undefined;
+    return [{ path: issue.path, message: message.replaceAll(show(value), "what stands there"), hint: advice }];
   }
   const about = { aboutKey: issue.code === "invalid_key", isJoint: issue.code === "custom" };
   return [{ path: issue.path, message, hint: hintOf(issue) ?? hint, ...about }];
-}
-
-/**
- * Whether a path leads to where a secret might have been written by mistake: complaints go to the journal and to
- * everybody who asks for the status, so what stands there is not repeated.
- */
-function mayBeSecret(path: Path): boolean {
-  return path.some((part) => part === "password" || part === "token" || (part === "key" && path[0] === "issuers"));
 }
 
 function hintOf(issue: Issue): string | undefined {

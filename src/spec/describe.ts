@@ -104,7 +104,11 @@ function shapeHint({ expected, input, inst }: Extract<Issue, { code: "invalid_ty
   if (expected === "string" && typeof input === "number" && !Number.isSafeInteger(input)) return "put it in quotes";
   if (expected === "array" && isMap) return 'begin each entry with "- "';
   const isKinds = inst instanceof z.ZodDiscriminatedUnion && typeof input === "string";
-  return isKinds ? `write { ${inst.def.discriminator}: ${input} }` : undefined;
+  if (!isKinds) return undefined;
+  const kinds = [...(inst._zod.propValues?.[inst.def.discriminator] ?? [])].map(String);
+  return kinds.includes(input) || kinds.length !== 1
+    ? `write { ${inst.def.discriminator}: ${input} }`
+    : `write { ${inst.def.discriminator}: ${kinds[0]}, … }`;
 }
 
 function unitOf(issue: { readonly origin: string }): string {

@@ -13,7 +13,7 @@ import {
   type Tags,
 } from "yaml";
 import { type Facts, substitute } from "./facts.ts";
-import { fileProblem, formatKey } from "./problem.ts";
+import { fileProblem, formatKey, mayBeSecret } from "./problem.ts";
 import { LARGEST_FILE, type ParseResult, type Position, type Source } from "./source.ts";
 import { everyToken, syntaxError } from "./syntax-error.ts";
 
@@ -203,11 +203,14 @@ function readMap(pairs: readonly Pair[], path: Path, reading: Reading): Record<s
     const name = nameOf(pair);
     const inner = [...path, name];
     const keyAt = keyStart(pair);
-    const refuse = (message: string, hint: string | null = null) => new Refused(keyAt, message, hint, formatKey(inner));
+    const isSecret = mayBeSecret(path);
+    const shown = (): string => (isSecret ? "a key" : name.slice(0, 80) || '""');
+    const refuse = (message: string, hint: string | null = null) =>
+      new Refused(keyAt, message, hint, formatKey(isSecret ? path : inner));
     reading.keys += 1;
     if (reading.keys > MOST_KEYS) throw refuse(`more than ${MOST_KEYS} keys`);
     if (name === "<<") throw refuse("merge keys (<<) are not allowed", "write the keys themselves");
-    if (name in map) throw refuse(`${name.slice(0, 80) || '""'} is given twice`, "keep one of them");
+    if (name in map) throw refuse(`${shown()} is given twice`, "keep one of them");
     map[name] = readNode(pair.value, inner, startOf(pair.value, keyAt), reading);
   }
   return map;
@@ -229,7 +232,10 @@ function readText(text: string, path: Path, offset: number, facts: Facts): strin
   }
   const result = substitute(text, facts);
   if (typeof result === "string") return result;
-  throw new Refused(offset, result.message, result.hint, formatKey(path));
+  const isSecret = path.length === 0 || mayBeSecret(path);
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: these are the words of specs
+  const message = isSecret ? "a ${…} that is no fact of this host stands in it" : result.message;
+  throw new Refused(offset, message, result.hint, formatKey(path));
 }
 
 /** Where a node begins; a node without text (`subject:`) stands where its key does. */

@@ -21,6 +21,14 @@ export function formatProblem({ file, line, column, message }: Problem): string 
   return line === null ? `${file}: ${message}` : `${file}:${line}:${column}: ${message}`;
 }
 
+/**
+ * Whether a path leads to where a secret might have been written by mistake: complaints go to the journal and to
+ * everybody who asks for the status, so what stands there is not repeated.
+ */
+export function mayBeSecret(path: readonly PropertyKey[]): boolean {
+  return path.some((part) => part === "password" || part === "token" || (part === "key" && path[0] === "issuers"));
+}
+
 /** A path into the data as people write it: `outputs[1].mode`. */
 export function formatKey(path: readonly PropertyKey[]): string {
   return path

@@ -24,7 +24,7 @@ function complaintAboutOrigin(text: string): string | undefined {
   if (url.protocol !== "https:") return `a CA is spoken to over https only, not ${url.protocol.slice(0, -1)}`;
   if (url.pathname !== "/" || url.search !== "" || url.hash !== "")
     return "a CA's URL has no path; write https://HOST:PORT";
-  return undefined;
+  return url.port === "0" ? "nobody listens at port 0; write https://HOST:PORT" : undefined;
 }
 
 const proxy = z
@@ -43,7 +43,8 @@ const proxy = z
   .meta({ description: "An HTTP proxy to tunnel through; those in the environment are never used" });
 
 const timeout = z
-  .string()
+  .string("write a duration with its unit, an hour at most: 30s")
+  .meta({ pattern: "^([0-9]+(\\.[0-9]+)?(ms|w|d|h|m|s))+$" })
   .default("30s")
   .transform((text, context) => {
     const span = parseDuration(text);

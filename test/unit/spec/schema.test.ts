@@ -77,6 +77,8 @@ test.each([
   ["a URI with a last dot", `subject: a\nsans: ["urn:example:a."]\n${OUTPUTS}`, true],
   ["an address without a port", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: "a" } }]`, false],
   ["an IPv6 address", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: "[::1]:1" } }]`, true],
+  ["a timeout without a unit", `subject: a\n${OUTPUTS}\nservices: [{ type: none, timeout: "30" }]`, false],
+  ["a timeout", `subject: a\n${OUTPUTS}\nservices: [{ type: none, timeout: 1m30s }]`, true],
   ["a socket", `subject: a\n${OUTPUTS}\nservices: [{ type: none, probe: { connect: /run/a.sock } }]`, true],
   ["no outputs", "subject: a", false],
 ])("the JSON Schema judges %s rightly", (_title, text, isTaken) => {
@@ -87,6 +89,8 @@ test.each([
   ["metrics at no port", "metrics: { listen: 127.0.0.1 }", false],
   ["metrics at an IPv6 address", 'metrics: { listen: "[::1]:9469" }', true],
   ["a CA without TLS", "issuers: { a: { type: step-ca, url: http://ca.internal:9000 } }", false],
+  ["a timeout without a unit", 'issuers: { a: { type: step-ca, timeout: "30" } }', false],
+  ["a timeout", "issuers: { a: { type: step-ca, timeout: 1m30s } }", true],
   ["a CA with a path", "issuers: { a: { type: step-ca, url: https://ca.internal:9000/acme } }", false],
   ["a fingerprint that is too short", "issuers: { a: { type: step-ca, root: { fingerprint: abcd } } }", false],
   [
