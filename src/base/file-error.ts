@@ -41,6 +41,8 @@ function explain(code: string, path: string): Explanation | undefined {
       return { fact: "it is a mount point", hint: `mount the folder ${folder} instead of the single file` };
     case "ELOOP":
       return { fact: "it is a symbolic link", hint: `ls -l ${file} shows where it leads` };
+    case "ENXIO":
+      return { fact: "it is a socket, or a device that is away", hint: `ls -l ${file} shows what it is` };
     case "ENAMETOOLONG":
       return { fact: "the name is too long" };
     case "EMFILE":

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import {
   chmod,
   chown,
@@ -11,6 +12,7 @@ import {
   symlink,
   writeFile,
 } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -115,6 +117,18 @@ test("links that lead to each other end", async () => {
   const read = await readTrusted(join(base.path, "a", "web.yaml"), TRUST);
 
   expect(read).toMatchObject({ isMissing: false, problem: { file: join(base.path, "a", "web.yaml") } });
+});
+
+test("a socket is told as that", async () => {
+  await using base = await temporary();
+  const socket = join(base.path, "web.yaml");
+  await using server = createServer();
+  await once(server.listen(socket), "listening");
+
+  const read = await readTrusted(socket, TRUST, "folder was judged");
+
+  const hint = `ls -l ${socket} shows what it is`;
+  expect(read).toMatchObject({ problem: { message: expect.stringContaining("it is a socket"), hint } });
 });
 
 test("a FIFO and a device are refused without waiting for them", async () => {
