@@ -29,23 +29,35 @@ export async function accept(
   generation: Generation,
   generations: Pick<StagedGenerations, "read">,
 ): Promise<Generation> {
-  const isDeployed = generation.number === record.deployed;
-  if (isDeployed && wasAccepted(record, generation)) return generation;
-  const roots = await host.anchorsOf(desired.request.issuer, generation.roots);
-  const pinned = { ...generation, roots };
-  if (isDeployed && wasAccepted(record, pinned)) return pinned;
-  const now = begunBy(generation.chain, host.system.clock.now());
-  const chain = chainToAdopt({ ...pinned, request: desired.request, now });
-  const accepted =
-    "fact" in chain
-      ? ((await renewalOf(host, desired, record, generation, generations)) ?? chain)
-      : { ...pinned, chain };
-  const refusal = `Cannot deploy generation ${generation.number} of "${desired.name}"`;
-  if ("fact" in accepted) {
-    throw new AgentError("CHAIN_UNUSABLE", `${refusal}: ${accepted.fact}`, { hint: accepted.hint });
-  }
-  if (!signsFor(generation)) throw new AgentError("KEY_UNUSABLE", `${refusal}: its key cannot sign`);
+  if (generation.number === record.deployed && wasAccepted(record, generation)) return generation;
+  const accepted = await fitting(host, desired, record, generation).catch(async (error: unknown) => {
+    const renewal = await renewalOf(host, desired, record, generation, generations);
+    if (renewal === undefined) throw error;
+    return renewal;
+  });
+  if (!signsFor(generation))
+    throw new AgentError("KEY_UNUSABLE", `${refusalOf(desired, generation)}: its key cannot sign`);
   return accepted;
+}
+
+function refusalOf({ name }: Desired, { number }: Generation): string {
+  return `Cannot deploy generation ${number} of "${name}"`;
+}
+
+/** A generation that is what the spec asks for, or the very one that stands at the outputs, as it may be deployed. */
+async function fitting(
+  { system, anchorsOf }: Pick<Host, "system" | "anchorsOf">,
+  desired: Desired,
+  record: ApplyRecord,
+  generation: Generation,
+): Promise<Generation> {
+  const roots = await anchorsOf(desired.request.issuer, generation.roots);
+  const pinned = { ...generation, roots };
+  if (generation.number === record.deployed && wasAccepted(record, pinned)) return pinned;
+  const now = begunBy(generation.chain, system.clock.now());
+  const chain = chainToAdopt({ ...pinned, request: desired.request, now });
+  if (!("fact" in chain)) return { ...pinned, chain };
+  throw new AgentError("CHAIN_UNUSABLE", `${refusalOf(desired, generation)}: ${chain.fact}`, { hint: chain.hint });
 }
 
 /**

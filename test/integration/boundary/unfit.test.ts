@@ -2,6 +2,7 @@
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { beforeAll, expect, test } from "vitest";
 import { type Files, nodeFiles } from "../../../src/base/atomic-file.ts";
+import { AgentError } from "../../../src/base/errors.ts";
 import { DAY, MINUTE, systemClock } from "../../../src/base/time.ts";
 import type { Certificate } from "../../../src/x509/certificate.ts";
 import { generateKey, type PrivateKey, parseKey } from "../../../src/x509/key.ts";
@@ -276,6 +277,28 @@ test("what stands at the outputs may be renewed as it is while the spec asks for
 
   await forge(5, ["web.internal"], systemClock.now() + 3 * DAY);
   expect((await applier.apply(NAME, never)).failure?.message).toMatch(/lacks new\.internal/);
+});
+
+test("what stands at the outputs is renewed by the issuer of before while the root of the one that the spec names is not there yet", async () => {
+  await using host = await makeHost();
+  await host.issue({ notAfter: systemClock.now() + DAY });
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+  const missing = new AgentError("SPEC_INVALID", "Cannot use the trust anchors: no such file");
+  host.anchors = async (issuer) => (issuer === "next" ? await Promise.reject(missing) : host.pki.roots);
+  host.desired = { ...host.desired, digest: "2", request: { ...host.desired.request, issuer: "next" } };
+  const agent = await takeOver(host);
+  const request = { ...host.desired.request, issuer: "internal" };
+  const forge = async (number: number, days: number): Promise<void> => {
+    const { key, chain } = await host.pki.issue({ notAfter: systemClock.now() + days * DAY });
+    await agent.forge(number, { key, chain, roots: host.pki.roots, request });
+  };
+
+  await forge(2, 2);
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 2, failure: null });
+
+  await forge(3, 1);
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 2, failure: { message: missing.message } });
 });
 
 test("an issuer that the spec names no more may renew what it has signed, and no other issuer that is configured may", async () => {
