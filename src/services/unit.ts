@@ -57,16 +57,17 @@ export interface UnitStart {
   readonly path: string;
   /** Its arguments, as far as they have no spaces. */
   readonly words: readonly string[];
-  /** Of the unit's own environment, as far as that has no spaces. */
+  /** Of the unit's own environment, as far as that has no spaces, and no EnvironmentFile= may say something else. */
   variable(name: string): string | undefined;
 }
 
 /** What a unit starts. */
 export async function startedBy({ ask }: Pick<System, "ask">, unit: string, signal: AbortSignal): Promise<UnitStart> {
-  const argv = ["systemctl", "show", "-p", "ExecStart,Environment", "--", unit];
+  const argv = ["systemctl", "show", "-p", "ExecStart,Environment,EnvironmentFiles", "--", unit];
   const { output } = await ask(argv, { timeout: QUESTION, signal });
   const [, path = "", started = ""] = /^ExecStart=\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/m.exec(output) ?? [];
-  const variables = /^Environment=(.*)$/m.exec(output)?.[1]?.split(" ") ?? [];
+  const isWhole = !/^EnvironmentFiles=./m.test(output);
+  const variables = isWhole ? (/^Environment=(.*)$/m.exec(output)?.[1]?.split(" ") ?? []) : [];
   return {
     path,
     words: started.split(" ").slice(1),

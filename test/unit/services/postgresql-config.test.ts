@@ -138,8 +138,13 @@ test.each([
   expect(address).toEqual({ host: "127.0.0.3", port: 6010 });
 });
 
-test("a unit that names no data folder tells of no address", async () => {
-  const output = "ExecStart={ path=/bin/true ; argv[]=/bin/true /x ; ignore_errors=no ; pid=0 }\nEnvironment=\n";
+test.each([
+  ["/bin/true", "/x", "Environment="],
+  // What such a file says goes before PGDATA, and systemd does not tell it.
+  ["/pg/postgres", "-D ${PGDATA}", "Environment=PGDATA=/old\nEnvironmentFiles=/etc/sysconfig/pg (ignore_errors=yes)"],
+])("a unit that starts %s with %j and %j, and so names no data folder, tells of no address", async (...unit) => {
+  const [path, words, environment] = unit;
+  const output = `ExecStart={ path=${path} ; argv[]=${path} ${words} ; ignore_errors=no ; pid=0 }\n${environment}\n`;
   const ask = async () => ({ exitCode: 0, signal: null, timedOut: false, output });
 
   expect(await addressByUnit({ ...system, ask }, "pg.service", new AbortController().signal)).toBeUndefined();
