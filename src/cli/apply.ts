@@ -17,7 +17,7 @@ import { LOG_OPTION, withLog } from "./logging.ts";
 import type { OpenedApplier } from "./mode.ts";
 import type { Print } from "./print.ts";
 import type { RootSide } from "./root-side.ts";
-import { stopSignal } from "./signals.ts";
+import { overdue, stopSignal } from "./signals.ts";
 import { layoutIn, surroundingsOf } from "./surroundings.ts";
 
 export const apply: Command = {
@@ -43,7 +43,10 @@ its deadline, at most half of the memory, and its output in the journal. A drop-
     [1, "something failed or could not be finished, or another process holds the root side's state"],
     [2, "used wrongly, or there is no spec of that name"],
   ],
-  run: (invocation, world) => withLog(invocation, world, (log) => doApply(invocation, world, log)),
+  run: (invocation, world) =>
+    withLog(invocation, world, async (log) =>
+      Promise.race([doApply(invocation, world, log), overdue(world.signals, log).then((): ExitCode => 1)]),
+    ),
 };
 
 /** What serves for as long as it is asked is waited for no longer than a person would. */

@@ -60,12 +60,14 @@ test.each([
   ["run", "specs", 0],
   ["run", "state", 0],
   ["once", "specs", 1],
+  ["apply --requests", "state", 1],
+  ["apply web", "specs", 1],
 ])("a %s that is stopped while its %s hang ends all the same, with %i", async (command, folder, code) => {
   await using home = await makeHome({ issuers: {} });
   const hung = folder === "specs" ? home.specs : home.state;
   await mkdir(hung, { recursive: true });
   const through = ["unshare", "--mount", "sh", "-c", SILENT, "sh", hung];
-  const child = await startCertagent([command, ...home.options], { through });
+  const child = await startCertagent([...command.split(" "), ...home.options], { through });
   await expect.poll(() => waitsForDisk(child.pid)).toBe(true);
 
   child.process.kill("SIGTERM");
