@@ -71,7 +71,12 @@ export function logUnproven(log: Log, certificate: string, { code, message, hint
 }
 
 /** A service that was proven before and still is, is no news. */
-export function logVerdict(log: Log, certificate: string, { proof, failure }: Verdict, wasProven: boolean): void {
+export function logVerdict(
+  log: Log,
+  certificate: string,
+  { proof, failure }: Pick<Verdict, "proof" | "failure">,
+  wasProven: boolean,
+): void {
   if (failure !== undefined) return;
   const { type, address, fingerprint } = proof;
   const fields = { certificate, service: type, address, fingerprint };

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
-import type { Instant } from "../base/time.ts";
+import type { Instant, Milliseconds } from "../base/time.ts";
 import type { ApplyFacts } from "../core/applier.ts";
 import { type Facts, factsOfSpec, type Step, type Streak, withFailure, withIssuances } from "../core/facts.ts";
 import { baseOf, endOfStorm, lifetimeInForce, reasonToIssue } from "../core/issuing.ts";
@@ -47,8 +47,8 @@ export interface Memory {
   tidiedFor: number | null;
   /** Whether an issuance is under way. */
   issuing: boolean;
-  /** Whether services were told of new files since they were last looked at. */
-  justReloaded: boolean;
+  /** How long services that were told of new files have been looked at since; null where none may take its time any more. */
+  lookedFor: Milliseconds | null;
   /** When it was last begun to deploy it. */
   triedAt: Instant;
   /** When its files were written last. */
@@ -93,7 +93,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     noticed: [],
     tidiedFor: null,
     issuing: false,
-    justReloaded: false,
+    lookedFor: null,
     triedAt: 0,
     wroteAt: 0,
     lookAfresh: false,

@@ -1,5 +1,5 @@
 import { AgentError, type ErrorCode } from "../base/errors.ts";
-import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
+import { type Instant, LONGEST_SLEEP, type Milliseconds, SECOND } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
 import type { ServiceFacts } from "../core/applier.ts";
 import type { Proof } from "../core/facts.ts";
@@ -12,20 +12,32 @@ import type { Prove } from "./world.ts";
 export interface Verdict {
   readonly proof: Proof;
   readonly failure: AgentError | undefined;
+  /** Not proven yet, and it has more time for that: nothing has failed. */
+  readonly isPending: boolean;
 }
 
 /** How long a service is looked at that has not just been reloaded. */
 const SHORT_LOOK: Milliseconds = 5 * SECOND;
+/** Who may take longer is looked at again: files are put right meanwhile, and an edit or a wish is heard. */
+const LONGEST_LOOK: Milliseconds = LONGEST_SLEEP;
+
+interface Looking {
+  readonly prove: Prove;
+  readonly now: () => Instant;
+  readonly lookedFor: Milliseconds | null;
+  readonly before: Proof | null;
+}
 
 /**
  * Looks whether a service serves a generation. Where there is no probe, a reload that ended well and a unit that is
- * still active are the proof. `fresh`: it was reloaded a moment ago and may take its time. `before`: how it was found last.
+ * still active are the proof. `lookedFor`: it was told of new files and may take its time, of which so much is over; null
+ * where it was not. `before`: how it was found last.
  */
 export async function proveService(
   service: Service,
   facts: ServiceFacts,
   generation: ObservedGeneration,
-  { prove, now, fresh, before }: { prove: Prove; now: () => Instant; fresh: boolean; before: Proof | null },
+  { prove, now, lookedFor, before }: Looking,
   signal: AbortSignal,
 ): Promise<Verdict> {
   const proofOf = (failure: AgentError | undefined, fingerprint: string | null, address: string | null): Proof => ({
@@ -39,11 +51,12 @@ export async function proveService(
   });
   if (facts.probe === null) {
     const failure = unprobed(service, facts, generation);
-    return { proof: proofOf(failure, null, null), failure };
+    return { proof: proofOf(failure, null, null), failure, isPending: false };
   }
 
   const address = addressText(facts.probe.address);
-  const timeout = fresh && !isGone(facts.liveness) ? service.timeout : SHORT_LOOK;
+  const left = lookedFor === null || isGone(facts.liveness) ? 0 : service.timeout - lookedFor;
+  const timeout = left > 0 ? Math.min(left, LONGEST_LOOK) : SHORT_LOOK;
   const { fingerprint, key } = generation;
   const sighting = await prove(
     facts.probe,
@@ -51,9 +64,9 @@ export async function proveService(
     { timeout, key, inDoubt: isStale(before, generation) },
     signal,
   );
-  if (sighting.served) return { proof: proofOf(undefined, fingerprint, address), failure: undefined };
+  if (sighting.served) return { proof: proofOf(undefined, fingerprint, address), failure: undefined, isPending: false };
   const proof = proofOf(sighting.failure, sighting.other?.fingerprint ?? null, address);
-  return { proof, failure: withHint(sighting.failure, calledOf(service), facts) };
+  return { proof, failure: withHint(sighting.failure, calledOf(service), facts), isPending: left > timeout };
 }
 
 /** Whether another leaf was seen where this generation was to be served. */

@@ -17,7 +17,7 @@ export async function deploy(memory: Memory, again: readonly number[], signal: A
   memory.triedAt = world.clock.now();
   const report = await toldIfSlow(memory, () => world.applier.apply(name, signal, again));
   logDeployed(world.log, name, report);
-  memory.justReloaded = true;
+  memory.lookedFor = 0;
   if (report.files === "written") memory.wroteAt = world.clock.now();
   memory.facts = withRepairs(memory.facts, report.repaired, world.clock.now());
   if (report.deployed === newest?.number && report.files !== "rolled-back") {
@@ -47,14 +47,17 @@ async function toldIfSlow<Result>({ world, name, desired }: Memory, deploying: (
   return await deploying();
 }
 
-/** Looks which leaf the services serve. */
+/** Looks which leaf the services serve. One that may take longer is to be looked at again: `lookedFor` says so. */
 export async function prove(memory: Memory, indices: readonly number[], signal: AbortSignal): Promise<void> {
-  const { desired, edits, newest, justReloaded } = memory;
+  const { desired, edits, newest, lookedFor, world } = memory;
   if (newest === null) return;
-  const looks = indices.map((index) => verdictOf(memory, index, newest, { fresh: justReloaded, signal }));
-  const found = (await Promise.all(looks)).filter((each) => each !== undefined);
+  const start = world.clock.monotonic();
+  const looks = indices.map((index) => verdictOf(memory, index, newest, { lookedFor, signal }));
+  const all = (await Promise.all(looks)).filter((each) => each !== undefined);
   if (signal.aborted || wasEdited(memory, edits)) return;
-  memory.justReloaded = false;
+  const isPending = all.some(({ verdict }) => verdict.isPending);
+  memory.lookedFor = isPending ? (lookedFor ?? 0) + world.clock.monotonic() - start : null;
+  const found = all.filter(({ verdict }) => !verdict.isPending);
   const before = memory.facts.proofs;
   const proofs: (Proof | null)[] = desired.services.map((_, index) => before[index] ?? null);
   for (const { index, verdict } of found) {
@@ -79,7 +82,7 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
     const isNews = before[index]?.code !== verdict.proof.code;
     if (verdict.failure !== undefined && isNews) logUnproven(memory.world.log, memory.name, verdict.failure);
   }
-  if (failure !== undefined || others.length > 0) return;
+  if (failure !== undefined || others.length > 0 || isPending) return;
   memory.facts = withoutFailure(memory.facts, "prove");
   memory.joinable = false; // its status says so from now on: who asks again wants another one
 }
@@ -95,10 +98,10 @@ async function verdictOf(
   { desired, apply, facts, world }: Memory,
   index: number,
   generation: ObservedGeneration,
-  { fresh, signal }: { fresh: boolean; signal: AbortSignal },
+  { lookedFor, signal }: { lookedFor: Milliseconds | null; signal: AbortSignal },
 ): Promise<{ index: number; verdict: Verdict } | undefined> {
   const [service, seen] = [desired.services[index], apply.services[index]];
   if (service === undefined || seen === undefined) return undefined;
-  const looking = { prove: world.prove, now: world.clock.now, fresh, before: facts.proofs[index] ?? null };
+  const looking = { prove: world.prove, now: world.clock.now, lookedFor, before: facts.proofs[index] ?? null };
   return { index, verdict: await proveService(service, seen, generation, looking, signal) };
 }

@@ -41,6 +41,8 @@ export async function comeToRest(memory: Memory, signal: AbortSignal): Promise<I
       }
       const before = memory.newest;
       const hadItsTurn = await act(memory, next, signal);
+      // Who may take long to show its leaf is looked at for as long as that takes.
+      if (next.kind === "prove" && memory.lookedFor !== null) turn = 0;
       isIssuerBusy ||= !hadItsTurn;
       isIssued = next.kind === "issue" && memory.newest !== before;
     }

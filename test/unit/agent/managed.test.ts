@@ -689,6 +689,33 @@ test("what was seen of the services of a spec that was edited meanwhile is no pr
   expect(look.calls()).toBe(2);
 });
 
+test("while a service takes its time, as long as its spec gives it, its files are put right all the same", async () => {
+  await using host = await hostWithSpec();
+  const { site } = host.host;
+  const read: SpecFolder["read"] = async (...args) => {
+    const specs = await host.specs.read(...args);
+    const web = specs.specs.get("web");
+    const services = web?.desired?.services.map((service) => ({ ...service, timeout: HOUR })) ?? [];
+    if (web?.desired === undefined) throw new Error("the spec is in force");
+    return { ...specs, specs: new Map([["web", { ...web, desired: { ...web.desired, services } }]]) };
+  };
+  const looks: boolean[] = [];
+  const prove: AgentOptions["prove"] = async (_target, _fingerprint, { timeout }) => {
+    host.time.pass(timeout);
+    looks.push(site("web").drifted);
+    site("web").drifted = looks.length === 1;
+    const failure = new AgentError("SERVICE_STALE", "Cannot see the certificate: another one is served");
+    return looks.length < 20 ? { served: false, failure, other: undefined } : { served: true };
+  };
+  const agent = await host.start({ prove, specs: { ...host.specs, read } });
+  await using _running = runs(agent);
+
+  await until(agent, "current");
+
+  expect(looks).toEqual(Array<boolean>(20).fill(false));
+  expect(site("web").applies).toHaveLength(2);
+});
+
 test("what fails for a spec that was edited meanwhile holds up nothing that it asks for now", async () => {
   await using host = await hostWithSpec(); // no back-off ever ends
   const issuance = held();

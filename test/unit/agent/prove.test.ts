@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { proveService } from "../../../src/agent/prove.ts";
 import type { Prove, Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
-import type { Milliseconds } from "../../../src/base/time.ts";
+import { type Milliseconds, MINUTE } from "../../../src/base/time.ts";
 import type { ServiceFacts } from "../../../src/core/applier.ts";
 import type { Proof } from "../../../src/core/facts.ts";
 import type { Service } from "../../../src/core/ports.ts";
@@ -16,16 +16,16 @@ async function verdictOf(
   {
     sighting = unaware,
     changes = {},
-    fresh = false,
+    lookedFor = null,
     before = null,
-  }: { sighting?: Sighting; changes?: Partial<Service>; fresh?: boolean; before?: Proof | null } = {},
+  }: { sighting?: Sighting; changes?: Partial<Service>; lookedFor?: Milliseconds | null; before?: Proof | null } = {},
 ) {
   const looks: { readonly fingerprint: string; readonly timeout: Milliseconds; readonly inDoubt: boolean }[] = [];
   const prove: Prove = (_target, fingerprint, { timeout, inDoubt }) => {
     looks.push({ fingerprint, timeout, inDoubt });
     return Promise.resolve(sighting);
   };
-  const looking = { prove, now: () => NOW, fresh, before };
+  const looking = { prove, now: () => NOW, lookedFor, before };
   const verdict = await proveService(service(changes), serviceFacts(facts), generation(), looking, signal);
   return { ...verdict, looks };
 }
@@ -133,14 +133,31 @@ test("a hint that the probe gives is the one that is told", async () => {
 });
 
 test.each([
-  { title: "right after a reload", facts: {}, fresh: true, timeout: 30_000 },
-  { title: "at other times", facts: {}, fresh: false, timeout: 5000 },
-  { title: "that is down, although just reloaded", facts: { liveness: "down" }, fresh: true, timeout: 5000 },
-  { title: "that is not installed", facts: { liveness: "absent" }, fresh: true, timeout: 5000 },
-] as const)("a service $title is looked at for $timeout ms", async ({ facts, fresh, timeout }) => {
-  const { looks } = await verdictOf(facts, { fresh, sighting: { served: true } });
+  { title: "right after a reload", facts: {}, lookedFor: 0, timeout: 30_000 },
+  { title: "of whose time a part is over", facts: {}, lookedFor: 10_000, timeout: 20_000 },
+  { title: "whose time is over", facts: {}, lookedFor: 30_001, timeout: 5000 },
+  { title: "at other times", facts: {}, lookedFor: null, timeout: 5000 },
+  { title: "that is down, although just reloaded", facts: { liveness: "down" }, lookedFor: 0, timeout: 5000 },
+  { title: "that is not installed", facts: { liveness: "absent" }, lookedFor: 0, timeout: 5000 },
+] as const)("a service $title is looked at for $timeout ms", async ({ facts, lookedFor, timeout }) => {
+  const { looks } = await verdictOf(facts, { lookedFor, sighting: { served: true } });
 
   expect(looks.map((look) => look.timeout)).toEqual([timeout]);
+});
+
+test("a service that may take longer than one look is not proven yet, and has not failed until its time is over", async () => {
+  const failure = new AgentError("SERVICE_STALE", "another one is served");
+  const slow = { changes: { timeout: MINUTE }, sighting: { served: false, failure, other: undefined } } as const;
+
+  const [first, last] = [
+    await verdictOf({}, { ...slow, lookedFor: 0 }),
+    await verdictOf({}, { ...slow, lookedFor: 30_000 }),
+  ];
+
+  expect([first, last].map(({ looks, isPending }) => [looks[0]?.timeout, isPending])).toEqual([
+    [30_000, true],
+    [30_000, false],
+  ]);
 });
 
 const done = { generation: 3, at: NOW, failure: null };
