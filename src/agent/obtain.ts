@@ -113,6 +113,8 @@ async function ask(
   memory.newest = observedGeneration(generation);
 }
 
+const SILENT: ReadonlySet<string> = new Set(["ISSUER_UNREACHABLE", "ISSUER_BUSY"]);
+
 /**
  * Renews what is there, whatever the spec asks for by now: that is planned anew afterwards, and nothing of it is over.
  * Answers why it could not be renewed where the change is to be asked for all the same.
@@ -126,9 +128,9 @@ async function renewAsBefore(memory: Memory, { request }: Generation, asking: As
   } catch (thrown) {
     const error = asAgentError(thrown);
     const now = world.clock.now();
-    // A CA that is busy is not asked for more; and an answer of no use counts, too.
-    const isBusy = error.code === "ISSUER_BUSY" && request.issuer === desired.request.issuer;
-    const isHeld = isBusy || (endOfStorm(desired, newest, memory.facts, now) ?? 0) > now;
+    // A CA that is away or busy is not asked for more; and an answer of no use counts, too.
+    const isSilent = SILENT.has(error.code) && request.issuer === desired.request.issuer;
+    const isHeld = isSilent || (endOfStorm(desired, newest, memory.facts, now) ?? 0) > now;
     if (asking.signal.aborted || isHeld || wasEdited(memory, edits) || memory.isRetired) throw thrown;
     return error;
   }

@@ -12,6 +12,8 @@ export interface CaCall {
   readonly at: Instant;
   /** The spec, by the subject that it asks for. */
   readonly subject: string;
+  /** The names that are asked for. */
+  readonly names: string;
   readonly fault: CaFault | null;
   /** What was issued, right or wrong; undefined where nothing was. */
   readonly leaf: Certificate | undefined;
@@ -60,6 +62,7 @@ export function modelCa(name: string, scenario: Scenario, time: SimulatedTime, a
     const call: { -readonly [key in keyof CaCall]: CaCall[key] } = {
       at,
       subject: order.request.subject,
+      names: order.request.names.map(({ value }) => value).join(),
       fault,
       leaf: undefined,
     };
