@@ -84,8 +84,8 @@ async function openTunnel(proxy: string, origin: string, signal: AbortSignal): P
     throw new Error(`answers HTTP ${response.statusCode}`);
   } catch (cause) {
     asked.destroy();
-    if (signal.aborted) throw signal.reason;
-    const fact = cause instanceof Error && cause.message !== "" ? cause.message : "cannot be reached";
+    const words = cause instanceof Error && cause.message !== "" ? cause.message : "cannot be reached";
+    const fact = signal.aborted ? "no answer within the deadline" : words;
     throw Object.assign(new Error(`the proxy ${proxy}: ${fact}`, { cause }), { code: "PROXY_REFUSED" });
   }
 }

@@ -1,6 +1,6 @@
 /** What only the real step-ca can show: templates, policy, intermediates that change, alerts of Go's TLS, its log. */
 import { access } from "node:fs/promises";
-import { createServer, connect as dial, type Socket } from "node:net";
+import { type AddressInfo, createServer, connect as dial, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MINUTE, systemClock } from "../../../src/base/time.ts";
 import type { Order } from "../../../src/core/ports.ts";
@@ -192,6 +192,22 @@ test("a proxy that is away is not taken for the CA", async () => {
 
   expect(error.code).toBe("ISSUER_UNREACHABLE");
   expect(error.message).toContain(`Cannot reach https://ca.internal:9000: the proxy ${proxy}: connect ECONNREFUSED`);
+});
+
+test("a proxy that does not answer is not taken for the CA", async () => {
+  await using secret = await secretFile("password");
+  const silent = createServer();
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const proxy = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+  const ca = { url: "https://ca.internal:9000", rootFile: "/nonexistent", provisioner: { name: "x" } };
+  const more = { proxy, root: { fingerprint: "0".repeat(64) }, timeout: "1s" };
+  const issuer = issuerOf(ca, { password: { file: secret.file } }, more);
+
+  const error = await failure(issuer.issue(await orderFor("web.internal"), never)).finally(() => silent.close());
+
+  expect(error.message).toBe(
+    `Cannot reach https://ca.internal:9000: the proxy ${proxy}: no answer within the deadline`,
+  );
 });
 
 /** An HTTP proxy that knows CONNECT alone, and answers it with `status`. */
