@@ -6,7 +6,7 @@ import type { Failure } from "../base/errors.ts";
 import { HOUR, type Instant, LONGEST_SLEEP } from "../base/time.ts";
 import type { OutputFacts } from "./applier.ts";
 import { type Facts, isWithin, type Step, tryAt } from "./facts.ts";
-import { holdOfIssuance, type Reason, reasonToIssue } from "./issuing.ts";
+import { baseOf, holdOfIssuance, type Reason, reasonToIssue } from "./issuing.ts";
 import { type Observed, validityOf } from "./observed.ts";
 import type { Desired } from "./ports.ts";
 import { renewAt } from "./renewal.ts";
@@ -164,7 +164,8 @@ function issuanceNeeded(desired: Desired, observed: Observed, now: Instant): Fin
 }
 
 /** The outputs do not hold the newest generation, or somebody changed them. */
-function outputsDiffer(_: Desired, { generation, apply, facts }: Observed, now: Instant): Finding {
+function outputsDiffer(desired: Desired, observed: Observed, now: Instant): Finding {
+  const { generation, apply, facts } = observed;
   if (generation === null) return undefined;
   // A file that somebody fights for does not hide another that may be put right now.
   const fightEndOf = ({ path }: OutputFacts): Instant => endOfFight(path, facts, now) ?? 0;
@@ -176,6 +177,9 @@ function outputsDiffer(_: Desired, { generation, apply, facts }: Observed, now: 
   if (first === undefined && !isNew) return undefined;
 
   const spoilt = wrong.find((output) => isSpoilt(output, facts) && fightEndOf(output) <= now);
+  // It is asked for no more, and may be what a service has refused: another one is on its way.
+  const areAsLeft = wrong.every(({ state }) => state === "stale");
+  if (areAsLeft && baseOf(desired, observed) !== generation) return undefined;
   const told = spoilt ?? first;
   const because =
     told === undefined || (isNew && told !== spoilt && told.state !== "drifted" && told.state !== "unknown")

@@ -161,6 +161,17 @@ const rows: readonly Row[] = [
     by: "renewal",
   },
   {
+    title: "does not deploy what the spec asks for no more while what is deployed cannot be renewed yet",
+    observed: settled({
+      generation: generation({ number: 4, key: "ed25519", request: { ...request, key: "ed25519" } }),
+      apply: apply({ outputs: [{ ...stale, state: "stale" }] }),
+      facts: facts({ failures: { ...NO_FACTS.failures, issue: streak() } }),
+    }),
+    kind: "wait",
+    because: /connection refused/,
+    next: "issue",
+  },
+  {
     title: "renews what is deployed as it is, and not the newest, which the spec does not ask for either",
     desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
     observed: settled({
