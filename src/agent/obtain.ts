@@ -139,7 +139,9 @@ async function renewAsBefore(memory: Memory, { request }: Generation, asking: As
 /** A change that cannot be had: what it stands for is also in danger. */
 function alsoTelling(setback: AgentError, thrown: unknown): AgentError {
   const { code, message, hint, retryAt } = asAgentError(thrown);
-  const also = setback.message === message ? "" : `; nor renew what is in force: ${setback.message.replace(/^C/, "c")}`;
+  const [same, other] = [message, setback.message].map((text) => text.replace(/^C/, "c"));
+  // Both may end with the same: a new certificate is the last resort of a renewal, too.
+  const also = other === same ? "" : `; nor renew what is in force: ${other?.replace(`; ${same}`, "")}`;
   const hints = new Set([hint, setback.hint].filter((text) => text !== undefined));
   return new AgentError(code, `${message}${also}`, {
     hint: hints.size === 0 ? undefined : [...hints].join("; "),

@@ -231,10 +231,8 @@ test.each([
     const open: Files["open"] = (path, flags, mode) =>
       call === "open" && (flags & tmpfile) !== 0 ? fails() : nodeFiles.open(path, flags, mode);
     const write: Files["write"] = (...args) => (code === undefined ? nodeFiles.write(...args) : fails());
-    const statfs: Files["statfs"] = async (path) => ({
-      ...(await nodeFiles.statfs(path)),
-      ...{ blocks: 146_866, bfree: 3235, bavail: 0, bsize: 4096 }, // ext4 when root can write nothing more
-    });
+    const ext4 = { blocks: 146_866, bfree: 3235, bavail: 0, bsize: 4096 }; // when root can write nothing more
+    const statfs: Files["statfs"] = async (path) => Object.assign(await nodeFiles.statfs(path), ext4);
     const applier = await host.open({ ...nodeFiles, open, write, statfs });
 
     const facts = (await applier.observe([ASKED], never)).get(NAME);

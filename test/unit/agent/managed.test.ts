@@ -1034,14 +1034,16 @@ test("where what is in force cannot be renewed either, both are told; and a CA t
   const web = await manage({ ...world, issuer: () => ({ ...here.issuer, issue }) }, wanted, null);
   await web.work(never);
   web.update({ ...wanted, digest: "edited", request: { ...wanted.request, usages: ["server"] } }, null);
-  fault = new AgentError("ISSUER_UNREACHABLE", "Cannot reach the CA", { hint: "is it there?" });
+  const rungs = "Cannot renew over mTLS: it expired; cannot renew by token: refused; cannot mint: no secret is there";
+  fault = new AgentError("ISSUER_REJECTED", rungs, { hint: "is it there?" });
   await web.work(never);
   here.time.pass(16 * HOUR);
   await web.work(never);
 
   expect(web.view().observed.facts.failures.issue).toMatchObject({
     code: "CREDENTIAL_MISSING",
-    message: "Cannot mint: no secret is there; nor renew what is in force: cannot reach the CA",
+    message:
+      "Cannot mint: no secret is there; nor renew what is in force: cannot renew over mTLS: it expired; cannot renew by token: refused",
     hint: "is it there?",
   });
   expect(asked).toEqual(["mint", "renew", "mint"]);
