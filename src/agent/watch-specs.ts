@@ -16,6 +16,8 @@ const TRY_AGAIN: Milliseconds = LONGEST_SLEEP;
 /** A watcher that takes longer to begin is of no use. */
 const STARTING: Milliseconds = 10 * SECOND;
 
+const TOO_LATE = "Cannot watch for changes: that has not begun within ten seconds; a file system may hang";
+
 export interface SpecWatcher extends AsyncDisposable {
   /** Watches anew where another folder stands at a path: a mount makes no event, nor does a link on the way that is switched. */
   look(): Promise<void>;
@@ -57,7 +59,9 @@ export function watchSpecs(
     if (found.includes(MISSING)) void lookAgain();
     // What is written before it is ready makes no event.
     using starting = withDeadline(STARTING, stop.signal);
-    await once(watcher, "ready", { signal: starting });
+    await once(watcher, "ready", { signal: starting }).catch((error: unknown) => {
+      throw starting.aborted ? new AgentError("STATE_UNUSABLE", TOO_LATE, { cause: error, hint: "findmnt" }) : error;
+    });
     told = "";
   };
   /** What failed is told once, and tried again with everything being read. */
