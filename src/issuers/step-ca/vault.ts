@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 import { nodeFiles } from "../../base/atomic-file.ts";
 import { AgentError, asAgentError } from "../../base/errors.ts";
 import { type FileStat, fileCalls } from "../../base/file-calls.ts";
-import { fileError, isMissing } from "../../base/file-error.ts";
+import { errnoOf, fileError, isMissing } from "../../base/file-error.ts";
 import { readRegular } from "../../base/read-file.ts";
 import { shellWord } from "../../base/shell-word.ts";
 import type { Instant } from "../../base/time.ts";
@@ -143,8 +143,15 @@ async function readSecret(
   } catch (cause) {
     if (isMissing(cause)) return undefined;
     const { message, hint } = asAgentError(fileError("read", path, cause));
-    throw new AgentError("CREDENTIAL_MISSING", message, { cause, hint });
+    const opened = errnoOf(cause) === "EACCES" ? openedBy(path) : undefined;
+    throw new AgentError("CREDENTIAL_MISSING", message, { cause, hint: opened ?? hint });
   }
+}
+
+/** Root has most likely put it there, with a umask that closes it to the agent's user. */
+function openedBy(path: string): string {
+  const file = shellWord(path);
+  return `let certagent's group read it: chgrp ${process.getgid?.()} ${file} && chmod 0640 ${file}; namei -l ${file} shows the way there`;
 }
 
 /** Of a password only the last line break is not part of it; tokens and keys begin and end with no white space. */

@@ -1,4 +1,5 @@
 /** What goes wrong around the program: other specs, hanging commands, readers that do not read, disks that are full. */
+import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chown, readFile, rename, writeFile } from "node:fs/promises";
@@ -182,6 +183,20 @@ test.for(Object.values(WAYS))(
     expect(new X509Certificate(await readFile(served)).subjectAltName).toBe("DNS:web.internal");
   },
 );
+
+test("a secret that root alone may read is told with what opens it, and serves then", async () => {
+  const way = WAYS.apart;
+  await using home = await homeAt(ca, 0);
+  await using _beside = await way.prepare(home);
+  await addSpec(home, "web");
+  await using agent = await startAgent(home, way.agent);
+  const all = await agent.until("it is told", (now) => now.get("web")?.failure?.code === "CREDENTIAL_MISSING");
+  const opens = /chgrp \d+ \S+ && chmod 0640 [^;\s]+/.exec(all.get("web")?.failure?.hint ?? "");
+
+  execFileSync("/bin/sh", ["-c", opens?.[0] ?? "false"]);
+
+  await agent.until("it serves", (now) => isCurrent(now.get("web")));
+});
 
 test("what `once` fails of is counted and told from one to the next, and where the storm breaker holds it, too", async () => {
   await using authority = await startDevCa();
