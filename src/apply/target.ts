@@ -85,9 +85,10 @@ async function lookIn(
   link: string | null,
 ): Promise<Found> {
   refuseOwnFolders(host, output.path, reached.folder.path);
-  if (link !== null) await requireSafeSets(host, dirname(dirname(link)));
   if (reached.missing !== null) return MISSING;
   const found = await findOwn(host, reached.folder, output, access, record, link);
+  if (link !== null && found.kind === "link" && found.link === link)
+    await requireSafeSets(host, dirname(dirname(link)));
   const isStrange = found.kind === "file" && found.link === null && record.files[output.path] === undefined;
   if (isStrange && found.bytes.length > 0 && !output.format.recognizes(found.bytes)) {
     throw new AgentError(
@@ -110,7 +111,10 @@ function refuseOwnFolders({ layout }: Host, path: string, place: string): void {
   });
 }
 
-/** Where others may write among its sets certagent reads none of them: making them anew, again and again, would not help. */
+/**
+ * A set that is not read through its own link, for others may write there: making it anew, again and again, would not help.
+ * Throws `DEPLOY_FAILED` where that is so.
+ */
 async function requireSafeSets({ files }: Host, home: string): Promise<void> {
   const isGone = await files.lstat(home).then(() => false, isMissing);
   if (!isGone) await (await reach(home, NOBODY, files))[Symbol.asyncDispose]();
