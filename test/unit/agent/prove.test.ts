@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { proveService } from "../../../src/agent/prove.ts";
 import type { Prove, Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
-import { type Milliseconds, MINUTE } from "../../../src/base/time.ts";
+import { MINUTE, type Milliseconds } from "../../../src/base/time.ts";
 import type { ServiceFacts } from "../../../src/core/applier.ts";
 import type { Proof } from "../../../src/core/facts.ts";
 import type { Service } from "../../../src/core/ports.ts";
