@@ -1,10 +1,11 @@
 /** A file system that hangs, as one of a server that is away does. Needs root. */
 import { execFile } from "node:child_process";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
-import { DAY } from "../../../src/base/time.ts";
+import { DAY, pause } from "../../../src/base/time.ts";
 import { startDevCa } from "../../../src/devca/devca.ts";
 import { certagent, makeHome, startAgent, startCertagent } from "../../servers/program.ts";
 import { areCurrent } from "../walk/look.ts";
@@ -68,7 +69,7 @@ test.each([
   await mkdir(hung, { recursive: true });
   const through = ["unshare", "--mount", "sh", "-c", SILENT, "sh", hung];
   const child = await startCertagent([...command.split(" "), ...home.options], { through });
-  await expect.poll(() => waitsForDisk(child.pid)).toBe(true);
+  await expect.poll(() => hangs(child.pid)).toBe(true);
 
   child.process.kill("SIGTERM");
   const { code: ended, stderr } = await child.ended;
@@ -77,9 +78,21 @@ test.each([
   expect(stderr).toContain("<4>ended although something hangs, as by a kill");
 });
 
-/** Whether one of its threads waits in the kernel for a file system. */
-async function waitsForDisk(pid: number): Promise<boolean> {
+/** Whether it hears SIGTERM, and one of its threads waits in the kernel for a file system, for longer than a disk takes. */
+async function hangs(pid: number): Promise<boolean> {
+  const caught = /^SigCgt:\s*(\S+)$/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))?.[1];
+  const hears = (BigInt(`0x${caught}`) & (1n << BigInt(constants.signals.SIGTERM - 1))) !== 0n;
+  let waiting = await waitingThreads(pid);
+  for (let look = 0; look < 5 && waiting.length > 0; look++) {
+    await pause(200);
+    const still = await waitingThreads(pid);
+    waiting = waiting.filter((thread) => still.includes(thread));
+  }
+  return hears && waiting.length > 0;
+}
+
+async function waitingThreads(pid: number): Promise<readonly string[]> {
   const folder = `/proc/${pid}/task`;
-  const tasks = (await readdir(folder)).map((task) => readFile(join(folder, task, "stat"), "utf8").catch(() => ""));
-  return (await Promise.all(tasks)).some((task) => task.includes(") D "));
+  const stats = (await readdir(folder)).map((task) => readFile(join(folder, task, "stat"), "utf8").catch(() => ""));
+  return (await Promise.all(stats)).filter((stat) => stat.includes(") D ")).map((stat) => stat.split(" ")[0] ?? "");
 }
