@@ -40,10 +40,10 @@ export type Found =
 export const MISSING: Found = { kind: "missing" };
 
 /**
- * What stands at a name. `isOurs`: certagent has written the file of that name. Links are read through only where root made them and nobody else could have: a planted one
- * would have root copy a secret. But where one leads to `own`, into certagent's own sets, it does not matter who made
- * it. Throws `DEPLOY_FAILED` for what certagent never replaces: a FIFO, a device, a socket, a
- * folder, a file with several names.
+ * What stands at a name. `isOurs`: certagent has written the file of that name. Links are read through only where root
+ * made them and nobody else could have: a planted one would have root copy a secret. But where one leads to `own`, into
+ * certagent's own sets, it does not matter who made it. Throws `DEPLOY_FAILED` for what certagent never replaces: a FIFO,
+ * a device, a socket, a folder, a file with several names.
  */
 export async function find(
   host: Host,

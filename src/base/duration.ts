@@ -3,6 +3,9 @@ import { DAY, HOUR, MINUTE, type Milliseconds, SECOND } from "./time.ts";
 const UNITS: Readonly<Record<string, Milliseconds>> = { w: 7 * DAY, d: DAY, h: HOUR, m: MINUTE, s: SECOND, ms: 1 };
 const PART = /(\d+(?:\.\d+)?)(ms|w|d|h|m|s)/gy;
 
+/** What is a duration in form, and may still be none at all (`0h`) or longer than any. */
+export const WITH_UNITS = /^([0-9]+(\.[0-9]+)?(ms|w|d|h|m|s))+$/;
+
 /**
  * Parses `30s`, `1h30m`, `7d`, `1.5h`: units `w d h m s ms`, each part with its unit.
  * Returns milliseconds, or undefined where the text is no duration or is none to the millisecond.

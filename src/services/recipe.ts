@@ -1,7 +1,7 @@
 /** The keys that every kind of service takes, and how they are parsed. */
 import { isIP } from "node:net";
 import * as z from "zod";
-import { parseDuration } from "../base/duration.ts";
+import { parseDuration, WITH_UNITS } from "../base/duration.ts";
 import { HOUR, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Address, ProbeTarget } from "../core/ports.ts";
 import { STARTTLS, type Starttls } from "../core/starttls.ts";
@@ -17,7 +17,7 @@ const ADDRESS = 'write "host:port", "[2001:db8::1]:port" or "/path/to/socket"';
 
 const duration = z
   .string(DURATION)
-  .meta({ pattern: "^([0-9]+(\\.[0-9]+)?(ms|w|d|h|m|s))+$" })
+  .meta({ pattern: WITH_UNITS.source })
   .transform((text, context): Milliseconds => {
     const span = parseDuration(text);
     if (span !== undefined && span <= HOUR) return span;

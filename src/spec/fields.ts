@@ -1,14 +1,11 @@
 /** The kinds of value that specs and host configuration have in common, with what they complain about. */
 import { posix } from "node:path";
 import * as z from "zod";
-import { formatDuration, parseDuration } from "../base/duration.ts";
+import { formatDuration, parseDuration, WITH_UNITS } from "../base/duration.ts";
 import { DAY, type Milliseconds, SECOND } from "../base/time.ts";
 import { expects, quoted, show, textOf, withHint } from "./describe.ts";
 
 const LONGEST: Milliseconds = 100 * 365 * DAY;
-
-/** What is a duration in form, and may still be none at all (`0h`) or longer than any. */
-const WITH_UNITS = /^([0-9]+(\.[0-9]+)?(ms|w|d|h|m|s))+$/;
 
 /** A span of time with its units: `24h`, `1h30m`, `7d`; from a second to a hundred years. */
 export const duration = z

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { parseDuration } from "../../base/duration.ts";
+import { parseDuration, WITH_UNITS } from "../../base/duration.ts";
 import { HOUR, SECOND } from "../../base/time.ts";
 import { unknownKind } from "../kind.ts";
 
@@ -44,7 +44,7 @@ const proxy = z
 
 const timeout = z
   .string("write a duration with its unit, an hour at most: 30s")
-  .meta({ pattern: "^([0-9]+(\\.[0-9]+)?(ms|w|d|h|m|s))+$" })
+  .meta({ pattern: WITH_UNITS.source })
   .default("30s")
   .transform((text, context) => {
     const span = parseDuration(text);
