@@ -45,7 +45,7 @@ export interface Rest {
 }
 
 /** Shorter pauses are one burst of work, and computing is no pause. */
-const MOMENT: Milliseconds = 250;
+const MOMENT: Milliseconds = 50;
 
 /** Looks at an idle process for a while. */
 export async function restOf(pid: number, span: Milliseconds): Promise<Rest> {
