@@ -61,6 +61,7 @@ export interface Memory {
   apply: ApplyFacts;
   newest: ObservedGeneration | null;
   deployed: ObservedGeneration | null;
+  refused: ObservedGeneration | null;
   servedUntil: Instant | null;
   /** When the obstacle at the outputs was first seen. */
   obstacleSince: Instant | null;
@@ -101,6 +102,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     apply: unobserved(desired),
     newest: null,
     deployed: null,
+    refused: null,
     servedUntil: null,
     obstacleSince: null,
     nextLook: 0,
@@ -154,10 +156,11 @@ function unobserved({ outputs, services }: Desired): ApplyFacts {
 
 /** What `plan` is asked with. */
 export function observedOf(memory: Memory): Observed {
-  const { apply, facts, wish, servedUntil, obstacleSince, nextLook, adoptionRefused, newest, deployed, world } = memory;
+  const { apply, facts, wish, servedUntil, obstacleSince, nextLook, adoptionRefused, world } = memory;
   return {
-    generation: newest,
-    deployed,
+    generation: memory.newest,
+    deployed: memory.deployed,
+    refused: memory.refused,
     apply,
     facts,
     wish,
@@ -203,7 +206,8 @@ export async function save(memory: Memory): Promise<void> {
 /** Adds to a step's streak, and tells the journal what failed and when it is tried again. `now`: when it failed. */
 export function fail(memory: Memory, step: Step, thrown: unknown, now: Instant = memory.world.clock.now()): void {
   const { world, name, desired, newest, deployed, cache } = memory;
-  const base = baseOf(desired, { generation: newest, deployed });
+  const reason = reasonToIssue(desired, observedOf(memory), now);
+  const base = reason?.base ?? baseOf(desired, { generation: newest, deployed });
   const error = asAgentError(thrown);
   if (step !== "prove") cache.forget();
   // The leaf's own: an intermediate that ends is a deadline, and makes nobody hurry for ever after it.

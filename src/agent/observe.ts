@@ -26,6 +26,7 @@ async function observeAll(memory: Memory, signal: AbortSignal): Promise<void> {
   if (obstacle === null) memory.obstacleSince = null;
   else if (obstacle.message !== before?.message) memory.obstacleSince = world.clock.now();
   memory.deployed = memory.apply.deployed === null ? null : await cache.read(memory.apply.deployed);
+  memory.refused = memory.facts.refused === null ? null : await cache.read(memory.facts.refused);
   const served = memory.facts.proofs.find(
     (proof) => proof?.proven === true && proof.generation !== memory.newest?.number,
   );

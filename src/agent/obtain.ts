@@ -2,13 +2,13 @@
 import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
 import { withIssuances, withoutDelay, withoutFailure } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
-import { baseOf, endOfStorm, isByHand } from "../core/issuing.ts";
+import { endOfStorm, isByHand } from "../core/issuing.ts";
 import type { Plan } from "../core/plan.ts";
 import type { Generation, Issuer } from "../core/ports.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { type IssueOrder, issue } from "./issue.ts";
 import { logIssued, logSetback } from "./journal.ts";
-import { type Memory, observedOf, save, wasEdited } from "./memory.ts";
+import { type Memory, save, wasEdited } from "./memory.ts";
 import { observedGeneration } from "./observed-generation.ts";
 
 /** Takes over the pair at the outputs, where it fits. */
@@ -46,7 +46,7 @@ export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> 
 /** Has the certificate renewed or a new one issued. */
 export async function renewOrMint(
   memory: Memory,
-  { by, because }: Plan & { kind: "issue" },
+  { by, base, because }: Plan & { kind: "issue" },
   signal: AbortSignal,
 ): Promise<void> {
   const { world, desired, generations, wish } = memory;
@@ -58,17 +58,21 @@ export async function renewOrMint(
   memory.issuing = true;
   try {
     await save(memory); // what failed before counts even if this process does not live to hear the CA
-    const base = baseOf(desired, observedOf(memory));
     const current = base === null ? undefined : await generations.read(base.number);
     const asking = { issuer, current, because, byHand, signal };
-    const setback = by === "renewal as before" && current ? await renewAsBefore(memory, current, asking) : undefined;
+    if (by === "renewal as before" && current !== undefined) {
+      await renewWhatIsInForce(memory, current, asking);
+      return;
+    }
+    const isElse = by === "renewal as before, else minting" && current !== undefined;
+    const setback = isElse ? await renewAsBefore(memory, current, asking) : undefined;
     if (setback === "renewed") return;
     await ask(memory, { desired, renewal: by === "renewal" }, asking).catch((error: unknown) => {
       throw setback === undefined || signal.aborted ? error : alsoTelling(setback, error);
     });
     if (setback !== undefined) logSetback(world.log, memory.name, failureOf(setback));
     // It waits for nothing any more: said before the issuer is told how many do.
-    memory.facts = withoutFailure(memory.facts, "issue");
+    memory.facts = { ...withoutFailure(memory.facts, "issue"), refused: null };
     // Who asks for a renewal may have mended what a deployment failed of, and waits for this one.
     if (wish !== null) memory.facts = withoutDelay(memory.facts, "apply", clock.now());
     memory.joinable = wish !== null;
@@ -115,15 +119,31 @@ async function ask(
 
 const SILENT: ReadonlySet<string> = new Set(["ISSUER_UNREACHABLE", "ISSUER_BUSY"]);
 
+/** Renews what is there, whatever the spec asks for by now. */
+async function askAsBefore(memory: Memory, { request }: Generation, asking: Asking): Promise<void> {
+  const issuer = memory.world.issuer(request.issuer);
+  await ask(memory, { desired: { ...memory.desired, request }, renewal: true }, { ...asking, issuer });
+}
+
+/** Renews what is in force while a service refuses the newest, which is gone on with once that is deployed. */
+async function renewWhatIsInForce(memory: Memory, current: Generation, asking: Asking): Promise<void> {
+  const { newest: refused } = memory;
+  await askAsBefore(memory, current, asking);
+  memory.refused = refused;
+  const facts = withoutFailure({ ...memory.facts, refused: refused?.number ?? null }, "issue");
+  // What was refused is another pair.
+  memory.facts = withoutDelay(facts, "apply", memory.world.clock.now());
+}
+
 /**
- * Renews what is there, whatever the spec asks for by now: that is planned anew afterwards, and nothing of it is over.
+ * Renews what is there, for as long as a change cannot be had: that is planned anew afterwards, and nothing of it is over.
  * Answers why it could not be renewed where the change is to be asked for all the same.
  */
-async function renewAsBefore(memory: Memory, { request }: Generation, asking: Asking): Promise<AgentError | "renewed"> {
+async function renewAsBefore(memory: Memory, current: Generation, asking: Asking): Promise<AgentError | "renewed"> {
   const { world, desired, edits, newest } = memory;
+  const { request } = current;
   try {
-    const issuer = world.issuer(request.issuer);
-    await ask(memory, { desired: { ...desired, request }, renewal: true }, { ...asking, issuer });
+    await askAsBefore(memory, current, asking);
     return "renewed";
   } catch (thrown) {
     const error = asAgentError(thrown);

@@ -120,10 +120,10 @@ async function issuing(memory: Memory, next: Plan & { kind: "issue" }, signal: A
 
 /** Removes generations that nothing needs any more, once the newest is in force. One that stays is tried again after the next. */
 async function tidy(memory: Memory): Promise<void> {
-  const { world, name, generations, newest, apply, tidiedFor } = memory;
+  const { world, name, generations, newest, apply, tidiedFor, facts } = memory;
   if (newest === null || apply.deployed !== newest.number || tidiedFor === newest.number) return;
   memory.tidiedFor = newest.number;
-  await generations.prune([newest.number]).catch((error: unknown) => {
+  await generations.prune([newest.number, facts.refused ?? 0]).catch((error: unknown) => {
     const { message, hint } = asAgentError(error);
     world.log.warning("cannot remove an old generation", { certificate: name, reason: message, hint });
   });

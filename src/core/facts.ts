@@ -48,6 +48,8 @@ export interface Facts {
   readonly repairs: readonly { readonly path: string; readonly at: Instant }[];
   /** Which paths this spec has deployed: it keeps them against a newcomer. */
   readonly deployed: readonly string[];
+  /** The generation that a service refused, which waits while what is in force is renewed as it is. */
+  readonly refused: number | null;
   readonly paused: { readonly since: Instant; readonly because: string } | null;
   /** When these facts were written: a clock that is far behind it is suspect. */
   readonly writtenAt: Instant;
@@ -61,6 +63,7 @@ export const NO_FACTS: Facts = {
   proofs: [],
   repairs: [],
   deployed: [],
+  refused: null,
   paused: null,
   writtenAt: 0,
 };

@@ -20,38 +20,49 @@ const SHORTEST_ANSWER: Milliseconds = 6 * MINUTE;
 export interface Reason {
   readonly because: string;
   /**
-   * Whether the CA is asked to renew what is there, or for a new certificate. `renewal as before`: for the former first,
-   * whatever the spec asks for by now, as that could not be had; for the latter where that fails.
+   * Whether the CA is asked to renew `base`, or for a new certificate. `as before`: whatever the spec asks for by now, as
+   * that could not be had, or a service refuses it.
    */
-  readonly by: "renewal" | "minting" | "renewal as before";
+  readonly by: "renewal" | "minting" | "renewal as before" | "renewal as before, else minting";
+  /** What the next generation follows; null before the first. */
+  readonly base: ObservedGeneration | null;
 }
 
 /** Why a certificate is to be issued now; undefined where there is no reason. */
 export function reasonToIssue(desired: Desired, observed: Observed, now: Instant): Reason | undefined {
-  const { generation, apply, wish, credentialChanged } = observed;
+  const { generation, deployed, apply, wish, credentialChanged } = observed;
   const base = baseOf(desired, observed);
-  if (generation === null || base === null) return { because: "nothing was issued yet", by: "minting" };
+  if (generation === null || base === null) return { because: "nothing was issued yet", by: "minting", base };
   const change = changeOfRequest(base, desired.request);
   if (change !== undefined) {
-    return mustStayInForce(desired, base, observed, now)
-      ? { because: `${change}, which could not be had: it is renewed as it is`, by: "renewal as before" }
-      : { because: change, by: "minting" };
+    if (mustStayInForce(desired, base, observed, now)) {
+      const because = `${change}, which could not be had: it is renewed as it is`;
+      return { because, by: "renewal as before, else minting", base };
+    }
+    const refused = refusedStill(desired, observed, now);
+    if (refused === null) return { because: change, by: "minting", base };
+    // First comes into force what was renewed for as long as that is refused.
+    if (apply.deployed !== generation.number && !isDue(desired, generation, now)) return undefined;
+    const because = `${change}, and a service refused generation ${refused.number}, which was issued for that`;
+    return { because, by: "renewal", base: refused };
   }
-  if (wish !== null) return { because: "an operator asked for it", by: "renewal" };
+  if (deployed !== null && isRefused(desired, deployed, observed, now)) {
+    const because = `a service refuses generation ${generation.number}: what it has is renewed as it is`;
+    return { because, by: "renewal as before", base: deployed };
+  }
+  if (wish !== null) return { because: "an operator asked for it", by: "renewal", base };
   if (base !== generation) {
     const because = `generation ${generation.number}, which is not deployed, is asked for no more: what is deployed is`;
-    return { because, by: "renewal" };
+    return { because, by: "renewal", base };
   }
   if (apply.deployed !== null && apply.deployed > generation.number) {
-    return {
-      because: `generation ${apply.deployed}, which is deployed, is missing from the state folder`,
-      by: "renewal",
-    };
+    const because = `generation ${apply.deployed}, which is deployed, is missing from the state folder`;
+    return { because, by: "renewal", base };
   }
-  if (credentialChanged) return { because: "the certificate that authorises it has changed", by: "minting" };
-  if (generation.chainNotAfter <= now) return { because: "it has expired", by: "renewal" };
+  if (credentialChanged) return { because: "the certificate that authorises it has changed", by: "minting", base };
+  if (generation.chainNotAfter <= now) return { because: "it has expired", by: "renewal", base };
   return isDue(desired, generation, now)
-    ? { because: "its place in the renewal window has come", by: "renewal" }
+    ? { because: "its place in the renewal window has come", by: "renewal", base }
     : undefined;
 }
 
@@ -97,6 +108,32 @@ export function holdOfIssuance(
     return { because, until: now + Math.min(patience - clockSuspectFor, LONGEST_SLEEP) };
   }
   return undefined;
+}
+
+/**
+ * Whether a service refuses what the spec asks for by now, and what was there before has come to its place in the window:
+ * that does not run into its end for it.
+ */
+function isRefused(
+  desired: Desired,
+  deployed: ObservedGeneration,
+  { generation, facts, wish }: Observed,
+  now: Instant,
+): boolean {
+  return (
+    facts.failures.apply?.code === "RELOAD_FAILED" &&
+    deployed.number < (generation?.number ?? 0) &&
+    changeOfRequest(deployed, desired.request) !== undefined &&
+    isDue(desired, deployed, now) &&
+    deployed.chainNotAfter > now &&
+    !isByHand(wish)
+  );
+}
+
+/** What a service refused, and the spec still asks for: renewed it needs no secret; null where it cannot be any more. */
+function refusedStill({ request }: Desired, { refused }: Observed, now: Instant): ObservedGeneration | null {
+  if (refused === null || refused.chainNotAfter <= now) return null;
+  return changeOfRequest(refused, request) === undefined ? refused : null;
 }
 
 /** Whether an issuance now is the operator's own, which the storm breaker neither holds nor counts. */

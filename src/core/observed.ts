@@ -30,6 +30,8 @@ export interface Observed {
   readonly generation: ObservedGeneration | null;
   /** The one at the outputs, which may be an older one; null where none is, or nobody has it any more. */
   readonly deployed: ObservedGeneration | null;
+  /** The one that a service refused, while what is deployed was renewed as it is; null where none was, or it is gone. */
+  readonly refused: ObservedGeneration | null;
   readonly apply: ApplyFacts;
   readonly facts: Facts;
   readonly wish: Wish | null;

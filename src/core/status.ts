@@ -5,7 +5,7 @@ import { formatName } from "../x509/name.ts";
 import { addressText } from "./address.ts";
 import type { ApplyFacts } from "./applier.ts";
 import type { Streak } from "./facts.ts";
-import { baseOf, endOfStorm, isByHand } from "./issuing.ts";
+import { endOfStorm, isByHand } from "./issuing.ts";
 import type { Observed } from "./observed.ts";
 import { AHEAD, endOfFight, isFought, obstacleInForce, type Plan, plan } from "./plan.ts";
 import type { Desired, Service } from "./ports.ts";
@@ -270,8 +270,8 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
   if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];
   if (next.kind === "apply") return rest;
   const { issuer } = desired.request;
-  const renewal = next.by === "minting" ? [] : [`renew at issuer ${baseOf(desired, observed)?.request.issuer}`];
-  const minting = next.by === "renewal" ? [] : [`ask issuer ${issuer} for a certificate`];
+  const renewal = next.by === "minting" ? [] : [`renew at issuer ${next.base?.request.issuer}`];
+  const minting = next.by.endsWith("minting") ? [`ask issuer ${issuer} for a certificate`] : [];
   return [...renewal, ...minting, ...rest];
 }
 

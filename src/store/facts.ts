@@ -44,6 +44,7 @@ const schema = z.object({
   proofs: z.array(proof),
   repairs: z.array(z.object({ path: z.string(), at: instant })),
   deployed: z.array(z.string()),
+  refused: z.int().min(1).nullable().default(null),
   paused: z.object({ since: instant, because: z.string() }).nullable(),
   writtenAt: instant,
 });

@@ -154,6 +154,37 @@ describe.each(Object.values<Way>(WAYS))("without a secret, $name", { concurrent:
   });
 });
 
+test.for(Object.values(WAYS))(
+  "what is in force is renewed for as long as a service refuses the edit, which needs no secret again ($name)",
+  { concurrent: true },
+  async (way: Way, { expect }) => {
+    await using authority = await startDevCa({ policy: { lifetime: 40 * SECOND, backdate: 0 } });
+    await using home = await homeAt(authority, way.user);
+    await using _beside = await way.prepare(home);
+    const [served, mended] = [join(home.folder, "web.pem"), join(home.folder, "mended")];
+    const isOld = `! openssl x509 -in ${served} -noout -ext subjectAltName | grep -q new`;
+    const services = [{ type: "command", reload: ["/bin/sh", "-c", `test -e ${mended} || ${isOld}`] }];
+    const spec = { renew: { before: "40s" }, services };
+    await addSpec(home, "web", spec);
+    await using agent = await startAgent(home, way.agent);
+    await agent.until("it is minted", (now) => isCurrent(now.get("web")));
+
+    await addSpec(home, "web", { ...spec, sans: ["web.internal", "new.internal"] });
+    await agent.until("it is refused", (now) => now.get("web")?.failure?.code === "RELOAD_FAILED");
+    await rename(join(home.folder, "jwk"), join(home.folder, "jwk.away"));
+
+    const renewed = (now: ReadonlyMap<string, CertificateStatus>): boolean =>
+      now.get("web")?.failure?.code === "RELOAD_FAILED" && Number(now.get("web")?.leaf?.generation) > 4;
+    await agent.until("it is renewed twice as it was", renewed);
+    expect(new X509Certificate(await readFile(served)).subjectAltName).toBe("DNS:web.internal");
+
+    await writeFile(mended, "");
+
+    await agent.until("it has what the spec asks for", (now) => isCurrent(now.get("web")));
+    expect(new X509Certificate(await readFile(served)).subjectAltName).toBe("DNS:new.internal, DNS:web.internal");
+  },
+);
+
 /** Whether it is renewed again and again, and lacks the secret for what its spec asks for. */
 function isRenewedWithout(one: CertificateStatus | undefined): boolean {
   return one?.state === "failing" && one.failure?.code === "CREDENTIAL_MISSING" && Number(one.leaf?.generation) > 2;

@@ -68,7 +68,11 @@ test("what was refused once is looked at again once a generation of certagent's 
   const { key, chain } = await pki.issue({ names: ["other.internal"] });
   await using refused = await adopting(pki, { key, chain });
 
-  await renewOrMint(refused.memory, { kind: "issue", because: "nothing was issued yet", by: "minting" }, signal);
+  await renewOrMint(
+    refused.memory,
+    { kind: "issue", because: "nothing was issued yet", by: "minting", base: null },
+    signal,
+  );
 
   expect(refused.memory.newest?.number).toBe(1);
   expect(refused.memory.adoptionRefused).toBe(false);

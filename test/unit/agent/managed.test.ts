@@ -7,11 +7,11 @@ import { type Agent, type AgentOptions, createAgent } from "../../../src/agent/a
 import { controlled } from "../../../src/agent/controlled.ts";
 import type { IssuerConfig } from "../../../src/agent/issuer-cache.ts";
 import { type ManagedCertificate, manage } from "../../../src/agent/managed.ts";
-import { AgentError, type Failure } from "../../../src/base/errors.ts";
+import { AgentError, type Failure, failureOf } from "../../../src/base/errors.ts";
 import type { Log } from "../../../src/base/log.ts";
 import { DAY, HOUR, LONGEST_SLEEP, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import type { Adopted, Applier } from "../../../src/core/applier.ts";
-import type { Issued, Issuer, Order } from "../../../src/core/ports.ts";
+import type { CertificateRequest, Issued, Issuer, Order } from "../../../src/core/ports.ts";
 import type { SpecFolder } from "../../../src/spec/folder.ts";
 import { readFacts, writeFacts } from "../../../src/store/facts.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
@@ -1019,6 +1019,50 @@ test("what is in force is renewed as it is for as long as a change of its spec c
   const { observed } = web.view();
   expect(observed.generation?.request).toEqual(request);
   expect(observed.facts.failures).toEqual({ issue: null, apply: null, prove: null });
+});
+
+test("what is in force is renewed as it is for as long as a service refuses a change, which needs no secret again", async () => {
+  await using here = await hostWithSpec();
+  const { world, wanted } = await worldOf(here);
+  const { time } = here;
+  const request = { ...wanted.request, usages: ["server"] as const };
+  let isRefusing = true;
+  const applier: Applier = {
+    ...world.applier,
+    apply: async (...args) => {
+      const site = here.host.site("web");
+      const before = { ...site };
+      const report = await world.applier.apply(...args);
+      if (!isRefusing || web.view().observed.generation?.request.usages.length !== 1) return report;
+      Object.assign(site, { deployed: before.deployed, onDisk: before.onDisk, served: before.served });
+      const failure = failureOf(new AgentError("RELOAD_FAILED", "Cannot reload: it needs a client's certificate"));
+      return { ...report, deployed: before.deployed, files: "rolled-back", failure };
+    },
+  };
+  const minted: CertificateRequest[] = [];
+  const issue: Issuer["issue"] = async (order, signal) => {
+    if (order.current === undefined) minted.push(order.request);
+    return await here.issuer.issue(order, signal);
+  };
+  const web = await manage({ ...world, applier, issuer: () => ({ ...here.issuer, issue }) }, wanted, null);
+  await web.work(never);
+  web.update({ ...wanted, digest: "edited", request }, null);
+
+  for (let hour = 0; hour < 72; hour++) {
+    await web.work(never);
+    const { deployed, observed } = web.view();
+    expect(deployed?.chainNotAfter).toBeGreaterThan(time.wall());
+    expect(deployed?.request).toEqual(wanted.request);
+    expect(observed.facts.failures.apply?.code).toBe("RELOAD_FAILED");
+    time.pass(HOUR);
+  }
+  isRefusing = false;
+  await web.work(never);
+
+  const { observed } = web.view();
+  expect(observed.deployed?.request).toEqual(request);
+  expect(observed.facts).toMatchObject({ failures: { issue: null, apply: null, prove: null }, refused: null });
+  expect(minted).toEqual([wanted.request, request]);
 });
 
 test("where what is in force cannot be renewed either, both are told; and a CA that is busy is not asked for the change, too", async () => {

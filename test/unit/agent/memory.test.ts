@@ -17,6 +17,7 @@ test("after the end of an intermediate the CA is asked as seldom as after the en
   const world = {
     clock: { ...systemClock, now: () => now },
     layout: layoutOf(home.path, home.path),
+    clockSuspectFor: () => null,
     log: { debug: silent, info: silent, warning: silent, error: silent },
   } satisfies Partial<World> as unknown as World;
   const memory = await recall(world, desired(), null);
@@ -40,6 +41,7 @@ test("the journal tells of a failed issuance when it is tried again, the storm b
   const world = {
     clock: { ...systemClock, now: () => NOT_BEFORE },
     layout: layoutOf(home.path, home.path),
+    clockSuspectFor: () => null,
     log: { warning: (_: string, fields: { readonly try_again?: string }) => void told.push(fields.try_again) },
   } satisfies { [Part in keyof World]?: unknown } as unknown as World;
   const memory = await recall(world, desired(), null);
@@ -57,6 +59,7 @@ test("of a service that stays down the journal is told again when the looks have
   const world = {
     clock: { ...systemClock, now: () => NOT_BEFORE },
     layout: layoutOf(home.path, home.path),
+    clockSuspectFor: () => null,
     log: { warning: (_: string, fields: { readonly attempt?: number }) => void told.push(fields.attempt) },
   } satisfies { [Part in keyof World]?: unknown } as unknown as World;
   const memory = await recall(world, desired(), null);
@@ -78,8 +81,8 @@ test("an obstacle keeps the time at which it was first seen for as long as it is
     seen === null ? null : { code: "DEPLOY_FAILED" as const, message: seen, hint: null, retryAt: null };
   const world = {
     clock: { ...systemClock, now: () => now },
-    clockSuspectFor: () => null,
     layout: layoutOf(home.path, home.path),
+    clockSuspectFor: () => null,
     applier: { observe: async () => new Map([["web", apply({ deployed: null, obstacle: obstacle() })]]) },
   } satisfies { [Part in keyof World]?: unknown } as unknown as World;
   const memory = await recall(world, desired({ name: "web" }), null);

@@ -132,6 +132,7 @@ export function settled(changes: Partial<Observed> = {}): Observed {
   return {
     generation: generation(),
     deployed: generation(),
+    refused: null,
     apply: apply(),
     facts: facts(),
     wish: null,

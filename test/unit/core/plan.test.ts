@@ -35,6 +35,7 @@ const stale = {
   state: "drifted",
   because: "has mode 0600, the spec says 0644",
 } as const;
+const wanted = { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" } as const] };
 const removed = { ...stale, state: "missing", because: "is missing" } as const;
 const unproven = facts({ proofs: [proof({ proven: false })] });
 const refused = (at: number) =>
@@ -114,7 +115,7 @@ const rows: readonly Row[] = [
   },
   {
     title: "issues anew when names change",
-    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    desired: { request: wanted },
     observed: settled(),
     kind: "issue",
     because: /names changed from web.internal to web.internal, 10.0.0.1/,
@@ -127,16 +128,16 @@ const rows: readonly Row[] = [
   },
   {
     title: "renews what is there as it is where the change could not be had and its place in the window has come",
-    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    desired: { request: wanted },
     observed: settled({ facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW }) } }) }),
     now: RENEW_AT,
     kind: "issue",
     because: /names changed/,
-    by: "renewal as before",
+    by: "renewal as before, else minting",
   },
   {
     title: "asks for a change first where it was not refused yet",
-    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    desired: { request: wanted },
     observed: settled(),
     now: RENEW_AT,
     kind: "issue",
@@ -145,7 +146,7 @@ const rows: readonly Row[] = [
   },
   {
     title: "asks for a change alone before the place in the window of what is there",
-    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    desired: { request: wanted },
     observed: settled({ facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW }) } }) }),
     kind: "issue",
     because: /names changed/,
@@ -173,7 +174,7 @@ const rows: readonly Row[] = [
   },
   {
     title: "renews what is deployed as it is, and not the newest, which the spec does not ask for either",
-    desired: { request: { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" }] } },
+    desired: { request: wanted },
     observed: settled({
       generation: generation({
         number: 4,
@@ -186,7 +187,62 @@ const rows: readonly Row[] = [
     now: RENEW_AT,
     kind: "issue",
     because: /names changed from (?!.*10\.0\.0\.2)/,
+    by: "renewal as before, else minting",
+  },
+  {
+    title:
+      "renews what is deployed as it is, once its place in the window has come, while a service refuses the newest",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({
+        number: 4,
+        request: wanted,
+        notAfter: NOW + 2 * LIFETIME,
+        chainNotAfter: NOW + 2 * LIFETIME,
+      }),
+      facts: facts({ failures: { ...NO_FACTS.failures, apply: streak({ code: "RELOAD_FAILED" }) } }),
+    }),
+    now: RENEW_AT,
+    kind: "issue",
+    because: /a service refuses generation 4/,
     by: "renewal as before",
+  },
+  {
+    title: "waits while a service refuses the newest and what is deployed has not come to its place in the window",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({ number: 4, request: wanted }),
+      facts: facts({ failures: { ...NO_FACTS.failures, apply: streak({ code: "RELOAD_FAILED" }) } }),
+    }),
+    kind: "wait",
+    because: /generation 4 is not deployed yet/,
+    next: "apply",
+  },
+  {
+    title: "deploys what was renewed as it is before it goes on with what a service has refused",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({ number: 5 }),
+      refused: generation({ number: 4, request: wanted }),
+    }),
+    kind: "apply",
+    because: /generation 5 is not deployed yet/,
+  },
+  {
+    title: "renews what a service has refused, which needs no secret, once what was renewed as it is stands there",
+    desired: { request: wanted },
+    observed: settled({ refused: generation({ number: 2, request: wanted }) }),
+    kind: "issue",
+    because: /a service refused generation 2/,
+    by: "renewal",
+  },
+  {
+    title: "asks for a change anew where what a service has refused of it has expired",
+    desired: { request: wanted },
+    observed: settled({ refused: generation({ number: 2, request: wanted, chainNotAfter: NOW - SECOND }) }),
+    kind: "issue",
+    because: /names changed/,
+    by: "minting",
   },
   {
     title: "has an issuer that the spec names no more renew what is there while the new one gives nothing",
@@ -195,7 +251,7 @@ const rows: readonly Row[] = [
     now: RENEW_AT,
     kind: "issue",
     because: /issuer changed/,
-    by: "renewal as before",
+    by: "renewal as before, else minting",
   },
   {
     title: "issues anew when the credential that authorises it changed",
