@@ -7,7 +7,7 @@ import type { Claims } from "../../src/devca/provisioner.ts";
 import type { Certificate } from "../../src/x509/certificate.ts";
 import { type StepCaPolicy, startStepCa } from "./step-ca.ts";
 
-export type CaPolicy = Omit<StepCaPolicy, "template" | "templateData" | "deniedNames">;
+export type CaPolicy = Omit<StepCaPolicy, "template" | "templateData" | "deniedNames" | "dnsNames">;
 
 export interface CaUnderTest extends AsyncDisposable {
   readonly url: string;

@@ -25,6 +25,8 @@ export interface StepCaPolicy {
   readonly deniedNames?: readonly string[] | undefined;
   /** Whether the provisioner is (still) there. */
   readonly provisioned: boolean;
+  /** What it calls itself: goes into its own certificate, and the audience of each token must be one of them. */
+  readonly dnsNames?: readonly string[] | undefined;
 }
 
 export interface StepCaOptions {
@@ -137,7 +139,7 @@ export async function startStepCa(options: StepCaOptions = {}): Promise<StepCa> 
 function configuration(folder: string, port: number, provisioner: Provisioner, policy: StepCaPolicy): unknown {
   const { name, publicJwk, encryptedKey } = provisioner;
   const { lifetime, shortest, longest, backdate, disableRenewal, allowRenewalAfterExpiry, deniedNames } = policy;
-  const { template, templateData } = policy;
+  const { template, templateData, dnsNames = ["localhost", "127.0.0.1"] } = policy;
   const options = { options: { x509: { template, templateData } } };
   const claims = { disableRenewal, allowRenewalAfterExpiry };
   const jwk = { type: "JWK", name, key: publicJwk, encryptedKey, claims, ...options };
@@ -147,7 +149,7 @@ function configuration(folder: string, port: number, provisioner: Provisioner, p
     crt: join(folder, "intermediate.crt"),
     key: join(folder, "intermediate.key"),
     address: `127.0.0.1:${port}`,
-    dnsNames: ["localhost", "127.0.0.1"],
+    dnsNames,
     logger: { format: "json" },
     db: { type: "bbolt", dataSource: join(folder, "db.bolt") },
     authority: {

@@ -9,11 +9,21 @@ export const origin = z
   .meta({ pattern: "^[Hh][Tt][Tt][Pp][Ss]://[^/@?#\\s]+/?$" })
   .transform((text, context) => {
     const complaint = complaintAboutOrigin(text);
-    if (complaint === undefined) return new URL(text).origin;
+    if (complaint === undefined) return spelledOrigin(text);
     context.addIssue({ code: "custom", message: complaint, input: text });
     return z.NEVER;
   })
-  .meta({ description: "Where the CA listens, https only", examples: ["https://ca.internal:9000"] });
+  .meta({
+    description: "Where the CA listens, https only; the host as the CA's `dnsNames` spell it",
+    examples: ["https://ca.internal:9000"],
+  });
+
+/** With the capitals that the host was written with: step-ca compares the audience of tokens with its `dnsNames` letter by letter. */
+function spelledOrigin(text: string): string {
+  const { origin, host } = new URL(text);
+  const [, written = ""] = /\/\/([^/]+)/.exec(text) ?? [];
+  return written.toLowerCase() === host ? `https://${written}` : origin;
+}
 
 function complaintAboutOrigin(text: string): string | undefined {
   if (text.includes("@")) return "a CA's URL carries no user or password";

@@ -109,6 +109,7 @@ function whyRefused(claims: TokenClaims, provisioner: string, now: Instant, orig
   if (beginsAt > now + MOST_SKEW) return `the token is valid only from ${formatInstant(beginsAt)}`;
   if (issuer !== provisioner)
     return `the token is ${remoteText(`of the provisioner "${issuer}"`)}, not "${provisioner}"`;
-  const elsewhere = audience.includes(new URL(origin).hostname) ? "" : `, or ${remoteText(audience)} is another CA`;
+  const isOfThis = audience.toLowerCase().includes(new URL(origin).hostname);
+  const elsewhere = isOfThis ? "" : `, or ${remoteText(audience)} is another CA`;
   return `it was used before, or the CA was restarted or reloaded since it was made, or it has no such provisioner${elsewhere}`;
 }

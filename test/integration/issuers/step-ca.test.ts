@@ -59,6 +59,19 @@ test("a name that the CA's policy denies is named", async () => {
   expect(error.message).toContain(`dns name "evil.internal" not allowed`);
 });
 
+test("a CA whose name has capitals is asked for by them: it compares the audience of a token letter by letter", async () => {
+  await using ca = await startStepCa({ policy: { dnsNames: ["LocalHost"] } });
+  await using secret = await secretFile(ca.provisioner.password);
+  const url = ca.url.replace("127.0.0.1", "LocalHost");
+
+  const { via } = await issuerOf({ ...ca, url }, { password: { file: secret.file } }).issue(
+    await orderFor("web.internal"),
+    never,
+  );
+
+  expect(via).toBe("token");
+});
+
 describe("an intermediate that ends before its leaves", () => {
   let ca: StepCa;
   let order: Order;

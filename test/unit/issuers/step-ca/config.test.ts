@@ -44,6 +44,16 @@ test("a fingerprint may be written with colons and in capitals", () => {
   });
 });
 
+test.each([
+  ["https://CA.Internal:9000", "https://CA.Internal:9000"],
+  ["HTTPS://CA.Internal/", "https://CA.Internal"],
+  ["https://ca.internal:443", "https://ca.internal"],
+  ["https://[0:0:0:0:0:0:0:1]:9000", "https://[::1]:9000"],
+  ["https://bücher.internal", "https://xn--bcher-kva.internal"],
+])("the address %s is kept as %s", (url, kept) => {
+  expect(issuerSchema.parse({ ...entry, url }).urls).toEqual([kept]);
+});
+
 const jwk = { type: "jwk", name: "x" };
 const file = "/run/secret";
 
