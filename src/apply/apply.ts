@@ -174,7 +174,7 @@ export async function streakOfIssuing(
   const { host, records, desired, signal } = applying;
   const record = await records.read(desired.name);
   if (record.failing && !isAtRest) return;
-  await records.write(desired.name, { ...record, failing: true });
+  await records.change(desired.name, { failing: true });
   if (await runHook(host, desired, "failed", signal))
     host.log.info("ran the failed hook", { certificate: desired.name });
 }

@@ -30,6 +30,6 @@ export async function keep(
   progress: Progress,
   change: Partial<ApplyRecord>,
 ): Promise<void> {
-  progress.record = { ...progress.record, ...change };
-  await records.write(desired.name, progress.record);
+  progress.record = { ...progress.record, ...change }; // it is so, be it written or not
+  progress.record = await records.change(desired.name, change);
 }

@@ -1,8 +1,10 @@
 import { readdir } from "node:fs/promises";
 import { dirname } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
 import { writeAtomically } from "../base/atomic-file.ts";
 import { CODES } from "../base/errors.ts";
+import { createLocks } from "../base/locks.ts";
 import { readState, withFolders } from "../store/state-file.ts";
 import type { Host } from "./host.ts";
 
@@ -61,8 +63,11 @@ export const NO_SERVICE_RECORD: ServiceRecord = { reloaded: null, preflight: nul
 /** The records of all specs; what was read once is kept in memory, as nobody else writes them. */
 export interface Records {
   read(name: string): Promise<ApplyRecord>;
-  /** Durable when it resolves. Does nothing where nothing changed. Its paths are no other spec's any more. */
-  write(name: string, record: ApplyRecord): Promise<void>;
+  /**
+   * Changes so much of a record, durably, and answers with all of it as it is then: what else has changed meanwhile stays.
+   * Paths that it is given are no other spec's any more. Throws `DEPLOY_FAILED`.
+   */
+  change(name: string, change: Partial<ApplyRecord>): Promise<ApplyRecord>;
   /** Those of all specs that there ever were, by name. */
   all(): Promise<ReadonlyMap<string, ApplyRecord>>;
   /** Which spec has deployed a path. */
@@ -71,6 +76,7 @@ export interface Records {
 
 export function openRecords({ layout, files }: Host): Records {
   const known = new Map<string, ApplyRecord>();
+  const withLock = createLocks();
   let listed: Promise<readonly string[]> | undefined;
   const read = async (name: string): Promise<ApplyRecord> => {
     const found = known.get(name) ?? (await readState(layout.apply.facts(name), schema)) ?? NO_RECORD;
@@ -79,7 +85,6 @@ export function openRecords({ layout, files }: Host): Records {
     return record;
   };
   const save = async (name: string, record: ApplyRecord): Promise<void> => {
-    if (JSON.stringify(known.get(name)) === JSON.stringify(record)) return;
     const path = layout.apply.facts(name);
     const { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing } = record;
     const ordered = { deployed, before, accepted, paths, files: written, staging, services, owesAfter, failing };
@@ -93,6 +98,14 @@ export function openRecords({ layout, files }: Host): Records {
     );
     known.set(name, record);
   };
+  /** One after the other: a spec's own apply and another one's that takes a path from it know nothing of each other. */
+  const changeOne = (name: string, changeOf: (record: ApplyRecord) => Partial<ApplyRecord>): Promise<ApplyRecord> =>
+    withLock(name, async () => {
+      const before = await read(name);
+      const record = { ...before, ...changeOf(before) };
+      if (!isDeepStrictEqual(record, before)) await save(name, record);
+      return record;
+    });
   const all = async (): Promise<ReadonlyMap<string, ApplyRecord>> => {
     listed ??= namesIn(dirname(layout.apply.facts("x")));
     for (const name of await listed) await read(name);
@@ -105,15 +118,15 @@ export function openRecords({ layout, files }: Host): Records {
       await all();
       return new Map([...known].flatMap(([name, { paths }]) => paths.map((path) => [path, name])));
     },
-    write: async (name, record) => {
-      const before = known.get(name)?.paths ?? [];
-      await save(name, record);
-      if (record.paths.every((path) => before.includes(path))) return;
+    change: async (name, change) => {
+      const record = await changeOne(name, () => change);
+      const taken = new Set(change.paths);
       // A path is of the last spec that deployed it: one that was removed or renamed must not claim it when it is back.
-      for (const [other, theirs] of known) {
-        if (other === name || !theirs.paths.some((path) => record.paths.includes(path))) continue;
-        await save(other, { ...theirs, paths: theirs.paths.filter((path) => !record.paths.includes(path)) });
+      for (const [other, { paths }] of known) {
+        if (other === name || !paths.some((path) => taken.has(path))) continue;
+        await changeOne(other, (theirs) => ({ paths: theirs.paths.filter((path) => !taken.has(path)) }));
       }
+      return record;
     },
   };
 }
