@@ -1,7 +1,7 @@
 /** What the agent and the root side say to each other, be they one process or two. */
 import type { Failure } from "../base/errors.ts";
 import type { Instant } from "../base/time.ts";
-import type { Certificate } from "../x509/certificate.ts";
+import type { Chain } from "../x509/chain.ts";
 import type { PrivateKey } from "../x509/key.ts";
 import type { Liveness, ProbeTarget } from "./ports.ts";
 
@@ -68,7 +68,7 @@ export interface ApplyReport {
 /** A pair that stood on the host before certagent. */
 export interface Adopted {
   readonly key: PrivateKey;
-  readonly chain: readonly [Certificate, ...Certificate[]];
+  readonly chain: Chain;
 }
 
 /** Of which spec facts are wanted. What else is known of it tells whether an earlier answer is still good. */

@@ -82,12 +82,6 @@ export function chainToAdopt(pair: Fitting): Chain | Fault {
   return "fact" in found ? { ...found, fact: shortened(found.fact, LONGEST_FACT) } : found;
 }
 
-/** Why a pair that was found on the host does not fit a spec, in words; null where it fits. */
-export function fitsForAdoption(pair: Fitting): string | null {
-  const result = chainToAdopt(pair);
-  return "fact" in result ? result.fact : null;
-}
-
 /** What a renewal of a leaf is asked for: all that the leaf says, whatever the spec says by now. */
 export function requestOf(leaf: Certificate): Fitting["request"] {
   const usages = USAGES.filter((usage) => allowsUsage(leaf, usage));

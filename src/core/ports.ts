@@ -8,6 +8,7 @@ import type { AgentError, Failure } from "../base/errors.ts";
 import type { Run } from "../base/run.ts";
 import type { Clock, Instant, Milliseconds } from "../base/time.ts";
 import type { Certificate, Usage } from "../x509/certificate.ts";
+import type { Chain } from "../x509/chain.ts";
 import type { KeyAlgorithm, PrivateKey } from "../x509/key.ts";
 import type { Name } from "../x509/name.ts";
 
@@ -91,7 +92,7 @@ export interface Generation {
   readonly request: CertificateRequest;
   readonly key: PrivateKey;
   /** Leaf first, then intermediates, no root. */
-  readonly chain: readonly [Certificate, ...Certificate[]];
+  readonly chain: Chain;
   /** The issuer's trust anchors when this was issued. */
   readonly roots: readonly Certificate[];
   readonly issuedAt: Instant;
@@ -109,12 +110,12 @@ export interface Order {
    * The pair that this one replaces, where it may be renewed: it answers the same request. Absent for a first or a
    * changed request. Its key differs from `key` where the key is rotated.
    */
-  readonly current?: { readonly key: PrivateKey; readonly chain: readonly [Certificate, ...Certificate[]] } | undefined;
+  readonly current?: { readonly key: PrivateKey; readonly chain: Chain } | undefined;
 }
 
 export interface Issued {
   /** Leaf first, as the CA answered, syntax checked, nothing else: `core/fit` judges it. */
-  readonly chain: readonly [Certificate, ...Certificate[]];
+  readonly chain: Chain;
   readonly roots: readonly Certificate[];
   readonly via: string;
   /** The rungs of the ladder that were tried before and failed, oldest first, for the journal. */

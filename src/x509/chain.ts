@@ -1,6 +1,5 @@
-import { AgentError } from "../base/errors.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
-import { type Certificate, displayName, issued, loadCertificates } from "./certificate.ts";
+import { type Certificate, displayName, issued } from "./certificate.ts";
 import { violatedConstraint } from "./name-constraints.ts";
 
 /** Leaf first, then intermediates. */
@@ -12,33 +11,13 @@ export interface Fault {
   readonly hint?: string;
 }
 
-/**
- * The chain that a CA answered, syntax checked, doubles dropped, in the order it came. Several texts count as one.
- * Throws `CHAIN_UNUSABLE`.
- */
-export function parseChain(pem: string | readonly string[]): Chain {
-  const [leaf, ...others] = loadCertificates(typeof pem === "string" ? pem : pem.join("\n"), "answer");
-  const seen = new Set([leaf.fingerprint]);
-  return [leaf, ...others.filter(({ fingerprint }) => seen.size < seen.add(fingerprint).size)];
-}
-
 /** When the first certificate of a chain ends: the lifetime of a chain counts to there. */
 export function earliestExpiry(chain: Chain): Instant {
   return Math.min(...chain.map((certificate) => certificate.notAfter));
 }
 
 /**
- * The chain in the order in which it is to be served: each certificate signed by the next, the last one by a root.
- * Throws `CHAIN_UNUSABLE` where {@link strayFault} or {@link arrangeChain} finds one.
- */
-export function verifyChain(chain: Chain, roots: readonly Certificate[], at: Instant): Chain {
-  const result = strayFault(chain) ?? arrangeChain(chain, roots, at);
-  if (!("fact" in result)) return result;
-  throw new AgentError("CHAIN_UNUSABLE", `Cannot use the chain of "${displayName(chain[0])}": ${result.fact}`, result);
-}
-
-/**
- * Finds the way from the leaf to one of `roots` that is valid at `at` (RFC 5280, 6.1: signatures, dates, authority,
+ * Finds the way from the leaf to one of `roots` that is valid at `at`, in the order in which it is to be served (RFC 5280, 6.1: signatures, dates, authority,
  * path length, name constraints, critical extensions; also no weak key or digest). Of several ways the longest is
  * taken: a CA sends a cross-signed root for clients that know only the old one. Self-signed certificates are left out,
  * since a client trusts its own copy of them or none, and so is everything that is not on the way.

@@ -1,5 +1,6 @@
 import { AgentError, asAgentError, failureOf } from "../../base/errors.ts";
 import type { Issuer, Order } from "../../core/ports.ts";
+import type { Chain } from "../../x509/chain.ts";
 import { createCsr } from "../../x509/csr.ts";
 import type { IssuerContext } from "../kind.ts";
 import { createAddresses } from "./addresses.ts";
@@ -9,7 +10,7 @@ import { createKeyMinter } from "./mint-by-key.ts";
 import { createTokenMinter } from "./mint-by-token.ts";
 import { rekeyOverMtls, renewByBearer, renewOverMtls } from "./renew.ts";
 import { anchorsAmong, createRoots } from "./roots.ts";
-import { type Chain, openSession, type Session } from "./session.ts";
+import { openSession, type Session } from "./session.ts";
 import { removableFile, removeUsed, secretSince } from "./vault.ts";
 
 /** An issuer that speaks to one step-ca (0.19 and later). Does no I/O by itself. */

@@ -1,9 +1,10 @@
 import { AgentError } from "../../base/errors.ts";
 import type { CertificateRequest } from "../../core/ports.ts";
+import type { Chain } from "../../x509/chain.ts";
 import type { PrivateKey } from "../../x509/key.ts";
 import type { StepCaConfig } from "./config.ts";
 import { commandFor } from "./operator.ts";
-import type { Chain, Session } from "./session.ts";
+import type { Session } from "./session.ts";
 import type { Secret, Vault } from "./vault.ts";
 
 /** What is to be minted. */

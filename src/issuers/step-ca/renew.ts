@@ -3,10 +3,11 @@ import { formatDuration } from "../../base/duration.ts";
 import { AgentError } from "../../base/errors.ts";
 import { formatInstant, MINUTE, type Milliseconds } from "../../base/time.ts";
 import { allowsUsage, type Certificate, issued, loadCertificates } from "../../x509/certificate.ts";
+import type { Chain } from "../../x509/chain.ts";
 import type { PrivateKey } from "../../x509/key.ts";
 import { parseJson } from "./json.ts";
 import { MOST_SKEW } from "./rejection.ts";
-import { type Call, type Chain, chainOf, isSuccess, type Reply, type Session } from "./session.ts";
+import { type Call, chainOf, isSuccess, type Reply, type Session } from "./session.ts";
 import { renewToken } from "./token.ts";
 import { CLIENT_CERTIFICATE_ALERTS } from "./unreachable.ts";
 

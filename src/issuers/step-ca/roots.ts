@@ -18,8 +18,10 @@ import { parseJson } from "./json.ts";
 import { rejection } from "./rejection.ts";
 import { unreachable } from "./unreachable.ts";
 
+type Anchors = readonly [Certificate, ...Certificate[]];
+
 /** Gives the trust anchors of one CA, looked for again at each call. */
-export type Roots = (signal: AbortSignal) => Promise<readonly [Certificate, ...Certificate[]]>;
+export type Roots = (signal: AbortSignal) => Promise<Anchors>;
 
 /**
  * The anchors of the configured file; while that is missing, the root with the configured fingerprint: fetched over a
@@ -54,18 +56,13 @@ export async function anchorsAmong(
 }
 
 /** The anchors of the configured file; undefined where it is missing (or none is named) and a fingerprint is pinned. */
-async function configuredAnchors({
-  root,
-}: StepCaConfig): Promise<readonly [Certificate, ...Certificate[]] | undefined> {
+async function configuredAnchors({ root }: StepCaConfig): Promise<Anchors | undefined> {
   const { file, fingerprint } = root;
   return file === undefined ? undefined : await readAnchors(file, fingerprint === undefined);
 }
 
 /** Through root's links: what the operator's configuration names may be one into `/etc/ssl`, or of a mounted volume. */
-async function readAnchors(
-  file: string,
-  required: boolean,
-): Promise<readonly [Certificate, ...Certificate[]] | undefined> {
+async function readAnchors(file: string, required: boolean): Promise<Anchors | undefined> {
   try {
     const known = anchorsRead.get(file);
     if (known !== undefined && known.identity === identityOf(await stat(file, { bigint: true }))) return known.anchors;
@@ -92,10 +89,7 @@ async function readAnchors(
 }
 
 /** By the file's name, since each renewal asks on both sides; as many as the configuration names. */
-const anchorsRead = new Map<
-  string,
-  { readonly identity: string; readonly anchors: readonly [Certificate, ...Certificate[]] }
->();
+const anchorsRead = new Map<string, { readonly identity: string; readonly anchors: Anchors }>();
 const MOST_LINKS = 20;
 /** A file's times tick coarsely: what changed just now could change once more without showing. */
 const SETTLED: Milliseconds = 2 * SECOND;

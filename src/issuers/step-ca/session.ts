@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { AgentError, asAgentError } from "../../base/errors.ts";
 import type { Instant, Milliseconds } from "../../base/time.ts";
-import { type Certificate, loadCertificates } from "../../x509/certificate.ts";
+import { loadCertificates } from "../../x509/certificate.ts";
+import type { Chain } from "../../x509/chain.ts";
 import type { IssuerContext } from "../kind.ts";
 import type { Addresses } from "./addresses.ts";
 import type { StepCaConfig } from "./config.ts";
@@ -37,9 +38,6 @@ export function isSuccess(reply: Reply): reply is Success {
 function saysSuccess(status: number | undefined): boolean {
   return status !== undefined && status >= 200 && status <= 299;
 }
-
-/** Leaf first, as the CA answered. */
-export type Chain = readonly [Certificate, ...Certificate[]];
 
 /** The talk with one CA during one `issue`: which address answers, and how far its clock is from ours. */
 export interface Session {

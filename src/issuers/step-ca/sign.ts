@@ -1,6 +1,7 @@
 import { SECOND } from "../../base/time.ts";
 import type { CertificateRequest } from "../../core/ports.ts";
-import { type Call, type Chain, chainOf, isSuccess, type Reply, type Session } from "./session.ts";
+import type { Chain } from "../../x509/chain.ts";
+import { type Call, chainOf, isSuccess, type Reply, type Session } from "./session.ts";
 
 /** `POST /sign` with a token that is made for the very address. */
 export function signCall(request: CertificateRequest, csr: string, token: (origin: string) => Promise<string>): Call {

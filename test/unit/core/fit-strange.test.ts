@@ -3,11 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { MINUTE } from "../../../src/base/time.ts";
-import { type Fitting, fitsForAdoption, judgeChain } from "../../../src/core/fit.ts";
+import { type Fitting, judgeChain } from "../../../src/core/fit.ts";
 import { parseCertificate } from "../../../src/x509/certificate.ts";
 import { parseKey } from "../../../src/x509/key.ts";
 import { opensslText } from "../../servers/openssl.ts";
 import { type Authority, makePki } from "../../servers/pki.ts";
+import { misfit } from "./given.ts";
 
 // Certificates that no honest tool makes, made by openssl, which does as it is told.
 const pki = await makePki();
@@ -62,7 +63,7 @@ test("an IPv4 address that stands in a certificate as one of sixteen bytes is no
   ] as const;
   const mapped = issueWithOpenssl({ key: P256, names: "DNS:web.internal,IP:::ffff:10.0.0.1" }, pki.root);
   const plain = issueWithOpenssl({ key: P256, names: "DNS:web.internal,IP:10.0.0.1" }, pki.root);
-  const fits = (found: Fitting): string | null => fitsForAdoption({ ...found, request: { ...found.request, names } });
+  const fits = (found: Fitting): string | null => misfit({ ...found, request: { ...found.request, names } });
 
   expect(fits(mapped)).toBe("it lacks 10.0.0.1 and also names IPv4 address in 16 bytes");
   expect(fits(plain)).toBeNull();
@@ -98,7 +99,7 @@ describe("a strange certificate is refused as an answer and for adoption", () =>
         message: `Cannot use the certificate for "web.internal": ${fact}`,
       }),
     );
-    expect(fitsForAdoption(fitting)).toBe(fact);
+    expect(misfit(fitting)).toBe(fact);
   });
 
   test.each<[string, Order]>([
@@ -110,7 +111,7 @@ describe("a strange certificate is refused as an answer and for adoption", () =>
     const fitting = issueWithOpenssl(order, pki.intermediate);
 
     expect(judgeChain(fitting)).toHaveLength(2);
-    expect(fitsForAdoption(fitting)).toBeNull();
+    expect(misfit(fitting)).toBeNull();
   });
 });
 

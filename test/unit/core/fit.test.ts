@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { DAY, HOUR, type Instant, MINUTE, SECOND } from "../../../src/base/time.ts";
-import { chainToAdopt, type Fitting, fitsForAdoption, type Judgement, judgeChain } from "../../../src/core/fit.ts";
+import { chainToAdopt, type Fitting, type Judgement, judgeChain } from "../../../src/core/fit.ts";
 import type { Certificate } from "../../../src/x509/certificate.ts";
 import type { Chain } from "../../../src/x509/chain.ts";
 import { generateKey } from "../../../src/x509/key.ts";
 import { type Name, parseName, sortNames } from "../../../src/x509/name.ts";
 import { type LeafOptions, makeAuthority, makePki } from "../../servers/pki.ts";
+import { misfit } from "./given.ts";
 
 // A fixed now: the judge is given it, and the authorities are older.
 const now: Instant = Date.UTC(2026, 5, 1, 12);
@@ -225,7 +226,7 @@ test("what no template and no clock explains is told to be the CA's, and an end 
   expect(() => judgeChain({ ...good, previous })).toThrow(hint(/clock/));
 });
 
-describe("fitsForAdoption()", () => {
+describe("chainToAdopt()", () => {
   test.each<[string, LeafOptions, string | null]>([
     ["a pair that fits", {}, null],
     ["a pair that is nearly expired", { notBefore: now - 29 * DAY, notAfter: now + SECOND }, null],
@@ -239,18 +240,16 @@ describe("fitsForAdoption()", () => {
     ["other names", { names: ["web.internal"] }, "it lacks *.web.internal, 10.0.0.20"],
     ["a usage that renewal would keep away", { usages: ["server"] }, "it is not for client use"],
   ])("%s", async (_, options, reason) => {
-    expect(fitsForAdoption(await pair(options))).toBe(reason);
+    expect(misfit(await pair(options))).toBe(reason);
   });
 
   test("minds the key's kind only where the spec names one", () => {
-    expect(fitsForAdoption({ ...good, request: { ...request, key: "ec-p256" } })).toBeNull();
-    expect(fitsForAdoption({ ...good, request: { ...request, key: "rsa-2048" } })).toBe(
-      "its key is ec-p256, not rsa-2048",
-    );
+    expect(misfit({ ...good, request: { ...request, key: "ec-p256" } })).toBeNull();
+    expect(misfit({ ...good, request: { ...request, key: "rsa-2048" } })).toBe("its key is ec-p256, not rsa-2048");
   });
 
   test("wants the way to the root, and nothing in the file beyond it does harm", () => {
-    expect(fitsForAdoption({ ...good, chain: [leaf] })).toContain("is neither in the chain nor a pinned root");
+    expect(misfit({ ...good, chain: [leaf] })).toContain("is neither in the chain nor a pinned root");
     expect(chainToAdopt({ ...good, chain: [root.certificate, intermediate, pki.root.certificate, leaf] })).toEqual([
       leaf,
       intermediate,

@@ -2,6 +2,7 @@
 import { DAY, HOUR, type Instant } from "../../../src/base/time.ts";
 import type { ApplyFacts, ServiceFacts } from "../../../src/core/applier.ts";
 import { type Facts, NO_FACTS, type Proof, type Streak } from "../../../src/core/facts.ts";
+import { chainToAdopt, type Fitting } from "../../../src/core/fit.ts";
 import type { Observed, ObservedGeneration } from "../../../src/core/observed.ts";
 import type { CertificateRequest, Desired, Service } from "../../../src/core/ports.ts";
 import { fullchain } from "../../../src/formats/fullchain.ts";
@@ -145,4 +146,10 @@ export function settled(changes: Partial<Observed> = {}): Observed {
     credentialChanged: false,
     ...changes,
   };
+}
+
+/** Why a pair that was found on the host is not taken over, in words; null where it is. */
+export function misfit(pair: Fitting): string | null {
+  const found = chainToAdopt(pair);
+  return "fact" in found ? found.fact : null;
 }
