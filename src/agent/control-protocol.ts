@@ -5,7 +5,15 @@
 import { join } from "node:path";
 import * as z from "zod";
 import { AgentError, CODES, type Failure } from "../base/errors.ts";
-import type { CertificateStatus, PlanDocument, RenewOutcome, State, StatusDocument } from "../core/status-document.ts";
+import { OUTPUT_STATES } from "../core/applier.ts";
+import {
+  APPLY_MODES,
+  type CertificateStatus,
+  type PlanDocument,
+  type RenewOutcome,
+  STATES,
+  type StatusDocument,
+} from "../core/status-document.ts";
 
 /** In bytes. A request names at most all specs of a host. */
 export const LONGEST_REQUEST = 64 * 1024;
@@ -50,16 +58,7 @@ const text = z.string();
 /** Of a spec, or of an action: they stand in the columns of tables, each as wide as the longest. */
 const name = z.string().max(255);
 const code = z.enum(CODES);
-const state = z.enum<readonly State[]>([
-  "pending",
-  "current",
-  "unproven",
-  "renewing",
-  "failing",
-  "expired",
-  "paused",
-  "invalid",
-]);
+const state = z.enum(STATES);
 
 export const ControlLine: z.ZodType<ControlLine> = z.union([
   z.strictObject({ progress: z.looseObject({ name, message: text }) }),
@@ -93,7 +92,7 @@ const certificate: z.ZodType<CertificateStatus> = z.looseObject({
     z.looseObject({
       path: text,
       format: text,
-      state: z.enum(["current", "stale", "missing", "drifted", "foreign", "unknown"]),
+      state: z.enum(OUTPUT_STATES),
     }),
   ),
   services: z.array(
@@ -123,7 +122,7 @@ export const StatusAnswer: z.ZodType<StatusDocument> = z.looseObject({
     pid: z.number().nullable(),
     version: text,
     since: text.nullable(),
-    apply: z.enum(["direct", "broker"]).nullable(),
+    apply: z.enum(APPLY_MODES).nullable(),
   }),
   problems: z.array(text).optional(),
   certificates: z.array(certificate),

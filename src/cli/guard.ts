@@ -7,6 +7,7 @@ import { makeFolders } from "../base/folder.ts";
 import { shellWord } from "../base/shell-word.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import { NOBODY, reach } from "../base/trusted-folder.ts";
+import { APPLY_MODES } from "../core/status-document.ts";
 import type { Layout } from "../store/layout.ts";
 import { lock } from "../store/lock.ts";
 import type { Invocation, Option, World } from "./command.ts";
@@ -17,7 +18,7 @@ export const APPLY_OPTION: Option = {
   name: "apply",
   value: "HOW",
   default: "direct",
-  choices: ["direct", "broker"],
+  choices: APPLY_MODES,
   description: "who writes outputs and reloads services: this process, or certagent-apply.service",
 };
 

@@ -10,7 +10,8 @@ import type { Liveness, ProbeTarget } from "./ports.ts";
  * by others since certagent wrote it. `foreign`: nothing of certagent's. `unknown`: nobody has looked at it yet, or could; the
  * root side never says so.
  */
-export type OutputState = "current" | "stale" | "missing" | "drifted" | "foreign" | "unknown";
+export const OUTPUT_STATES = ["current", "stale", "missing", "drifted", "foreign", "unknown"] as const;
+export type OutputState = (typeof OUTPUT_STATES)[number];
 
 export interface OutputFacts {
   readonly path: string;
@@ -45,12 +46,24 @@ export interface ApplyFacts {
  * What became of one service: it was told, had nothing to be told, waits for its maintenance window, did not run or is not
  * installed (its files are placed all the same), was refused by its own check before this change too, or refused the change.
  */
-export type ServiceOutcome = "reloaded" | "unchanged" | "waits" | "down" | "absent" | "broken-before" | "failed";
+export const SERVICE_OUTCOMES = [
+  "reloaded",
+  "unchanged",
+  "waits",
+  "down",
+  "absent",
+  "broken-before",
+  "failed",
+] as const;
+export type ServiceOutcome = (typeof SERVICE_OUTCOMES)[number];
+
+/** What became of the files as a set. */
+export const FILES_OUTCOMES = ["unchanged", "written", "rolled-back", "failed"] as const;
 
 export interface ApplyReport {
   /** The generation that stands at the outputs when the report is made. */
   readonly deployed: number | null;
-  readonly files: "unchanged" | "written" | "rolled-back" | "failed";
+  readonly files: (typeof FILES_OUTCOMES)[number];
   readonly services: readonly {
     readonly type: string;
     readonly outcome: ServiceOutcome;

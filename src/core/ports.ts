@@ -193,7 +193,8 @@ export type KeyKind = "rsa" | "ec" | "ed25519";
 export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<Certificate>;
 
 /** Whether a service runs. `absent`: the unit or program is not installed. `unknown`: nothing tells. */
-export type Liveness = "up" | "down" | "absent" | "unknown";
+export const LIVENESS = ["up", "down", "absent", "unknown"] as const;
+export type Liveness = (typeof LIVENESS)[number];
 
 export interface ReloadContext {
   readonly outputs: readonly Output[];

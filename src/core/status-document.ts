@@ -6,9 +6,20 @@ import type { ErrorCode } from "../base/errors.ts";
 import type { OutputState } from "./applier.ts";
 
 /** Who writes outputs and reloads services: the agent's own process, or another one. */
-export type ApplyMode = "direct" | "broker";
+export const APPLY_MODES = ["direct", "broker"] as const;
+export type ApplyMode = (typeof APPLY_MODES)[number];
 
-export type State = "pending" | "current" | "unproven" | "renewing" | "failing" | "expired" | "paused" | "invalid";
+export const STATES = [
+  "pending",
+  "current",
+  "unproven",
+  "renewing",
+  "failing",
+  "expired",
+  "paused",
+  "invalid",
+] as const;
+export type State = (typeof STATES)[number];
 
 export interface StatusFailure {
   readonly code: ErrorCode;

@@ -3,6 +3,7 @@ import { MINUTE, type Milliseconds } from "../base/time.ts";
 import type { CertificateRequest, Desired, Output } from "../core/ports.ts";
 import { serviceSchema } from "../services/index.ts";
 import { USAGES } from "../x509/certificate.ts";
+import { KEY_ALGORITHMS } from "../x509/key.ts";
 import { type Name, parseName, sortNames } from "../x509/name.ts";
 import { type Complaint, judge, problemsOf } from "./complain.ts";
 import { expects, quoted, show, withHint } from "./describe.ts";
@@ -12,7 +13,6 @@ import { outputSchema } from "./output.ts";
 import type { Problem } from "./problem.ts";
 import type { Position, Source } from "./source.ts";
 
-const KEY_TYPES = ["ec-p256", "ec-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"] as const;
 /** X.520 gives a common name 64 characters, and OpenSSL holds everybody to it. */
 const LONGEST_SUBJECT = 64;
 
@@ -73,7 +73,7 @@ export const specSchema = z
     key: z
       .strictObject(
         {
-          type: z.enum(KEY_TYPES).optional().meta({ description: "Default: ec-p256; an adopted key is kept." }),
+          type: z.enum(KEY_ALGORITHMS).optional().meta({ description: "Default: ec-p256; an adopted key is kept." }),
           rotate: z.boolean().optional().meta({ description: "A new key at each renewal. Default: false." }),
         },
         {

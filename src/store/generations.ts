@@ -11,8 +11,9 @@ import { readBounded } from "../base/read-file.ts";
 import { rawNames } from "../base/remove-entry.ts";
 import type { Instant } from "../base/time.ts";
 import type { CertificateRequest, Generation } from "../core/ports.ts";
-import { loadCertificates } from "../x509/certificate.ts";
-import { matches, type PrivateKey, parseKey } from "../x509/key.ts";
+import { loadCertificates, USAGES } from "../x509/certificate.ts";
+import { KEY_ALGORITHMS, matches, type PrivateKey, parseKey } from "../x509/key.ts";
+import { NAME_TYPES } from "../x509/name.ts";
 import { parseJson, readState, stateBytes, unreadable, withFolders, writeBytes } from "./state-file.ts";
 
 /** Generations that are kept: the one in force and those that can be gone back to. */
@@ -27,10 +28,10 @@ const ROOM = 128 * 1024;
 const requestSchema: z.ZodType<CertificateRequest> = z.object({
   issuer: z.string(),
   subject: z.string(),
-  names: z.array(z.object({ type: z.enum(["dns", "ip", "uri", "email"]), value: z.string() })),
-  usages: z.array(z.enum(["server", "client"])),
+  names: z.array(z.object({ type: z.enum(NAME_TYPES), value: z.string() })),
+  usages: z.array(z.enum(USAGES)),
   lifetime: z.number().nullable(),
-  key: z.enum(["ec-p256", "ec-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"]).nullable(),
+  key: z.enum(KEY_ALGORITHMS).nullable(),
 });
 
 const schema = z.object({

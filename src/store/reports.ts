@@ -7,7 +7,15 @@ import { isMissing } from "../base/file-error.ts";
 import { readBounded } from "../base/read-file.ts";
 import { shellWord } from "../base/shell-word.ts";
 import type { Instant } from "../base/time.ts";
-import type { Adopted, ApplyFacts, ApplyReport } from "../core/applier.ts";
+import {
+  type Adopted,
+  type ApplyFacts,
+  type ApplyReport,
+  FILES_OUTCOMES,
+  OUTPUT_STATES,
+  SERVICE_OUTCOMES,
+} from "../core/applier.ts";
+import { LIVENESS } from "../core/ports.ts";
 import { loadCertificates } from "../x509/certificate.ts";
 import { matches, parseKey } from "../x509/key.ts";
 import { TOKEN } from "./requests.ts";
@@ -37,14 +45,14 @@ const facts: z.ZodType<ApplyFacts> = z.strictObject({
     z.strictObject({
       path: text,
       format: text,
-      state: z.enum(["current", "stale", "missing", "drifted", "foreign"]),
+      state: z.enum(OUTPUT_STATES).exclude(["unknown"]),
       because: text.nullable(),
     }),
   ),
   services: z.array(
     z.strictObject({
       type: text,
-      liveness: z.enum(["up", "down", "absent", "unknown"]),
+      liveness: z.enum(LIVENESS),
       probe: z
         .strictObject({ address, starttls: text, serverName: text.nullable(), timeout: z.number().positive() })
         .nullable(),
@@ -68,11 +76,11 @@ export type Observation = z.output<typeof observation>;
 
 const applyReport: z.ZodType<ApplyReport> = z.strictObject({
   deployed: generation.nullable(),
-  files: z.enum(["unchanged", "written", "rolled-back", "failed"]),
+  files: z.enum(FILES_OUTCOMES),
   services: z.array(
     z.strictObject({
       type: text,
-      outcome: z.enum(["reloaded", "unchanged", "waits", "down", "absent", "broken-before", "failed"]),
+      outcome: z.enum(SERVICE_OUTCOMES),
       failure: failure.nullable(),
       note: text.nullable(),
     }),

@@ -2,9 +2,12 @@ import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
 import { printable } from "../base/printable.ts";
 
+/** The kinds of name that a spec can ask for. */
+export const NAME_TYPES = ["dns", "ip", "uri", "email"] as const;
+
 /** A subject alternative name (RFC 5280, 4.2.1.6) in its canonical spelling. */
 export interface Name {
-  readonly type: "dns" | "ip" | "uri" | "email";
+  readonly type: (typeof NAME_TYPES)[number];
   /** DNS names lower case and in A-labels, IP addresses in their shortest form. */
   readonly value: string;
 }
