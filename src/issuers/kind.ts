@@ -26,18 +26,3 @@ export interface IssuerKind<Type extends string, Schema extends z.ZodType> {
   readonly schema: Schema;
   readonly create: (name: string, config: z.output<Schema>, context: IssuerContext) => Issuer;
 }
-
-/**
- * The complaint of a discriminated union about a kind that it does not have:
- * `issuer type "acme" is not known to this version; it has: step-ca`.
- */
-export function unknownKind(what: string, kinds: readonly string[]) {
-  return (issue: { readonly code?: string | undefined; readonly input?: unknown }): string | undefined => {
-    if (issue.code !== "invalid_union") return undefined;
-    const { input } = issue;
-    const type = typeof input === "object" && input !== null ? (input as { readonly type?: unknown }).type : undefined;
-    const has = `it has: ${kinds.join(", ")}`;
-    if (type === undefined) return `${what} needs a type; ${has}`;
-    return `${what} type ${JSON.stringify(type)} is not known to this version; ${has}`;
-  };
-}

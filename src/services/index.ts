@@ -13,9 +13,4 @@ const KINDS = [nginx, postgresql, redis, systemd, command, none] as const;
 export const SERVICE_TYPES: readonly string[] = KINDS.map((kind) => kind.in.shape.type.value);
 
 /** One entry of a spec's `services`, parsed into the port. */
-export const serviceSchema = z.discriminatedUnion("type", KINDS, {
-  error: (issue) =>
-    issue.code === "invalid_union"
-      ? `write one of the services of this version: ${SERVICE_TYPES.join(", ")}`
-      : undefined,
-});
+export const serviceSchema = z.discriminatedUnion("type", KINDS);

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { nearest } from "../base/nearest.ts";
-import { describe, kindsOf, oneOf, show } from "./describe.ts";
+import { describe, kindsOf, show } from "./describe.ts";
 import { laterKind } from "./later.ts";
 import { formatKey, mayBeSecret, type Problem } from "./problem.ts";
 import type { Source } from "./source.ts";
@@ -83,9 +83,7 @@ function complaintsOf(issue: Issue, data: unknown): Complaint[] {
     const hint = kinds && `it has: ${kinds.join(", ")}`;
     return [{ path: issue.path, message: later, hint, covers: issue.path.slice(0, -1), isLater: true }];
   }
-  // One wording for all families' kinds, whatever a union says itself.
-  const said = issue.code === "invalid_union" && kinds !== undefined ? oneOf(kinds, value) : issue.message;
-  const { message, hint } = inWords(said, issue.path, value);
+  const { message, hint } = inWords(issue.message, issue.path, value);
   // A file that is one text is no spec, and may be a password or a private key.
   if (
     (issue.path.length === 0 || mayBeSecret(issue.path)) &&

@@ -61,7 +61,7 @@ export function withHint(message: string, hint: string | undefined): string {
 }
 
 /** `must be one of a, b, not "c"`, with the nearest of them as the hint. */
-export function oneOf(values: readonly string[], input: unknown): string {
+function oneOf(values: readonly string[], input: unknown): string {
   const near = typeof input === "string" ? nearest(input, values) : undefined;
   const known = values.join(", ");
   const message = values.length === 1 ? `must be ${known}` : `must be one of ${known}`;

@@ -1,7 +1,6 @@
 import * as z from "zod";
 import { parseDuration, WITH_UNITS } from "../../base/duration.ts";
 import { HOUR, SECOND } from "../../base/time.ts";
-import { unknownKind } from "../kind.ts";
 
 /** `https://host[:port]` and nothing more, since the audience of a token is made of it. */
 export const origin = z
@@ -138,7 +137,7 @@ const jwk = z
   });
 
 const provisioner = z
-  .discriminatedUnion("type", [jwk], { error: unknownKind("provisioner", ["jwk"]) })
+  .discriminatedUnion("type", [jwk])
   .meta({ description: "The authority at the CA that lets this host have its first certificate" });
 
 /** One entry `type: step-ca` of `issuers:` as operators write it, and what it means. */

@@ -84,11 +84,8 @@ test("services are one where they do the same to the same", () => {
 });
 
 const COMMAND = 'write the command as a list: ["/usr/sbin/nginx", "-s", "reload"]';
-const KINDS = "type: write one of the services of this version: nginx, postgresql, redis, systemd, command, none";
 const ADDRESS = 'write "host:port", "[2001:db8::1]:port" or "/path/to/socket"';
 const broken: [entry: unknown, complaint: string][] = [
-  [{ type: "haproxy" }, KINDS],
-  [{}, KINDS],
   [{ type: "nginx", realod: [] }, ': Unrecognized key: "realod"'],
   [{ type: "nginx", reload: "nginx -s reload" }, `reload: ${COMMAND}`],
   [{ type: "nginx", reload: [] }, 'reload: write the program and its arguments: ["/usr/sbin/nginx", "-s", "reload"]'],

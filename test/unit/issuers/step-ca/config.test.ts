@@ -58,17 +58,6 @@ const jwk = { type: "jwk", name: "x" };
 const file = "/run/secret";
 
 test.each<[string, unknown, string]>([
-  [
-    "another kind of issuer",
-    { type: "acme" },
-    'type: issuer type "acme" is not known to this version; it has: step-ca',
-  ],
-  ["no kind", {}, "type: issuer needs a type; it has: step-ca"],
-  [
-    "another kind of provisioner",
-    { ...entry, provisioner: { type: "x5c", name: "hosts" } },
-    'provisioner.type: provisioner type "x5c" is not known to this version; it has: jwk',
-  ],
   ["an unknown key", { ...entry, ulr: 1 }, ': Unrecognized key: "ulr"'],
   ["no address", { ...entry, url: undefined }, ": needs exactly one of: url, urls"],
   ["two kinds of address", { ...entry, urls: ["https://a"] }, ": needs exactly one of: url, urls"],
