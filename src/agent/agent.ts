@@ -3,7 +3,7 @@ import type { Log } from "../base/log.ts";
 import { semaphores } from "../base/semaphore.ts";
 import { type Clock, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import type { Applier } from "../core/applier.ts";
-import type { Issuer } from "../core/ports.ts";
+import type { Issuer, Prove } from "../core/ports.ts";
 import { notRenewed, outcomeOf } from "../core/renew-outcome.ts";
 import { planOf, planOfInvalid, statusOf, statusOfInvalid } from "../core/status.ts";
 import type { CertificateStatus, PlannedCertificate, RenewOutcome } from "../core/status-document.ts";
@@ -15,7 +15,7 @@ import { type ManagedCertificate, manage } from "./managed.ts";
 import { refusedTooSoon } from "./refused.ts";
 import { openRoster } from "./roster.ts";
 import { openRuns } from "./runs.ts";
-import type { Prove, World } from "./world.ts";
+import type { World } from "./world.ts";
 
 export interface AgentOptions {
   readonly clock: Clock;

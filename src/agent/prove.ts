@@ -4,9 +4,8 @@ import { addressText } from "../core/address.ts";
 import type { ServiceFacts } from "../core/applier.ts";
 import type { Proof } from "../core/facts.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
-import type { Service } from "../core/ports.ts";
+import type { Prove, Service } from "../core/ports.ts";
 import { calledOf, hasTaken, isGone } from "../core/service-needs.ts";
-import type { Prove } from "./world.ts";
 
 /** How one service was found, and why it is not proven where it is not. */
 export interface Verdict {

@@ -1,32 +1,8 @@
-import type { AgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Clock, Milliseconds } from "../base/time.ts";
 import type { Applier } from "../core/applier.ts";
-import type { Issuer, ProbeTarget } from "../core/ports.ts";
+import type { Issuer, Prove } from "../core/ports.ts";
 import type { Layout } from "../store/layout.ts";
-import type { Certificate } from "../x509/certificate.ts";
-
-/** What was seen when a service was looked at. */
-export type Sighting =
-  | { readonly served: true }
-  | {
-      readonly served: false;
-      /** `SERVICE_DOWN` or `SERVICE_STALE`, with who answers otherwise. */
-      readonly failure: AgentError;
-      /** The leaf that is served in place of the wanted one; undefined where none could be read. */
-      readonly other: Certificate | undefined;
-    };
-
-/**
- * Looks with fresh connections until the leaf of that fingerprint is served reliably, for `timeout` milliseconds at the
- * most; `inDoubt`: it was seen not to be, and more is asked. Never throws for what the service does.
- */
-export type Prove = (
-  target: ProbeTarget,
-  fingerprint: string,
-  options: { readonly timeout: Milliseconds; readonly key: string; readonly inDoubt: boolean },
-  signal: AbortSignal,
-) => Promise<Sighting>;
 
 /** What one managed certificate needs of the world. */
 export interface World {

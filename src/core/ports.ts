@@ -192,6 +192,37 @@ export type KeyKind = "rsa" | "ec" | "ed25519";
 /** Opens one fresh connection and returns the leaf that is served. Throws `SERVICE_DOWN` (nothing listens) or `SERVICE_STALE` (no TLS). */
 export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<Certificate>;
 
+/** What was seen when a service was looked at for a leaf. */
+export type Sighting =
+  | { readonly served: true }
+  | {
+      readonly served: false;
+      /** `SERVICE_DOWN` or `SERVICE_STALE`, with who answers otherwise, as the last look found it. */
+      readonly failure: AgentError;
+      /** The leaf that is served in place of the wanted one; undefined where none could be read. */
+      readonly other: Certificate | undefined;
+    };
+
+export interface ProveOptions {
+  /** How long the leaf may take to appear; one look is taken in any case. */
+  readonly timeout: Milliseconds;
+  /** The kind of key of the leaf, such as `rsa-2048`: a server may have another certificate for another kind. */
+  readonly key?: string | undefined;
+  /** Whether another leaf was seen the last time, after the service had taken this one: then more is asked. */
+  readonly inDoubt?: boolean | undefined;
+}
+
+/**
+ * Looks with fresh connections until the leaf of that fingerprint is served on several in a row, or time is up. Never
+ * throws for what the service does.
+ */
+export type Prove = (
+  target: ProbeTarget,
+  fingerprint: string,
+  options: ProveOptions,
+  signal: AbortSignal,
+) => Promise<Sighting>;
+
 /** Whether a service runs. `absent`: the unit or program is not installed. `unknown`: nothing tells. */
 export const LIVENESS = ["up", "down", "absent", "unknown"] as const;
 export type Liveness = (typeof LIVENESS)[number];

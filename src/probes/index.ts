@@ -1,11 +1,9 @@
 import { AgentError } from "../base/errors.ts";
-import type { Probe, ProbeTarget } from "../core/ports.ts";
+import type { Probe, Prove } from "../core/ports.ts";
 import type { Starttls } from "../core/starttls.ts";
 import { postgres } from "./postgres.ts";
-import { type Proof, type ProofOptions, proveBy } from "./prove.ts";
+import { proveBy } from "./prove.ts";
 import { tls } from "./tls.ts";
-
-export type { Proof, ProofOptions } from "./prove.ts";
 
 /** The ways to look which leaf is served, by the name that a target gives. */
 export const PROBES: Readonly<Record<"tls" | Starttls, Probe>> = { tls, postgres };
@@ -20,12 +18,5 @@ export const probe: Probe = (target, signal) => {
   );
 };
 
-/** Looks until the leaf of this fingerprint is served on several fresh connections in a row, or time is up. */
-export function prove(
-  target: ProbeTarget,
-  fingerprint: string,
-  options: ProofOptions,
-  signal: AbortSignal,
-): Promise<Proof> {
-  return proveBy(probe, target, fingerprint, options, signal);
-}
+/** Looks until it is proven with the probe that the target names. */
+export const prove: Prove = (...asked) => proveBy(probe, ...asked);

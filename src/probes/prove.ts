@@ -2,7 +2,7 @@ import { AgentError, asAgentError } from "../base/errors.ts";
 import { shortened } from "../base/printable.ts";
 import { formatInstant, type Milliseconds, pause, systemClock } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
-import type { KeyKind, Probe, ProbeTarget } from "../core/ports.ts";
+import type { KeyKind, Probe, ProbeTarget, ProveOptions, Sighting } from "../core/ports.ts";
 import type { Certificate } from "../x509/certificate.ts";
 
 /**
@@ -17,45 +17,26 @@ const LONGEST_WAIT: Milliseconds = 1000;
 /** Names and serial numbers have tens of kilobytes where a server wants that; what is said of it is kept, and shown. */
 const LONGEST_FACT = 128;
 
-export interface ProofOptions {
-  /** How long the leaf may take to appear; one look is taken in any case. */
-  readonly timeout: Milliseconds;
-  /** Whether another leaf was seen the last time, after the service had taken this one. */
-  readonly inDoubt?: boolean | undefined;
-  /** The kind of key of the leaf, such as `rsa-2048`: a server may have another certificate for another kind. */
-  readonly key?: string | undefined;
-}
-
-export type Proof =
-  | { readonly served: true }
-  | {
-      readonly served: false;
-      /** `SERVICE_DOWN` or `SERVICE_STALE`, as the last look found it. */
-      readonly failure: AgentError;
-      /** The leaf that is served in place of the wanted one, where one was seen last. */
-      readonly other: Certificate | undefined;
-    };
-
 /** Looks with `probe` until the leaf of this fingerprint is served on several fresh connections in a row. */
 export async function proveBy(
   probe: Probe,
   target: ProbeTarget,
   fingerprint: string,
-  { timeout, inDoubt = false, key }: ProofOptions,
+  { timeout, inDoubt = false, key }: ProveOptions,
   signal: AbortSignal,
-): Promise<Proof> {
+): Promise<Sighting> {
   const end = systemClock.monotonic() + timeout;
   let wait = FIRST_WAIT;
   let enough = inDoubt ? CONSECUTIVE_IN_DOUBT : CONSECUTIVE;
   for (let inRow = 0; ; ) {
-    const proof = await look(probe, target, { fingerprint, kind: kindOf(key) }, signal);
-    if (!proof.served && proof.other !== undefined && inRow > 0) enough = CONSECUTIVE_IN_DOUBT;
-    inRow = proof.served ? inRow + 1 : 0;
-    if (inRow >= enough) return proof;
+    const sighting = await look(probe, target, { fingerprint, kind: kindOf(key) }, signal);
+    if (!sighting.served && sighting.other !== undefined && inRow > 0) enough = CONSECUTIVE_IN_DOUBT;
+    inRow = sighting.served ? inRow + 1 : 0;
+    if (inRow >= enough) return sighting;
     // A row that has begun is finished: it is short, and better than "not proven" of what was just seen.
-    if (!proof.served && (systemClock.monotonic() + wait > end || signal.aborted)) return proof;
-    await pause(proof.served ? FIRST_WAIT : wait, signal);
-    wait = proof.served ? FIRST_WAIT : Math.min(wait * 1.5, LONGEST_WAIT);
+    if (!sighting.served && (systemClock.monotonic() + wait > end || signal.aborted)) return sighting;
+    await pause(sighting.served ? FIRST_WAIT : wait, signal);
+    wait = sighting.served ? FIRST_WAIT : Math.min(wait * 1.5, LONGEST_WAIT);
   }
 }
 
@@ -64,7 +45,7 @@ interface Wanted {
   readonly kind: KeyKind | undefined;
 }
 
-async function look(probe: Probe, target: ProbeTarget, wanted: Wanted, signal: AbortSignal): Promise<Proof> {
+async function look(probe: Probe, target: ProbeTarget, wanted: Wanted, signal: AbortSignal): Promise<Sighting> {
   try {
     const leaf = await probe(target, signal);
     if (leaf.fingerprint === wanted.fingerprint || (await isBesides(leaf, probe, target, wanted, signal))) {

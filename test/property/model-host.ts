@@ -1,8 +1,7 @@
-import type { Prove, Sighting } from "../../src/agent/world.ts";
 import { AgentError, type Failure, failureOf } from "../../src/base/errors.ts";
 import type { Instant } from "../../src/base/time.ts";
 import type { Applier, ApplyFacts, ApplyReport, ServiceFacts } from "../../src/core/applier.ts";
-import type { ProbeTarget } from "../../src/core/ports.ts";
+import type { ProbeTarget, Prove, Sighting } from "../../src/core/ports.ts";
 import { openGenerations } from "../../src/store/generations.ts";
 import type { Layout } from "../../src/store/layout.ts";
 import type { Certificate } from "../../src/x509/certificate.ts";

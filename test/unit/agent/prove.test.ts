@@ -1,11 +1,10 @@
 import { expect, test } from "vitest";
 import { proveService } from "../../../src/agent/prove.ts";
-import type { Prove, Sighting } from "../../../src/agent/world.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { MINUTE, type Milliseconds } from "../../../src/base/time.ts";
 import type { ServiceFacts } from "../../../src/core/applier.ts";
 import type { Proof } from "../../../src/core/facts.ts";
-import type { Service } from "../../../src/core/ports.ts";
+import type { Prove, Service, Sighting } from "../../../src/core/ports.ts";
 import { generation, NOW, service, serviceFacts } from "../core/given.ts";
 
 const signal = new AbortController().signal;
@@ -21,7 +20,7 @@ async function verdictOf(
   }: { sighting?: Sighting; changes?: Partial<Service>; lookedFor?: Milliseconds | null; before?: Proof | null } = {},
 ) {
   const looks: { readonly fingerprint: string; readonly timeout: Milliseconds; readonly inDoubt: boolean }[] = [];
-  const prove: Prove = (_target, fingerprint, { timeout, inDoubt }) => {
+  const prove: Prove = (_target, fingerprint, { timeout, inDoubt = false }) => {
     looks.push({ fingerprint, timeout, inDoubt });
     return Promise.resolve(sighting);
   };
