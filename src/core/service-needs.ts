@@ -23,73 +23,110 @@ export interface Need {
   readonly again?: boolean;
 }
 
+/** One service as it was observed, and the generation that it is to serve. */
+interface ObservedService {
+  readonly service: Service;
+  readonly facts: ServiceFacts;
+  /** How it was found last; null where nobody has looked. */
+  readonly proof: Proof | null;
+  readonly generation: ObservedGeneration;
+  readonly observed: Observed;
+  readonly now: Instant;
+}
+
 /** What each service needs, as far as it was observed. */
 export function needsOf(desired: Desired, generation: ObservedGeneration, observed: Observed, now: Instant) {
   return desired.services.flatMap((service, index) => {
     const facts = observed.apply.services[index];
-    return facts === undefined ? [] : [{ ...needOf(service, facts, index, generation, observed, now), index }];
+    const proof = observed.facts.proofs[index] ?? null;
+    return facts === undefined ? [] : [{ ...needOf({ service, facts, proof, generation, observed, now }), index }];
   });
 }
 
 /** What one service needs, and when. */
-function needOf(
-  service: Service,
-  facts: ServiceFacts,
-  index: number,
-  generation: ObservedGeneration,
-  observed: Observed,
-  now: Instant,
-): Need {
-  const proof = observed.facts.proofs[index] ?? null;
-  const lookedAt = proof?.generation === generation.number ? Math.min(proof.at, now) : null;
-  const [code, leaf] = [proof?.code ?? null, proof?.fingerprint ?? null];
-  const gone = isGone(facts.liveness);
-  if (isProof(proof, generation)) {
-    const provenAt = Math.min(proof.at, now);
-    // Of a service with an old worker left all looks may meet the new ones, right after a reload.
-    const { reloaded } = facts;
-    const isYoung = reloaded !== null && reloaded.at <= now && provenAt < reloaded.at + LONGEST_BLINDNESS;
-    const at = provenAt + (gone || isYoung ? LONGEST_BLINDNESS : PROOF_LIFE);
-    const because = `time to look at ${calledOf(service)} again`;
-    return { action: "prove", at, because, routine: gone ? "soon" : "round" };
-  }
+function needOf(one: ObservedService): Need {
+  const { service, facts, proof, generation } = one;
+  if (isProof(proof, generation)) return needOfProven(one, proof);
+  if (service.passive || hasTaken(facts, generation.number)) return needOfUnproven(one);
+  if (!isGone(facts.liveness)) return needOfUntold(one);
+  return { action: "prove", at: nextLook(one), because: `${calledOf(service)} is not running` };
+}
+
+/** It serves the generation: that is looked at again. */
+function needOfProven({ service, facts: { liveness, reloaded }, now }: ObservedService, proof: Proof): Need {
+  const provenAt = Math.min(proof.at, now);
+  const gone = isGone(liveness);
+  // Of a service with an old worker left all looks may meet the new ones, right after a reload.
+  const isYoung = reloaded !== null && reloaded.at <= now && provenAt < reloaded.at + LONGEST_BLINDNESS;
+  const at = provenAt + (gone || isYoung ? LONGEST_BLINDNESS : PROOF_LIFE);
+  return {
+    action: "prove",
+    at,
+    because: `time to look at ${calledOf(service)} again`,
+    routine: gone ? "soon" : "round",
+  };
+}
+
+/** It has taken the files, or reads them by itself, and was not seen to serve them: it is looked at, or told once more. */
+function needOfUnproven(one: ObservedService): Need {
+  const { service, facts, proof, generation, observed, now } = one;
+  const lookedAt = lookedAtOf(one);
   const streak = observed.facts.failures.prove;
-  const retry = tryAt(observed.facts, "prove", now);
-  const reload = Math.max(retry ?? now, tryAt(observed.facts, "apply", now) ?? now);
-  // Whoever answers with another leaf is not down, whatever the unit says.
-  const isDown = code === "SERVICE_DOWN" || (gone && code !== "SERVICE_STALE");
-  const look = lookedAt === null || retry === undefined ? now : isDown ? lookAtDown(lookedAt, retry) : retry;
-  const { reloaded } = facts;
-  if (service.passive || hasTaken(facts, generation.number)) {
-    const isOfThis = streak !== null && (code === null || code === streak.code);
-    const because = isOfThis
+  const code = proof?.code ?? null;
+  const because =
+    streak !== null && (code === null || code === streak.code)
       ? streak.message
       : `${calledOf(service)} has not been seen to serve generation ${generation.number}`;
-    // A reload of the future was made by a clock that was ahead: it was long ago.
-    const isNews = reloaded !== null && reloaded.at <= now && reloaded.at > (lookedAt ?? now);
-    // Who shows no leaf at all once or twice may be busy, and a restart costs its users something.
-    const isSure = leaf !== null || (streak?.attempts ?? 0) >= SURE_AFTER;
-    const isStale = lookedAt !== null && code === "SERVICE_STALE" && isSure && streak !== null;
-    // The root side tells nobody who does not run, nor outside of a window, however often it is asked.
-    const mayBeTold = !service.passive && !gone && windowOpensAt(service, generation.chainNotAfter, now) <= now;
-    if (mayBeTold && !isNews && isStale) return { action: "apply", at: reload, because, again: true };
-    return { action: "prove", at: isNews ? now : look, because };
-  }
-  if (gone) return { action: "prove", at: look, because: `${calledOf(service)} is not running` };
+  // A reload of the future was made by a clock that was ahead: it was long ago.
+  const { reloaded } = facts;
+  const isNews = reloaded !== null && reloaded.at <= now && reloaded.at > (lookedAt ?? now);
+  if (isNews) return { action: "prove", at: now, because };
+  // Who shows no leaf at all once or twice may be busy, and a restart costs its users something.
+  const isSure = proof?.fingerprint != null || (streak?.attempts ?? 0) >= SURE_AFTER;
+  const isStale = lookedAt !== null && code === "SERVICE_STALE" && isSure && streak !== null;
+  // The root side tells nobody who does not run, nor outside of a window, however often it is asked.
+  const mayBeTold =
+    !service.passive && !isGone(facts.liveness) && windowOpensAt(service, generation.chainNotAfter, now) <= now;
+  return isStale && mayBeTold
+    ? { action: "apply", at: nextReload(one), because, again: true }
+    : { action: "prove", at: nextLook(one), because };
+}
+
+/** It runs, and was not told of the files yet. */
+function needOfUntold(one: ObservedService): Need {
+  const { service, generation, observed, now } = one;
   const opens = windowOpensAt(service, observed.servedUntil, now);
   if (opens > now)
     return { action: "apply", at: opens, because: `${calledOf(service)} waits for its maintenance window` };
   // What others were not seen to serve is no reason to keep from it what it was never told of.
-  const isOfOthers = streak?.code === "SERVICE_STALE" || streak?.code === "SERVICE_DOWN";
-  const at = isOfOthers ? (tryAt(observed.facts, "apply", now) ?? now) : reload;
+  const code = observed.facts.failures.prove?.code;
+  const isOfOthers = code === "SERVICE_STALE" || code === "SERVICE_DOWN";
+  const at = isOfOthers ? (tryAt(observed.facts, "apply", now) ?? now) : nextReload(one);
   return { action: "apply", at, because: `${calledOf(service)} has not taken generation ${generation.number}` };
 }
 
+/** When it was last looked at for this generation; null where it was not. */
+function lookedAtOf({ proof, generation, now }: ObservedService): Instant | null {
+  return proof?.generation === generation.number ? Math.min(proof.at, now) : null;
+}
+
+/** When it may be told of its files again: neither what failed there nor what was not seen since is tried too soon. */
+function nextReload({ observed: { facts }, now }: ObservedService): Instant {
+  return Math.max(tryAt(facts, "prove", now) ?? now, tryAt(facts, "apply", now) ?? now);
+}
+
 /**
- * When a service that was seen to be down is looked at again. The back-off may be another one's: it is looked at all the
+ * When it is looked at again. Of one that was seen to be down the back-off may be another one's: it is looked at all the
  * same, but once it was looked at after the end of that, no sooner than in a while.
  */
-function lookAtDown(lookedAt: Instant, retry: Instant): Instant {
+function nextLook(one: ObservedService): Instant {
+  const { facts, proof, observed, now } = one;
+  const lookedAt = lookedAtOf(one);
+  const retry = tryAt(observed.facts, "prove", now);
+  if (lookedAt === null || retry === undefined) return now;
+  // Whoever answers with another leaf is not down, whatever the unit says.
+  const isDown = proof?.code === "SERVICE_DOWN" || (isGone(facts.liveness) && proof?.code !== "SERVICE_STALE");
+  if (!isDown) return retry;
   const again = lookedAt + LONGEST_BLINDNESS;
   return retry <= lookedAt ? again : Math.min(retry, again);
 }
