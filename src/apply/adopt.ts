@@ -4,7 +4,7 @@ import type { Desired } from "../core/ports.ts";
 import type { Host } from "./host.ts";
 import { certificatesIn, pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
-import { linksOf, lookAt } from "./target.ts";
+import { lookAt, outputPlaces } from "./target.ts";
 
 /**
  * The pair that stands at a spec's outputs, in order, where it fits the spec by names, dates and chain. `fetched`: the
@@ -17,10 +17,8 @@ export async function adoptPair(
   fetched: readonly Uint8Array[],
 ): Promise<Adopted | undefined> {
   const files: Uint8Array[] = [];
-  const links = linksOf(host, desired);
-  for (const output of desired.outputs) {
-    const link = links.get(output.path) ?? null;
-    const found = await lookAt(host, output, await host.accessOf(output), record, link);
+  for (const place of outputPlaces(host, desired, record)) {
+    const found = await lookAt(host, place, await host.accessOf(place.output));
     if (found.kind === "file") files.push(found.bytes);
   }
   const pair = pairIn(files);

@@ -14,7 +14,7 @@ import { digestOf } from "./intent.ts";
 import { pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
 import { createFolderCheck } from "./room.ts";
-import { isAs, linksOf, lookAt } from "./target.ts";
+import { isAs, lookAt, type OutputPlace, outputPlaces } from "./target.ts";
 import { createLookInto, type LookInto } from "./way.ts";
 
 /** What was seen of a spec's outputs. */
@@ -74,19 +74,18 @@ export function createOutputsObserver(host: Host): OutputsObserver {
     return byPath;
   };
 
-  const lookOnce = async (desired: Desired, output: Output, sha256: string | undefined, record: ApplyRecord) => {
-    const link = linksOf(host, desired).get(output.path) ?? null;
+  const lookOnce = async ({ digest }: Desired, place: OutputPlace, sha256: string | undefined) => {
+    const { output, link, written } = place;
     const wanted = await host.accessOf(output).catch(() => undefined); // the closer look tells what is wrong with it
-    const before = await signatureOf(host, lookInto, output, wanted, link);
-    const written = record.files[output.path];
+    const before = await signatureOf(host, lookInto, place, wanted);
     if (link === null && sha256 !== undefined && sha256 === written?.sha256 && before.text === written.identity) {
       const untouched = untouchedLook(output, wanted, before);
       if (untouched !== undefined) return untouched;
     }
-    const key = `${before.text} ${desired.digest} ${sha256 ?? ""} ${written?.identity ?? ""} ${whoseText(wanted)}`;
+    const key = `${before.text} ${digest} ${sha256 ?? ""} ${written?.identity ?? ""} ${whoseText(wanted)}`;
     const known = looks.get(output.path);
     if (known?.key === key) return known.look;
-    const look = await lookClosely(host, lookInto, output, wanted, sha256, record, link);
+    const look = await lookClosely(host, lookInto, place, wanted, sha256);
     const settled = before.changedAt !== undefined && host.system.clock.now() - before.changedAt > RACY;
     // A remembered look holds no key: bytes are needed only where a pair may be adopted, and those are looked at again.
     if (settled && wanted !== undefined && look.obstacle === null)
@@ -98,9 +97,10 @@ export function createOutputsObserver(host: Host): OutputsObserver {
   const look: OutputsObserver["look"] = async (desired, record, number, read) => {
     const wanted = number === undefined ? undefined : await digestsOf(desired, record, number, read);
     const seen: Look[] = [];
-    for (const output of desired.outputs) {
-      if (wanted === undefined) looks.delete(output.path);
-      seen.push(await lookOnce(desired, output, wanted?.get(output.path), record));
+    for (const place of outputPlaces(host, desired, record)) {
+      const { path } = place.output;
+      if (wanted === undefined) looks.delete(path);
+      seen.push(await lookOnce(desired, place, wanted?.get(path)));
     }
     const files = seen.flatMap(({ bytes }) => bytes ?? []);
     const obstacle =
@@ -151,9 +151,8 @@ interface Signature {
 async function signatureOf(
   host: Host,
   lookInto: LookInto,
-  output: Output,
+  { output, link }: OutputPlace,
   wanted: ExactAccess | undefined,
-  link: string | null,
 ): Promise<Signature> {
   const stat = await statOf(host, lookInto, output, wanted);
   const target = link === null || stat === undefined ? stat : await host.files.lstat(link).catch(() => undefined);
@@ -181,17 +180,16 @@ async function statOf(
 async function lookClosely(
   host: Host,
   lookInto: LookInto,
-  output: Output,
+  place: OutputPlace,
   wanted: ExactAccess | undefined,
   sha256: string | undefined,
-  record: ApplyRecord,
-  link: string | null,
 ): Promise<Look> {
+  const { output, link } = place;
   const facts = { path: output.path, format: output.format.name };
   try {
     const access = wanted ?? (await host.accessOf(output));
-    const found = await lookAt(host, output, access, record, link);
-    const judged = judge(output, found, sha256, access, record, link);
+    const found = await lookAt(host, place, access);
+    const judged = judge(place, found, sha256, access);
     const isLinked = link !== null && found.kind !== "missing" && found.link === link;
     return {
       facts: { ...facts, ...judged },
@@ -208,15 +206,12 @@ async function lookClosely(
 }
 
 function judge(
-  output: Output,
+  { link, written }: OutputPlace,
   found: Found,
   sha256: string | undefined,
   access: ExactAccess,
-  record: ApplyRecord,
-  link: string | null,
 ): Pick<OutputFacts, "state" | "because"> {
   if (found.kind === "missing") return { state: "missing", because: "is missing" };
-  const written = record.files[output.path];
   const isTouched = found.kind !== "file" || written?.identity !== identityOf(found.stat);
   if (found.kind === "spoilt") return { state: "drifted", because: found.because };
   const since = written === undefined ? "foreign" : isTouched ? "drifted" : "stale";

@@ -13,26 +13,30 @@ import type { Host } from "./host.ts";
 import { digestOf } from "./intent.ts";
 import type { ApplyRecord } from "./record.ts";
 
+/** One output of a spec, and what is known of its path before anybody looks there. */
+export interface OutputPlace {
+  readonly output: Output;
+  /** Where its link of `layout: link` leads; null in `layout: files`. */
+  readonly link: string | null;
+  /** What certagent has written there; undefined where it has written nothing yet. */
+  readonly written: ApplyRecord["files"][string] | undefined;
+}
+
 /** One output with what it should hold and what stands at its path. */
 export interface Target extends Change {
   readonly output: Output;
-  /** Where its link leads; null in `layout: files`. */
-  readonly link: string | null;
+  readonly link: OutputPlace["link"];
 }
 
-/** Keys first: that is the order of the renames. */
-export function keysFirst(outputs: readonly Output[]): readonly Output[] {
-  return outputs.toSorted((a, b) => Number(b.format.holdsKey) - Number(a.format.holdsKey));
-}
-
-/** The links of `layout: link` by path; empty in `layout: files`. */
-export function linksOf(host: Pick<Host, "layout">, desired: Desired): ReadonlyMap<string, string> {
-  if (desired.layout === "files") return new Map();
-  return liveLinks(
-    host,
-    desired.name,
-    desired.outputs.map(({ path }) => path),
-  );
+/** The places of a spec's outputs, in its order. */
+export function outputPlaces(
+  host: Pick<Host, "layout">,
+  { name, layout, outputs }: Desired,
+  { files }: ApplyRecord,
+): readonly OutputPlace[] {
+  const paths = outputs.map(({ path }) => path);
+  const links = layout === "link" ? liveLinks(host, name, paths) : undefined;
+  return outputs.map((output) => ({ output, link: links?.get(output.path) ?? null, written: files[output.path] }));
 }
 
 /** Renders a generation for its outputs and looks at what stands there, keys first. Throws `DEPLOY_FAILED`. */
@@ -42,54 +46,43 @@ export async function targetsOf(
   generation: Generation,
   record: ApplyRecord,
 ): Promise<readonly Target[]> {
-  const links = linksOf(host, desired);
   const targets: Target[] = [];
   await using stack = new AsyncDisposableStack();
   const ways = new Map<string, Reached>(); // most sets stand in one folder, and the way there has many steps
-  for (const output of keysFirst(desired.outputs)) {
+  for (const place of keysFirst(outputPlaces(host, desired, record))) {
+    const { output, link } = place;
     const access = await host.accessOf(output);
-    const link = links.get(output.path) ?? null;
-    const place = dirname(output.path);
-    const key = `${access.uid} ${place}`;
-    const reached = ways.get(key) ?? stack.use(await reach(place, access.uid, host.files));
+    const folder = dirname(output.path);
+    const key = `${access.uid} ${folder}`;
+    const reached = ways.get(key) ?? stack.use(await reach(folder, access.uid, host.files));
     ways.set(key, reached);
-    const before = await lookIn(host, reached, output, access, record, link);
+    const before = await lookIn(host, reached, place, access);
     const bytes = output.format.render(generation);
     targets.push({ output, path: output.path, bytes, access, owner: access.uid, before, link });
   }
   return targets;
 }
 
-/**
- * What stands at an output's path. `link`: where its link of `layout: link` leads. Throws `DEPLOY_FAILED` where it must
- * not be replaced, or the way there is not safe.
- */
-export async function lookAt(
-  host: Host,
-  output: Output,
-  access: ExactAccess,
-  record: ApplyRecord,
-  link: string | null,
-): Promise<Found> {
-  await using reached = await reach(dirname(output.path), access.uid, host.files);
-  return await lookIn(host, reached, output, access, record, link);
+/** That is the order of the renames. */
+function keysFirst(places: readonly OutputPlace[]): readonly OutputPlace[] {
+  return places.toSorted((a, b) => Number(b.output.format.holdsKey) - Number(a.output.format.holdsKey));
+}
+
+/** What stands at an output's path. Throws `DEPLOY_FAILED` where it must not be replaced, or the way there is not safe. */
+export async function lookAt(host: Host, place: OutputPlace, access: ExactAccess): Promise<Found> {
+  await using reached = await reach(dirname(place.output.path), access.uid, host.files);
+  return await lookIn(host, reached, place, access);
 }
 
 /** {@link lookAt} in the output's folder. */
-async function lookIn(
-  host: Host,
-  reached: Reached,
-  output: Output,
-  access: ExactAccess,
-  record: ApplyRecord,
-  link: string | null,
-): Promise<Found> {
+async function lookIn(host: Host, reached: Reached, place: OutputPlace, access: ExactAccess): Promise<Found> {
+  const { output, link, written } = place;
   refuseOwnFolders(host, output.path, reached.folder.path);
   if (reached.missing !== null) return MISSING;
-  const found = await findOwn(host, reached.folder, output, access, record, link);
+  const found = await findOwn(host, reached.folder, place, access);
   if (link !== null && found.kind === "link" && found.link === link)
     await requireSafeSets(host, dirname(dirname(link)));
-  const isStrange = found.kind === "file" && found.link === null && record.files[output.path] === undefined;
+  const isStrange = found.kind === "file" && found.link === null && written === undefined;
   if (isStrange && found.bytes.length > 0 && !output.format.recognizes(found.bytes)) {
     throw new AgentError(
       "DEPLOY_FAILED",
@@ -124,16 +117,14 @@ async function requireSafeSets({ files }: Host, home: string): Promise<void> {
 async function findOwn(
   host: Host,
   folder: Folder,
-  { path }: Output,
+  { output: { path }, link, written }: OutputPlace,
   access: ExactAccess,
-  record: ApplyRecord,
-  link: string | null,
 ): Promise<Found> {
-  const found = await find(host, folder, basename(path), access, link, record.files[path] !== undefined);
+  const found = await find(host, folder, basename(path), access, link, written !== undefined);
   if (link === null || found.kind !== "link" || !isLinkTo(found.link, link, path)) return found;
   const earlier = await find(host, folder, basename(path), access, found.link);
   // The name may be another path's by now, and whose link it is is not known.
-  const isIts = earlier.kind === "file" && digestOf(earlier.bytes) === record.files[path]?.sha256;
+  const isIts = earlier.kind === "file" && digestOf(earlier.bytes) === written?.sha256;
   return isIts ? earlier : found;
 }
 
