@@ -38,6 +38,15 @@ function isAway(outcome: Answer | NoAnswer): boolean {
   return outcome.sent && !CLIENT_CERTIFICATE_ALERTS.has(outcome.alert ?? 0);
 }
 
+/**
+ * Nothing was issued, and another address may judge otherwise: its configuration, its roots and its clock are its own.
+ * Not so who asks to be left alone: that is heard.
+ */
+export function isRefusal({ status, ...outcome }: Answer | NoAnswer): boolean {
+  if (status !== undefined) return status >= 400 && status <= 499 && status !== 429;
+  return "alert" in outcome && CLIENT_CERTIFICATE_ALERTS.has(outcome.alert ?? 0);
+}
+
 function isJson(body: Uint8Array): boolean {
   try {
     return typeof parseJson(body) === "object";

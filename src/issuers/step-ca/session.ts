@@ -4,7 +4,7 @@ import type { Instant, Milliseconds } from "../../base/time.ts";
 import { loadCertificates } from "../../x509/certificate.ts";
 import type { Chain } from "../../x509/chain.ts";
 import type { IssuerContext } from "../kind.ts";
-import type { Addresses } from "./addresses.ts";
+import { type Addresses, isRefusal } from "./addresses.ts";
 import type { StepCaConfig } from "./config.ts";
 import type { Identity } from "./connect.ts";
 import { type Answer, exchange, type NoAnswer } from "./http.ts";
@@ -22,7 +22,7 @@ export interface Call {
   readonly identity?: Identity | undefined;
   /** Made anew for every attempt: a token is spent by nearly every attempt, also by failed ones. */
   readonly fill?: (origin: string) => Promise<{ readonly headers?: Record<string, string>; readonly body?: string }>;
-  /** Called where there is a connection, before a byte of the request leaves. */
+  /** Called where there is a connection, before a byte of the request leaves: who hears of it sends nothing twice. */
   readonly onSend?: () => void;
 }
 
@@ -72,11 +72,12 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   const anchors = (): ReturnType<Roots> => (trust ??= roots(signal));
   const now = (): Instant => clock.now() + skew;
 
-  /** The addresses in turn, until one answers or may have acted on the request. */
+  /** The addresses in turn, until one does as it is asked, or may have. What the first has refused is told before what others are. */
   const send = async (call: Call): Promise<Reply> => {
     const { method, path, identity, onSend } = call;
     const { proxy, timeout } = config;
     let reply: Reply | undefined;
+    let refused: Reply | undefined;
     for (const origin of origins) {
       const filled = await call.fill?.(origin);
       const headers = { "user-agent": userAgent, "x-request-id": randomUUID(), ...filled?.headers };
@@ -84,15 +85,19 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
       const outcome = await exchange({ ...request, trust: await anchors() }, signal);
       addresses.heard(origin, outcome);
       reply = { ...outcome, origin };
-      if (outcome.status !== undefined) {
-        skew = skewOf(outcome, clock.now()) ?? skew;
-        origins = [origin, ...origins.filter((other) => other !== origin)];
-        break;
+      if (outcome.status !== undefined) skew = skewOf(outcome, clock.now()) ?? skew;
+      if (isRefusal(outcome) && onSend === undefined) {
+        refused ??= reply;
+        continue;
       }
-      if (outcome.sent && method !== "GET") break;
+      if (outcome.status !== undefined) {
+        origins = [origin, ...origins.filter((other) => other !== origin)];
+        return reply;
+      }
+      if (outcome.sent && method !== "GET") return reply;
     }
     if (reply === undefined) throw new TypeError("an issuer without an address");
-    return reply;
+    return refused ?? reply;
   };
 
   const errorOf = (call: Call, reply: Reply): AgentError => {

@@ -342,6 +342,71 @@ test.each<[string, Faults]>([
   expect(first.requests.length).toBe(asked);
 });
 
+describe("with several addresses of which the first refuses what the second would do", () => {
+  /** The first one with this fault, or one that knows neither our certificates nor our provisioner. */
+  async function behind(faults: Faults, secretOf: Readonly<Record<string, unknown>>) {
+    const first = await startDevCa();
+    first.faults = faults;
+    const rootFile = join(folder.path, "refusing.crt");
+    await writeFile(rootFile, [ca, first].map(({ root }) => root.pem).join(""));
+    const urls = [first.url, ca.url];
+    return { first, issuer: issuerOf({ ...ca, url: ca.url, rootFile }, secretOf, { url: undefined, urls }) };
+  }
+
+  test.each<[string, Faults]>([
+    ["is of another CA", {}],
+    ["refuses all renewals", { answer: { status: 401, body: "{}" }, only: ["/renew"] }],
+    ["forbids everything", { answer: { status: 403, body: `{"message":"Forbidden"}` } }],
+    ["knows no such path", { answer: { status: 404, body: `{"message":"no Route matched"}` } }],
+  ])("a certificate is renewed where the first %s", async (_, faults) => {
+    const { first, issuer: both } = await behind(faults, { key: { file: "/nonexistent/key" } });
+    await using _first = first;
+
+    const { via } = await both.issue(renewal, never);
+
+    // Over mTLS it closes without a word, of which nobody knows what it means.
+    expect(via).toBe("bearer");
+  });
+
+  test("a new certificate is minted by a provisioner that the first does not have", async () => {
+    const { first, issuer: both } = await behind({}, { key: { file: secret.file } });
+    await using _first = first;
+
+    const { via } = await both.issue(await orderFor("web.internal"), never);
+
+    expect(via).toBe("token");
+  });
+
+  test("a one-time token that was refused is sent to no other", async () => {
+    await using token = await secretFile(await ca.token("web.internal"));
+    const { first, issuer: both } = await behind({}, { token: { file: token.file } });
+    await using _first = first;
+    const asked = ca.requests.length;
+
+    const { code } = await failure(both.issue(await orderFor("web.internal"), never));
+
+    expect(code).toBe("ISSUER_REJECTED");
+    expect(first.requests.map(({ path }) => path)).toEqual(["/sign"]);
+    expect(ca.requests.length).toBe(asked);
+  });
+
+  test("what the first has refused is told where no other answers", async () => {
+    const refusing = { answer: { status: 401, body: "{}" } };
+    await using first = await startDevCa();
+    first.faults = refusing;
+    const rootFile = join(folder.path, "alone.crt");
+    await writeFile(rootFile, first.root.pem);
+    const urls = [first.url, "https://127.0.0.1:1"];
+    const named = { ...ca, url: first.url, rootFile };
+    const both = issuerOf(named, { key: { file: secret.file } }, { url: undefined, urls });
+
+    const { code, message } = await failure(both.issue(await orderFor("web.internal"), never));
+
+    expect(code).toBe("ISSUER_REJECTED");
+    expect(message).toContain(`at ${first.url}: HTTP 401`);
+  });
+});
+
 test("a chain in the wrong order, or with the root, is put right", async () => {
   ca.faults = { chain: "shuffled" };
   await issueAndJudge(renewal);

@@ -114,6 +114,24 @@ test("a leaf of a CA that is no longer there is refused by alert 48, tried by be
   ]);
 });
 
+test("of several addresses the one that refuses a renewal keeps no other from being asked for it", async () => {
+  const pki = await makePki("Shared");
+  await using stranger = await startStepCa();
+  await using unwilling = await startStepCa({ pki, policy: { disableRenewal: true } });
+  await using willing = await startStepCa({ pki });
+  await using secret = await secretFile(willing.provisioner.jwk);
+  await using anchors = await secretFile([stranger, willing].map(({ root }) => root.pem).join(""));
+  const urls = [stranger, unwilling, willing].map(({ url }) => url);
+  const order = await orderFor("web.internal");
+  const first = await issuerOf(willing, { key: { file: secret.file } }).issue(order, never);
+  const issuer = issuerOf({ ...willing, rootFile: anchors.file }, nothing, { url: undefined, urls });
+
+  const { via, failedRungs } = await issuer.issue(renewalOf(order, first), never);
+
+  expect({ via, failedRungs }).toEqual({ via: "mtls", failedRungs: [] });
+  expect(unwilling.requests()).toEqual(["/renew"]);
+});
+
 test("a rekey that is refused goes to minting, and never to a renewal of the old key", async () => {
   await using ca = await startStepCa({ policy: { disableRenewal: true } });
   await using secret = await secretFile(ca.provisioner.jwk);
