@@ -2,10 +2,13 @@
 import { formatDuration } from "../base/duration.ts";
 import { type AgentError, ERROR_CODES, type Failure } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { shortened } from "../base/printable.ts";
 import { formatInstant } from "../base/time.ts";
 import type { ApplyReport } from "../core/applier.ts";
 import type { Step, Streak } from "../core/facts.ts";
 import type { Generation } from "../core/ports.ts";
+import { displayName } from "../x509/certificate.ts";
+import type { Chain } from "../x509/chain.ts";
 import type { Verdict } from "./prove.ts";
 
 const FAILED: Readonly<Record<Step, string>> = {
@@ -36,8 +39,10 @@ function stackOf(error: AgentError): string | undefined {
 
 /** A CA that takes off a little for its clock gives what was asked for. */
 const MUCH_OF_IT = 0.9;
+/** A CA may be called whatever it likes. */
+const LONGEST_NAME = 128;
 
-/** A certificate that was issued, and that it lives for less than was asked, where that is so. */
+/** A certificate that was issued, and that it lives for less than was asked, or than it says, where that is so. */
 export function logIssued(log: Log, certificate: string, generation: Generation, because: string): void {
   const [leaf] = generation.chain;
   log.info("issued", {
@@ -48,11 +53,24 @@ export function logIssued(log: Log, certificate: string, generation: Generation,
     serial: leaf.serial,
     not_after: formatInstant(leaf.notAfter),
   });
+  warnOfIssuer(log, certificate, generation.chain);
   const [asked, given] = [generation.request.lifetime, leaf.notAfter - leaf.notBefore];
   if (asked === null || given >= asked * MUCH_OF_IT) return;
   const lifetimes = { asked: formatDuration(asked), given: formatDuration(given) };
   const hint = "it is renewed by what it has; the CA's claims or template may say less than the spec";
   log.warning("the certificate lives shorter than was asked for", { certificate, ...lifetimes, hint });
+}
+
+/** step-ca goes on issuing for longer than its intermediate lives, and every host is without a certificate when that ends. */
+function warnOfIssuer(log: Log, certificate: string, [leaf, ...issuers]: Chain): void {
+  const [first] = issuers.toSorted((a, b) => a.notAfter - b.notAfter);
+  if (first === undefined || first.notAfter >= leaf.notAfter) return;
+  log.warning("what has issued the certificate ends before it", {
+    certificate,
+    issuer: shortened(displayName(first), LONGEST_NAME),
+    ends: formatInstant(first.notAfter),
+    hint: "the CA needs a new intermediate before that; each renewal until then ends with this one, so they come ever sooner",
+  });
 }
 
 /** The agent's line of a deployment; what was done on the way is the root side's to tell. */

@@ -2,10 +2,10 @@ import { beforeAll, expect, test } from "vitest";
 import { logDeployed, logFailure, logIssued, logSetback, logVerdict } from "../../../src/agent/journal.ts";
 import { AgentError, asAgentError } from "../../../src/base/errors.ts";
 import type { Fields, Log } from "../../../src/base/log.ts";
-import { MINUTE } from "../../../src/base/time.ts";
+import { formatInstant, MINUTE } from "../../../src/base/time.ts";
 import type { ApplyReport } from "../../../src/core/applier.ts";
 import type { Generation } from "../../../src/core/ports.ts";
-import { makePki } from "../../servers/pki.ts";
+import { makeAuthority, makePki } from "../../servers/pki.ts";
 import { NOW, proof, request, streak } from "../core/given.ts";
 
 interface Line {
@@ -63,6 +63,21 @@ test.each([
 
   const warnings = log.lines.filter(({ level }) => level === "warning");
   expect(warnings).toMatchObject(told.map((fields) => ({ fields })));
+});
+
+test.each([
+  [0, []],
+  [-MINUTE, [{ certificate: "web", issuer: "Short", ends: formatInstant(NOW + 59 * MINUTE) }]],
+])("of an intermediate that ends %d ms after what it has issued it is told when that is", async (later, told) => {
+  const log = journal();
+  const pki = await makePki();
+  const notAfter = NOW + 60 * MINUTE;
+  const issuer = await makeAuthority({ name: "Short", issuer: pki.root, notBefore: NOW, notAfter: notAfter + later });
+  const { key, chain } = await pki.issue({ issuer, notBefore: NOW, notAfter });
+
+  logIssued(log, "web", { ...generation, key, chain }, "its place in the renewal window has come");
+
+  expect(log.lines.filter(({ level }) => level === "warning")).toMatchObject(told.map((fields) => ({ fields })));
 });
 
 test("no line holds a key, a certificate or what was sent to the CA", () => {
