@@ -28,9 +28,18 @@ interface Rule {
   readonly timed?: boolean;
 }
 
+const CA_AWAY =
+  "a proxy or balancer before the CA says so, and not step-ca: is step-ca running, and can that reach it?";
+
 /** First match wins. The texts are those of step-ca 0.19 to 0.30. */
 const RULES: readonly Rule[] = [
-  { status: [429, 503], code: "ISSUER_BUSY" },
+  {
+    status: 429,
+    code: "ISSUER_BUSY",
+    hint: "step-ca limits nobody: a proxy or balancer before it counts the requests",
+  },
+  { status: 503, code: "ISSUER_BUSY", hint: CA_AWAY },
+  { status: [502, 504], code: "ISSUER_UNREACHABLE", hint: CA_AWAY },
   {
     status: 400,
     text: /missing client certificate/,

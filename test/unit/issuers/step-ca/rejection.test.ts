@@ -15,6 +15,8 @@ function told(status: number, message: string, skew: Milliseconds = 0) {
   return rejection(answer(status, body), { origin: "https://ca:9000", action: "mint", now: NOW, skew });
 }
 
+const AWAY = "a proxy or balancer before the CA says so, and not step-ca: is step-ca running, and can that reach it?";
+
 /** The texts are step-ca 0.30.2's. */
 describe("what step-ca says", () => {
   test.each<[number, string, string, string | undefined]>([
@@ -99,8 +101,10 @@ describe("what step-ca says", () => {
       "ISSUER_UNREACHABLE",
       "the CA's log has the reason",
     ],
-    [502, "bad gateway", "ISSUER_UNREACHABLE", "the CA's log has the reason"],
-    [429, "slow down", "ISSUER_BUSY", undefined],
+    [502, "bad gateway", "ISSUER_UNREACHABLE", AWAY],
+    [503, "no server is available", "ISSUER_BUSY", AWAY],
+    [504, "gateway time-out", "ISSUER_UNREACHABLE", AWAY],
+    [429, "slow down", "ISSUER_BUSY", "step-ca limits nobody: a proxy or balancer before it counts the requests"],
     [418, "teapot", "ISSUER_REJECTED", "the CA's log has the reason"],
   ])("%d %j is %s", (status, message, code, hint) => {
     const error = told(status, message);
