@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { isIP } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
-import { type Milliseconds, withDeadline } from "../../base/time.ts";
+import { type Milliseconds, SECOND, withDeadline } from "../../base/time.ts";
 import { CIPHERS } from "../../base/tls-ciphers.ts";
 import type { Certificate } from "../../x509/certificate.ts";
 import type { PrivateKey } from "../../x509/key.ts";
@@ -23,6 +23,12 @@ export interface ConnectOptions {
 }
 
 /**
+ * How long one of several addresses of a name is waited for: longer than a lost packet takes to be sent again (a second).
+ * By Node's half a second a CA on such a link, or on a long one, is left for an address where nobody may be.
+ */
+const PATIENCE = { autoSelectFamilyAttemptTimeout: 2 * SECOND };
+
+/**
  * One fresh TLS connection (at least 1.2) to `origin`, checked against the given anchors and the host's name. Rejects
  * with what Node says, or with the signal's reason.
  */
@@ -32,7 +38,7 @@ export async function connect(origin: string, options: ConnectOptions, signal: A
   const tunnel = options.proxy === undefined ? undefined : await openTunnel(options.proxy, origin, deadline);
   const { trust, identity } = options;
   const socket = connectTls({
-    ...(tunnel === undefined ? { host, port } : { socket: tunnel, host }),
+    ...(tunnel === undefined ? { host, port, ...PATIENCE } : { socket: tunnel, host }),
     servername: isIP(host) === 0 ? host : "",
     minVersion: "TLSv1.2",
     ciphers: CIPHERS,
@@ -69,6 +75,7 @@ async function openTunnel(proxy: string, origin: string, signal: AbortSignal): P
   const { request } = await import("node:http");
   const asked = request({
     ...hostAndPort(proxy),
+    ...PATIENCE,
     method: "CONNECT",
     path: target,
     headers: { host: target },
