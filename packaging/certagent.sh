@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts certagent on the Node that comes with it, whatever the environment wants of Node.
 unset NODE_OPTIONS NODE_PATH NODE_EXTRA_CA_CERTS
-flags="--max-semi-space-size=1 --max-old-space-size=48"
+flags="--max-semi-space-size=1 --max-old-space-size=128"
 if [ "$1" = run ]; then
   # The daemon collects its garbage itself when its work has ended.
   flags="$flags --no-memory-reducer"

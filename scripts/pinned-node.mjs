@@ -18,7 +18,7 @@ const NODE_LINK = join(ROOT, "node_modules", ".bin", "node");
  * V8's settings of every shipped start line: about 8 MB less resident memory (measured), at no cost that was seen. Most
  * others would keep Node from using the compiled code of its own modules that it brings along: 30 ms of every start.
  */
-const SMALL_HEAP = ["--max-semi-space-size=1", "--max-old-space-size=48"];
+const SMALL_HEAP = ["--max-semi-space-size=1", "--max-old-space-size=128"];
 
 /** A failure that the operator can mend: one line, and what to do. */
 export class SetupError extends Error {

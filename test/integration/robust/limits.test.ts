@@ -1,9 +1,9 @@
-/** What the host does not give certagent: descriptors, file sizes, a program that it needs. */
-import { readdir } from "node:fs/promises";
+/** What the host does not give certagent: descriptors, file sizes, a program that it needs, memory without end. */
+import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
-import { certagent, type Home, type Outcome, startCertagent } from "../../servers/program.ts";
+import { certagent, type Home, type Outcome, startAgent, startCertagent } from "../../servers/program.ts";
 import { homeAt } from "./home.ts";
 
 async function homeWithSpec(ca: DevCa): Promise<Home> {
@@ -58,4 +58,25 @@ test("an ACL on a host without setfacl is told with the package to install, and 
   expect(stderr).toContain('setfacl is not installed" hint="apt install acl (dnf install acl)"');
   expect((await certagent(home, "once")).code).toBe(0);
   expect(issued(ca)).toBe(1);
+});
+
+test("two thousand certificates fit into the memory that is given", async () => {
+  await using ca = await startDevCa();
+  await using home = await homeAt(ca);
+  await ca.stop();
+  for (let n = 1; n <= 2000; n++) {
+    const at = join(home.folder, "tls", `s${n}`);
+    const outputs = [
+      { format: "fullchain", path: `${at}.crt` },
+      { format: "key", path: `${at}.key` },
+    ];
+    await writeFile(join(home.specs, `s${n}.yaml`), JSON.stringify({ subject: `s${n}.internal`, outputs }));
+  }
+
+  await using agent = await startAgent(home, { level: "info" });
+  await expect.poll(() => agent.journal().some((line) => line.includes("cannot get a certificate"))).toBe(true);
+
+  expect((await agent.status()).certificates).toHaveLength(2000);
+  expect((await agent.stop()).code).toBe(0);
+  expect((await certagent(home, "status")).code).toBe(3);
 });
