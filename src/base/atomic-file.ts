@@ -14,6 +14,7 @@ import { fileError, rethrow } from "./file-error.ts";
 import { type Folder, giveAway, type Ownership, openFolder } from "./folder.ts";
 import { readAll } from "./read-file.ts";
 import type { Run } from "./run.ts";
+import { shellWord } from "./shell-word.ts";
 
 /** The file calls of certagent, one place to count them in. Only this file renames. */
 export const nodeFiles = { ...fileCalls, rename: (from: string, to: string) => fs.rename(from, to) };
@@ -207,14 +208,23 @@ async function verify(
 ): Promise<FileStat> {
   const { mode, uid, gid, files = nodeFiles, alone = false } = options;
   const found = await files.stat(file);
-  const right =
+  const isWhole =
     (alone || Buffer.compare(await readAll(file, bytes.length, files), bytes) === 0) &&
-    found.size === BigInt(bytes.length) &&
-    Number(found.mode & 0o7777n) === mode &&
-    (uid === undefined || Number(found.uid) === uid) &&
-    (gid === undefined || Number(found.gid) === gid);
-  if (!right) throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": the disk does not hold what was written`);
+    found.size === BigInt(bytes.length);
+  if (!isWhole)
+    throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": the disk does not hold what was written`);
+  const is = { mode: Number(found.mode & 0o7777n), uid: Number(found.uid), gid: Number(found.gid) };
+  const wanted = { mode, uid: uid ?? is.uid, gid: gid ?? is.gid };
+  if (accessText(is) !== accessText(wanted)) {
+    const fact = `its file system keeps ${accessText(is)} in place of ${accessText(wanted)}`;
+    const hint = `findmnt -T ${shellWord(dirname(path))} shows it: name a path on one that keeps both, or what this one has`;
+    throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": ${fact}`, { hint });
+  }
   return found;
+}
+
+function accessText({ mode, uid, gid }: Required<Ownership>): string {
+  return `mode ${mode.toString(8).padStart(4, "0")} and owner ${uid}:${gid}`;
 }
 
 /** Who owns the folder can put another file there; that is then known, and not reported as ours. */

@@ -27,8 +27,11 @@ function explain(code: string, path: string): Explanation | undefined {
     case "EPERM":
       return {
         fact: "operation not permitted",
-        hint: `if lsattr -d ${folder} ${file} shows "i" or "a": chattr -ia removes it`,
+        hint: `if lsattr -d ${folder} ${file} shows "i" or "a": chattr -ia removes it; else ${otherFileSystem(folder)}`,
       };
+    case "ENOSYS":
+    case "ENOTSUP":
+      return { fact: "its file system cannot do that", hint: otherFileSystem(folder) };
     case "ENOENT":
       return { fact: "no such file or folder", hint: withoutProc() };
     case "ENOTDIR":
@@ -57,6 +60,11 @@ function explain(code: string, path: string): Explanation | undefined {
     default:
       return undefined;
   }
+}
+
+/** Those of other systems, and many on a network, refuse what every one of Linux's own does. */
+function otherFileSystem(folder: string): string {
+  return `findmnt -T ${folder} shows whether its file system has no owners or links (vfat, exFAT, CIFS): name a path on another`;
 }
 
 /** A sandbox lets no folder be made in the root folder, and one that an operator makes there can be opened. */

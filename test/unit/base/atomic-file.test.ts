@@ -88,6 +88,28 @@ test("what the disk holds otherwise than it was written is not published", async
   expect(readFileSync(path, "utf8")).toBe("old");
 });
 
+test("a file system that keeps no modes, or knows no links, is told as that", async () => {
+  await using dir = await folder();
+  const path = join(dir.path, "a");
+  const files = {
+    ...nodeFiles,
+    chmod: async () => {}, // as vfat mounted with "quiet"
+    symlink: () => Promise.reject(Object.assign(new Error("ENOSYS: function not implemented"), { code: "ENOSYS" })),
+  };
+
+  const written = writeAtomically(path, bytes, { mode: 0o640, uid: 0, gid: 0, files });
+
+  await expect(written).rejects.toMatchObject({
+    message: `Cannot write "${path}": its file system keeps mode 0600 and owner 0:0 in place of mode 0640 and owner 0:0`,
+    hint: expect.stringContaining(`findmnt -T ${dir.path} shows it`),
+  });
+  await expect(replaceLink("b", path, files)).rejects.toMatchObject({
+    message: `Cannot write "${path}": its file system cannot do that`,
+    hint: expect.stringContaining(`findmnt -T ${dir.path} shows`),
+  });
+  expect(await readdir(dir.path)).toEqual([]);
+});
+
 test("a link at the path is replaced, its target is not written", async () => {
   await using dir = await folder();
   await writeFile(join(dir.path, "victim"), "old");
