@@ -1,6 +1,6 @@
 import { AgentError, type ErrorCode } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP, type Milliseconds, SECOND } from "../base/time.ts";
-import { addressText } from "../core/address.ts";
+import { addressText, placesOf } from "../core/address.ts";
 import type { ServiceFacts } from "../core/applier.ts";
 import type { Proof } from "../core/facts.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
@@ -53,19 +53,26 @@ export async function proveService(
     return { proof: proofOf(failure, null, null), failure, isPending: false };
   }
 
-  const address = addressText(facts.probe.address);
   const left = lookedFor === null || isGone(facts.liveness) ? 0 : service.timeout - lookedFor;
   const timeout = left > 0 ? Math.min(left, LONGEST_LOOK) : SHORT_LOOK;
   const { fingerprint, key } = generation;
-  const sighting = await prove(
-    facts.probe,
-    fingerprint,
-    { timeout, key, inDoubt: isStale(before, generation) },
-    signal,
-  );
-  if (sighting.served) return { proof: proofOf(undefined, fingerprint, address), failure: undefined, isPending: false };
-  const proof = proofOf(sighting.failure, sighting.other?.fingerprint ?? null, address);
-  return { proof, failure: withHint(sighting.failure, calledOf(service), facts), isPending: left > timeout };
+  const options = { timeout, key, inDoubt: isStale(before, generation) };
+  const looks = placesOf(facts.probe).map(async (place) => ({
+    address: addressText(place.address),
+    sighting: await prove(place, fingerprint, options, signal),
+  }));
+  const found = await Promise.all(looks);
+  const serving = found.flatMap(({ address, sighting }) => (sighting.served ? [address] : []));
+  const others = found.flatMap(({ address, sighting }) => (sighting.served ? [] : [{ address, ...sighting }]));
+  // Of several servers who is down shows nobody an old leaf.
+  const stale = others.find(({ failure }) => failure.code !== "SERVICE_DOWN");
+  const unproven = stale ?? (serving.length > 0 ? undefined : others[0]);
+  if (unproven === undefined) {
+    return { proof: proofOf(undefined, fingerprint, serving.join(", ")), failure: undefined, isPending: false };
+  }
+  const { address, failure, other } = unproven;
+  const proof = proofOf(failure, other?.fingerprint ?? null, address);
+  return { proof, failure: withHint(failure, calledOf(service), facts), isPending: left > timeout };
 }
 
 /** Whether another leaf was seen where this generation was to be served. */

@@ -1,6 +1,6 @@
 import { AgentError } from "../base/errors.ts";
 import { MINUTE, type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
-import { addressText, isAddress } from "../core/address.ts";
+import { addressText, isAddress, placesOf } from "../core/address.ts";
 import type { Desired, Liveness, ProbeTarget, Service, System } from "../core/ports.ts";
 import { labelled } from "./host.ts";
 
@@ -39,7 +39,7 @@ export function openServiceWatch(system: System): ServiceWatch {
     if (known !== undefined && known.until > system.clock.monotonic()) return known.probe;
     try {
       const told = await service.defaultProbe(labelled(system, name), desired.outputs, signal);
-      const found = told !== undefined && isAddress(told.address) ? told : null;
+      const found = told !== undefined && placesOf(told).every(({ address }) => isAddress(address)) ? told : null;
       const believed = found === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
       probes.set(key, { digest, probe: found, until: system.clock.monotonic() + believed });
       return found;
@@ -76,8 +76,17 @@ export function openServiceWatch(system: System): ServiceWatch {
   };
 }
 
-/** Whether something takes connections there: what tells up from down where no unit does. */
-async function answers({ connect }: System, { address, timeout }: ProbeTarget, signal: AbortSignal): Promise<Liveness> {
+/** Whether anything takes connections there: what tells up from down where no unit does. */
+async function answers(system: System, target: ProbeTarget, signal: AbortSignal): Promise<Liveness> {
+  const found = await Promise.all(placesOf(target).map((place) => answersAt(system, place, signal)));
+  return (["up", "unknown"] as const).find((one) => found.includes(one)) ?? "down";
+}
+
+async function answersAt(
+  { connect }: System,
+  { address, timeout }: ProbeTarget,
+  signal: AbortSignal,
+): Promise<Liveness> {
   try {
     using deadline = withDeadline(timeout, signal);
     (await connect(address, addressText(address), deadline)).destroy();

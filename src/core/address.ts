@@ -1,9 +1,21 @@
-import type { Address } from "./ports.ts";
+import type { Address, ProbeTarget } from "./ports.ts";
 
 /** `127.0.0.1:443`, `[::1]:443` or the path of a unix socket. */
 export function addressText(address: Address): string {
   if ("path" in address) return address.path;
   return address.host.includes(":") ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+/** Each place that a target names, as a target of its own. */
+export function placesOf({ besides = [], ...target }: ProbeTarget): readonly [ProbeTarget, ...ProbeTarget[]] {
+  return [target, ...besides.map((address) => ({ ...target, address }))];
+}
+
+/** All of them, for people. */
+export function placesText(target: ProbeTarget): string {
+  return placesOf(target)
+    .map(({ address }) => addressText(address))
+    .join(", ");
 }
 
 /**

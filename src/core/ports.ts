@@ -178,6 +178,8 @@ export type Address = { readonly host: string; readonly port: number } | { reado
 /** Where to look which leaf is served. */
 export interface ProbeTarget {
   readonly address: Address;
+  /** Where the same service, all of whose servers share the certificate, serves it as well. */
+  readonly besides?: readonly Address[] | undefined;
   /** The probe's name: `tls`, or a STARTTLS flavour such as `postgres`. */
   readonly starttls: string;
   readonly serverName: string | null;

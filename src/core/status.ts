@@ -2,7 +2,7 @@
 import type { Failure } from "../base/errors.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
 import { formatName } from "../x509/name.ts";
-import { addressText } from "./address.ts";
+import { addressText, placesOf, placesText } from "./address.ts";
 import type { ApplyFacts } from "./applier.ts";
 import type { Streak } from "./facts.ts";
 import { endOfStorm, isByHand } from "./issuing.ts";
@@ -206,7 +206,7 @@ function serviceStatus(service: Service, index: number, observed: Observed): Cer
     type: service.type,
     state: isProven ? "proven" : "unproven",
     at: proof == null ? null : formatInstant(proof.at),
-    address: probe === null ? (proof?.address ?? null) : addressText(probe.address),
+    address: probe === null ? (proof?.address ?? null) : placesText(probe),
     fingerprint: proof?.fingerprint ?? null,
   };
 }
@@ -254,7 +254,9 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
   if (next.kind === "wait") return [];
   const probes = desired.services.flatMap((service, index) => {
     const probe = observed.apply.services[index]?.probe ?? service.probe;
-    return probe === null || probe === undefined ? [] : [`probe ${addressText(probe.address)}`];
+    return probe === null || probe === undefined
+      ? []
+      : placesOf(probe).map((place) => `probe ${addressText(place.address)}`);
   });
   if (next.kind === "prove") return probes;
   const wrong = observed.apply.outputs.filter(({ state }) => next.kind === "issue" || state !== "current");

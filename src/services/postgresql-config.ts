@@ -2,6 +2,7 @@
 import { lstat, opendir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { readBounded } from "../base/read-file.ts";
+import { addressText } from "../core/address.ts";
 import type { Address, Output, System } from "../core/ports.ts";
 import { linkedFrom } from "./linked.ts";
 import { startedBy } from "./unit.ts";
@@ -23,7 +24,9 @@ const MOST_BYTES = 256 * 1024;
 const MOST_CLUSTERS = 100;
 
 /** The settings that matter here; of all others nothing is kept, as there may be millions. */
-const WANTED = new Set(["data_directory", "ssl_cert_file", "port", "listen_addresses"]);
+const WANTED = new Set(["data_directory", "ssl", "ssl_cert_file", "port", "listen_addresses"]);
+/** A cluster of which nobody is shown a certificate. */
+const OFF = /^(?:off?|f(?:a(?:l(?:se?)?)?)?|no?|0)$/i;
 type Settings = ReadonlyMap<string, string>;
 
 interface Budget {
@@ -32,29 +35,32 @@ interface Budget {
 }
 
 /**
- * The address of the cluster that the unit stands for, as Debian names them (`postgresql@15-main.service`); of other units
- * that of the cluster whose `ssl_cert_file` is one of the outputs, or a link to one, else PostgreSQL's own default. One
- * that runs comes first: an upgrade leaves the old cluster behind, stopped, with the same settings.
+ * The addresses of the clusters that the unit stands for: on Debian one (`postgresql@15-main.service`); of other units all
+ * that run and whose `ssl_cert_file` is one of the outputs, or a link to one. Where none of them serves TLS, the address of
+ * the first, else PostgreSQL's own default. An upgrade leaves the old cluster behind, stopped, with the same settings.
  */
-export async function clusterAddress(
+export async function clusterAddresses(
   unit: string,
   outputs: readonly Output[],
   configs: readonly string[] = CONFIGS,
-): Promise<Address> {
+): Promise<readonly [Address, ...Address[]]> {
   const [, version, name] = /^postgresql@([\d.]+)-(.+)\.service$/.exec(unit) ?? [];
   const ours = new Set(outputs.map(({ path }) => path));
-  let stopped: Address | undefined;
+  const serving = new Map<string, Address>();
+  const others: Address[] = [];
   for (const config of (await Promise.all(configs.map(filesOf))).flat()) {
     if (name !== undefined && !config.endsWith(`/${version}/${name}/postgresql.conf`)) continue;
     const { data, settings } = await readCluster(config);
     const certificate = resolve(data, settings.get("ssl_cert_file") ?? "server.crt");
     if (name !== undefined || ours.has(certificate) || ours.has(await linkedFrom(certificate))) {
       const running = await runningAddress(data);
-      if (running !== undefined) return running;
-      stopped ??= addressOf(settings.get("port"), settings.get("listen_addresses"));
+      if (running === undefined) others.push(addressOf(settings.get("port"), settings.get("listen_addresses")));
+      else if (OFF.test(settings.get("ssl") ?? "")) others.unshift(running);
+      else serving.set(addressText(running), running);
     }
   }
-  return stopped ?? DEFAULT;
+  const [first, ...more] = serving.values();
+  return first === undefined ? [others[0] ?? DEFAULT] : [first, ...more];
 }
 
 /** The address of the cluster whose data folder a unit names, by `-D` or PGDATA; undefined where it names none. */

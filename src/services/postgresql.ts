@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { Service } from "../core/ports.ts";
 import { execute, showCommand } from "./execute.ts";
-import { addressByUnit, clusterAddress } from "./postgresql-config.ts";
+import { addressByUnit, clusterAddresses } from "./postgresql-config.ts";
 import { keyRefusal } from "./postgresql-key.ts";
 import { HEARD, probeTarget, recipe, targetAt, unit } from "./recipe.ts";
 import { changeUnit, shortName, systemdRuns, unitLiveness } from "./unit.ts";
@@ -18,7 +18,7 @@ export const postgresql = z
     type: z.literal("postgresql"),
     unit: unit.optional().meta({
       description:
-        "The systemd unit; default postgresql.service, on Debian all clusters at once: `postgresql@15-main.service` is one.",
+        "The systemd unit; default postgresql.service, on Debian all clusters at once, each of which is looked at that runs with this certificate: `postgresql@15-main.service` is one.",
     }),
     ...recipe,
   })
@@ -60,7 +60,8 @@ export const postgresql = z
       defaultProbe: async (system, outputs, signal) => {
         const isOfUnit = (!reload || spec.unit !== undefined) && systemdRuns();
         const told = isOfUnit ? await addressByUnit(system, name, signal) : undefined;
-        return targetAt(told ?? (await clusterAddress(name, outputs)), { flavour: "postgres" });
+        const [first, ...besides] = told ? [told] : await clusterAddresses(name, outputs);
+        return { ...targetAt(first, { flavour: "postgres" }), ...(besides.length > 0 && { besides }) };
       },
     };
   });

@@ -54,7 +54,13 @@ const facts: z.ZodType<ApplyFacts> = z.strictObject({
       type: text,
       liveness: z.enum(LIVENESS),
       probe: z
-        .strictObject({ address, starttls: text, serverName: text.nullable(), timeout: z.number().positive() })
+        .strictObject({
+          address,
+          besides: z.array(address).optional(),
+          starttls: text,
+          serverName: text.nullable(),
+          timeout: z.number().positive(),
+        })
         .nullable(),
       reloaded: z.strictObject({ generation, at: instant, failure: failure.nullable() }).nullable(),
     }),

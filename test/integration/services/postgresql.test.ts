@@ -6,7 +6,7 @@ import { run } from "../../../src/base/run.ts";
 import { MINUTE, pause, SECOND } from "../../../src/base/time.ts";
 import type { ProbeTarget, Service } from "../../../src/core/ports.ts";
 import { probe, prove } from "../../../src/probes/index.ts";
-import { clusterAddress } from "../../../src/services/postgresql-config.ts";
+import { clusterAddresses } from "../../../src/services/postgresql-config.ts";
 import { makePki } from "../../servers/pki.ts";
 import { type Postgres, startPostgres } from "../../servers/postgres.ts";
 import { generationOf, outputsAt, serviceOf, system } from "../../servers/service.ts";
@@ -111,16 +111,12 @@ test("the default probe of PostgreSQL is where the cluster listens that has our 
 
   const configs = [join(postgres.data, "..", "*", "postgresql.conf")];
 
-  expect(await clusterAddress("postgresql.service", outputs, configs)).toEqual({
-    host: "127.0.0.1",
-    port: postgres.port,
-  });
+  expect(await clusterAddresses("postgresql.service", outputs, configs)).toEqual([
+    { host: "127.0.0.1", port: postgres.port },
+  ]);
   expect(
-    await clusterAddress("postgresql.service", outputsAt({ certificate: "/a.crt", key: "/a.key" }), configs),
-  ).toEqual({
-    host: "127.0.0.1",
-    port: 5432,
-  });
+    await clusterAddresses("postgresql.service", outputsAt({ certificate: "/a.crt", key: "/a.key" }), configs),
+  ).toEqual([{ host: "127.0.0.1", port: 5432 }]);
   expect(await service.defaultProbe(system, outputsAt({ certificate: "/a.crt", key: "/a.key" }), signal)).toMatchObject(
     {
       starttls: "postgres",
@@ -131,9 +127,9 @@ test("the default probe of PostgreSQL is where the cluster listens that has our 
 test("the default probe of PostgreSQL is where it runs, whatever its configuration says since", async () => {
   await appendFile(postgres.config, "port = '1'\n");
 
-  const found = await clusterAddress("postgresql.service", outputsAt(postgres.files), [postgres.config]);
+  const found = await clusterAddresses("postgresql.service", outputsAt(postgres.files), [postgres.config]);
 
-  expect(found).toEqual({ host: "127.0.0.1", port: postgres.port });
+  expect(found).toEqual([{ host: "127.0.0.1", port: postgres.port }]);
 });
 
 test("a probe at PostgreSQL's unix socket is told to be none", async () => {

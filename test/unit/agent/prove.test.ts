@@ -2,9 +2,10 @@ import { expect, test } from "vitest";
 import { proveService } from "../../../src/agent/prove.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { MINUTE, type Milliseconds } from "../../../src/base/time.ts";
+import { addressText } from "../../../src/core/address.ts";
 import type { ServiceFacts } from "../../../src/core/applier.ts";
 import type { Proof } from "../../../src/core/facts.ts";
-import type { Prove, Service, Sighting } from "../../../src/core/ports.ts";
+import type { Address, Prove, Service, Sighting } from "../../../src/core/ports.ts";
 import { generation, NOW, service, serviceFacts } from "../core/given.ts";
 
 const signal = new AbortController().signal;
@@ -74,6 +75,32 @@ test("a service that serves another leaf is stale, and the hint asks for its fil
     message: failure.message,
     hint: "does nginx read the files that the spec names? Are connect: and server_name: of its probe the right ones?",
   });
+});
+
+const down: Sighting = { served: false, failure: new AgentError("SERVICE_DOWN", "it is down"), other: undefined };
+const stale: Sighting = { served: false, failure: new AgentError("SERVICE_STALE", "another one"), other: undefined };
+
+test.each([
+  ["serve it", [{ served: true }, { served: true }], { proven: true, address: "127.0.0.1:5432, 127.0.0.1:5433" }],
+  [
+    "serve it, of which one has another",
+    [{ served: true }, stale],
+    { code: "SERVICE_STALE", address: "127.0.0.1:5433" },
+  ],
+  ["are down or have another", [down, stale], { code: "SERVICE_STALE", address: "127.0.0.1:5433" }],
+  ["serve it or are down", [down, { served: true }], { proven: true, address: "127.0.0.1:5433" }],
+  ["are down", [down, down], { code: "SERVICE_DOWN", address: "127.0.0.1:5432" }],
+] as const)("of a service that is several servers which %s", async (_, sightings, proof) => {
+  const target = { starttls: "postgres", serverName: null, timeout: MINUTE };
+  const [first, second] = [5432, 5433].map((port) => ({ host: "127.0.0.1", port })) as [Address, Address];
+  const prove: Prove = (place) => Promise.resolve(sightings[addressText(place.address).endsWith("5433") ? 1 : 0]);
+  const facts = serviceFacts({ probe: { ...target, address: first, besides: [second] } });
+  const looking = { prove, now: () => NOW, lookedFor: null, before: null };
+
+  const verdict = await proveService(service({}), facts, generation(), looking, signal);
+
+  expect(verdict.proof).toMatchObject({ proven: !("code" in proof), code: null, ...proof });
+  expect(verdict.failure?.code ?? null).toBe(verdict.proof.code);
 });
 
 test("a service that answers although its unit does not run: the hint asks who that is", async () => {

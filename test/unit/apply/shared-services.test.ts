@@ -7,7 +7,7 @@ import { createTurns } from "../../../src/apply/turns.ts";
 import type { Connect } from "../../../src/base/connect.ts";
 import { AgentError } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/base/time.ts";
-import type { Desired, ReloadContext, Service } from "../../../src/core/ports.ts";
+import type { Address, Desired, Liveness, ReloadContext, Service } from "../../../src/core/ports.ts";
 import { targetAt } from "../../../src/services/recipe.ts";
 import { desiredIn, never, shellService } from "../../integration/apply/harness.ts";
 import { system } from "../../servers/service.ts";
@@ -55,4 +55,23 @@ test("one command at two addresses: that one answers does not make the other one
   expect(await watch.liveness(spec("up"), at(443), never)).toBe("up");
   expect(await watch.liveness(spec("down"), at(8443), never)).toBe("down");
   expect(await watch.liveness(spec("up"), at(8443), never)).toBe("down");
+});
+
+test("a service of several servers runs where one of them does", async () => {
+  const [up, down] = [443, 8443].map((port) => ({ host: "127.0.0.1", port })) as [Address, Address];
+  const connect: Connect = async (to, name) => {
+    if (to === up) return new Socket();
+    throw new AgentError("SERVICE_DOWN", `Cannot connect to ${name}: connection refused`);
+  };
+  const watch = openServiceWatch({ ...system, connect });
+  const livenessOf = (first: Address, ...besides: readonly Address[]): Promise<Liveness> =>
+    watch.livenessNow(
+      desiredIn("/srv"),
+      shellService({ probe: { ...targetAt(first), besides }, liveness: async () => "unknown" }),
+      never,
+    );
+
+  expect(await livenessOf(down, up)).toBe("up");
+  expect(await livenessOf(up, down)).toBe("up");
+  expect(await livenessOf(down, down)).toBe("down");
 });

@@ -2,7 +2,7 @@ import { mkdir, mkdtempDisposable, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
-import { addressByUnit, clusterAddress } from "../../../src/services/postgresql-config.ts";
+import { addressByUnit, clusterAddresses } from "../../../src/services/postgresql-config.ts";
 import { desiredIn } from "../../integration/apply/harness.ts";
 import { system } from "../../servers/service.ts";
 
@@ -18,9 +18,9 @@ test("a configuration that includes itself again and again, folders and devices 
   ];
   await writeFile(config, lines.join("\n"));
 
-  const address = await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config]);
+  const address = await clusterAddresses("postgresql.service", desiredIn(data.path).outputs, [config]);
 
-  expect(address).toEqual({ host: "127.0.0.1", port: 6000 });
+  expect(address).toEqual([{ host: "127.0.0.1", port: 6000 }]);
 });
 
 test("the last setting wins, included ones in their place", async () => {
@@ -29,10 +29,9 @@ test("the last setting wins, included ones in their place", async () => {
   await writeFile(join(data.path, "more"), "port = 6001\nlisten_addresses = '127.0.0.2'\n");
   await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_if_exists 'more'\nport = 6002\n");
 
-  expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config])).toEqual({
-    host: "127.0.0.2",
-    port: 6002,
-  });
+  expect(await clusterAddresses("postgresql.service", desiredIn(data.path).outputs, [config])).toEqual([
+    { host: "127.0.0.2", port: 6002 },
+  ]);
 });
 
 test("a cluster is found in whichever folder it lies", async () => {
@@ -45,10 +44,9 @@ test("a cluster is found in whichever folder it lies", async () => {
 
   const pattern = join(data.path, "*", "*", "postgresql.conf");
 
-  expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [pattern])).toEqual({
-    host: "127.0.0.1",
-    port: 6003,
-  });
+  expect(await clusterAddresses("postgresql.service", desiredIn(data.path).outputs, [pattern])).toEqual([
+    { host: "127.0.0.1", port: 6003 },
+  ]);
 });
 
 test("a cluster that has its certificate by a link is found, before that is there too", async () => {
@@ -57,10 +55,9 @@ test("a cluster that has its certificate by a link is found, before that is ther
   await symlink("tls/web.crt", join(data.path, "server.crt"));
   await writeFile(config, "port = 6009\n");
 
-  expect(await clusterAddress("postgresql.service", desiredIn(join(data.path, "tls")).outputs, [config])).toEqual({
-    host: "127.0.0.1",
-    port: 6009,
-  });
+  expect(await clusterAddresses("postgresql.service", desiredIn(join(data.path, "tls")).outputs, [config])).toEqual([
+    { host: "127.0.0.1", port: 6009 },
+  ]);
 });
 
 test("of clusters with one certificate the one that the unit stands for is looked at", async () => {
@@ -75,12 +72,12 @@ test("of clusters with one certificate the one that the unit stands for is looke
     const config = `port = ${port}\nssl_cert_file = '../../web.crt'\n`;
     await writeFile(join(data.path, "17", name, "postgresql.conf"), config);
   }
-  const portOf = (unit: string) => clusterAddress(unit, outputs, [join(data.path, "*", "*", "postgresql.conf")]);
+  const portOf = (unit: string) => clusterAddresses(unit, outputs, [join(data.path, "*", "*", "postgresql.conf")]);
 
-  expect(await portOf("postgresql.service")).toMatchObject({ port: 6006 });
-  expect(await portOf("postgresql@17-second.service")).toMatchObject({ port: 6007 });
-  expect(await portOf("postgresql@17-other-second.service")).toMatchObject({ port: 6008 });
-  expect(await portOf("postgresql@17-gone.service")).toMatchObject({ port: 5432 });
+  expect(await portOf("postgresql.service")).toMatchObject([{ port: 6006 }]);
+  expect(await portOf("postgresql@17-second.service")).toMatchObject([{ port: 6007 }]);
+  expect(await portOf("postgresql@17-other-second.service")).toMatchObject([{ port: 6008 }]);
+  expect(await portOf("postgresql@17-gone.service")).toMatchObject([{ port: 5432 }]);
 });
 
 test("of clusters with one certificate the one that runs is looked at, and not what an upgrade has left behind", async () => {
@@ -93,7 +90,27 @@ test("of clusters with one certificate the one that runs is looked at, and not w
   }
   await writeFile(join(data.path, "17", "postmaster.pid"), "1\n/\n1\n6011\n/run/postgresql\nlocalhost\n");
 
-  expect(await clusterAddress("postgresql.service", outputs, configs)).toEqual({ host: "localhost", port: 6011 });
+  expect(await clusterAddresses("postgresql.service", outputs, configs)).toEqual([{ host: "localhost", port: 6011 }]);
+});
+
+test("of clusters with one certificate all that run and serve it are looked at", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  const clusters = {
+    plain: ["ssl = off", "127.0.0.1"],
+    main: ["ssl = on", "*"],
+    two: ["ssl = on", "127.0.0.2"],
+  } as const;
+  const configs = Object.keys(clusters).map((name) => join(data.path, name, "postgresql.conf"));
+  for (const [name, [ssl, listens]] of Object.entries(clusters)) {
+    await mkdir(join(data.path, name));
+    await writeFile(join(data.path, name, "postgresql.conf"), `ssl_cert_file = '../web.crt'\n${ssl}\n`);
+    await writeFile(join(data.path, name, "postmaster.pid"), `1\n/\n1\n6012\n/run/postgresql\n${listens}\n`);
+  }
+
+  expect(await clusterAddresses("postgresql.service", desiredIn(data.path).outputs, configs)).toEqual([
+    { host: "127.0.0.1", port: 6012 },
+    { host: "127.0.0.2", port: 6012 },
+  ]);
 });
 
 test("a folder that is included is one folder, and no pattern for all there are", async () => {
@@ -103,9 +120,9 @@ test("a folder that is included is one folder, and no pattern for all there are"
   await writeFile(join(data.path, "else", "its.conf"), "port = 6004\n");
   await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_dir '*'\ninclude_dir '**'\n");
 
-  expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config])).toMatchObject({
-    port: 6000,
-  });
+  expect(await clusterAddresses("postgresql.service", desiredIn(data.path).outputs, [config])).toMatchObject([
+    { port: 6000 },
+  ]);
 });
 
 test("of a configuration without end no more is read than one has, and nothing of it is kept", async () => {
@@ -118,9 +135,9 @@ test("of a configuration without end no more is read than one has, and nothing o
   await writeFile(join(data.path, "much", "z.conf"), `${"y 1\n".repeat(20_000)}port = 6005\n`);
   await writeFile(config, "port = 6000\nssl_cert_file = 'web.crt'\ninclude_dir 'much'\n");
 
-  expect(await clusterAddress("postgresql.service", desiredIn(data.path).outputs, [config])).toMatchObject({
-    port: 6000,
-  });
+  expect(await clusterAddresses("postgresql.service", desiredIn(data.path).outputs, [config])).toMatchObject([
+    { port: 6000 },
+  ]);
 });
 
 test.each([
