@@ -233,7 +233,7 @@ function targetOf(server: ServerBlock, listen: Listen, places: ReadonlyMap<strin
   const names = server.names.filter((name) => place.byName.get(name) === server);
   const asked = names.find(isAskable) ?? names.flatMap(examplesOf).find((name) => !place.byName.has(name));
   if (asked === undefined && place.byDefault !== server) return undefined;
-  return targetAt(listen.address, { serverName: asked });
+  return { ...targetAt(listen.address), serverName: asked ?? null };
 }
 
 /** Names that a wildcard of `server_name` covers, more than one, as somebody else may have one of them for itself. */
@@ -243,7 +243,8 @@ function examplesOf(name: string): readonly string[] {
 }
 
 function isAskable(name: string): boolean {
-  return /^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/.test(name);
+  // `_` alone is what nobody asks for, by nginx's custom.
+  return name !== "_" && /^[\w-]+(\.[\w-]+)*$/.test(name);
 }
 
 /** White space, a comment, a quoted word, a mark, or a plain word, in which `${name}` is no block. */

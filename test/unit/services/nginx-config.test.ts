@@ -51,6 +51,7 @@ test.for([
   ["*.internal web.internal", "web.internal"],
   ["mail.*", "mail.www"],
   ["_", null],
+  ["my_app.internal", "my_app.internal"],
 ] as const)("of server_name %s a client asks for %s", ([names, serverName]) => {
   expect(findServer(inHttp(`server { server_name ${names}; listen 443 ssl; ${pair} }`), OURS)?.serverName).toBe(
     serverName,
@@ -74,6 +75,12 @@ test("names are nginx's in lower case: who has one in another spelling has none"
   const text = `${pair} server { server_name WEB.internal; listen 1 ssl; ${theirs} } server { listen 1 ssl; server_name web.internal Mail.Internal; }`;
 
   expect(findServer(inHttp(text), OURS)?.serverName).toBe("mail.internal");
+});
+
+test("the address of a listen is no name to ask for", () => {
+  const text = `server { listen localhost:1 ssl; ${pair} } server { listen localhost:1 ssl; server_name localhost; ${theirs} }`;
+
+  expect(findServer(inHttp(text), OURS)).toMatchObject({ address: { host: "localhost" }, serverName: null });
 });
 
 test("a server that ends handshakes is not looked at", () => {
