@@ -1,5 +1,6 @@
 import { type Clock, type Instant, MINUTE, type Milliseconds } from "../base/time.ts";
 import type { ApplyFacts, Asked } from "../core/applier.ts";
+import { isGone } from "../core/service-needs.ts";
 import type { ObservedSpec } from "../store/reports.ts";
 
 /** Each look starts a process of the root side: facts are believed for as long as nothing says otherwise. */
@@ -31,7 +32,10 @@ interface Belief {
   readonly until: Milliseconds;
 }
 
-/** Ten minutes where all is well; else a minute, and twice as long each time while nothing changes. */
+/**
+ * Ten minutes where all is well; else a minute, and twice as long each time while nothing changes but where somebody waits
+ * for the root side to see a service come up.
+ */
 export function openBeliefs(clock: Pick<Clock, "monotonic" | "now">): Beliefs {
   const known = new Map<string, Belief>();
   /** When something was changed last. */
@@ -53,7 +57,8 @@ export function openBeliefs(clock: Pick<Clock, "monotonic" | "now">): Beliefs {
       const { facts } = observed;
       const text = JSON.stringify(facts);
       const before = known.get(name);
-      const again = before?.text === text ? Math.min(2 * before.span, AT_REST) : UNSETTLED;
+      const isAsBefore = before?.text === text && !hasUnseen(facts);
+      const again = isAsBefore ? Math.min(2 * before.span, AT_REST) : UNSETTLED;
       const span = isAtRest(facts) ? AT_REST : again;
       known.set(name, { facts, of: new Set([keyOf(observed)]), text, span, until: clock.monotonic() + span });
       return true;
@@ -68,6 +73,11 @@ export function openBeliefs(clock: Pick<Clock, "monotonic" | "now">): Beliefs {
 
 function keyOf({ digest, generation }: Pick<Asked, "digest" | "generation">): string {
   return `${digest} ${generation}`;
+}
+
+/** Without a probe the root side alone sees that a service which was down runs. */
+function hasUnseen({ services }: ApplyFacts): boolean {
+  return services.some(({ liveness, probe }) => probe === null && isGone(liveness));
 }
 
 function isAtRest({ outputs, services, obstacle }: ApplyFacts): boolean {

@@ -2,16 +2,23 @@ import { expect, test } from "vitest";
 import { openBeliefs } from "../../../src/agent/beliefs.ts";
 import { MINUTE, SECOND } from "../../../src/base/time.ts";
 import type { ApplyFacts, Asked } from "../../../src/core/applier.ts";
+import { targetAt } from "../../../src/services/recipe.ts";
 
 /** The wall clock where the monotonic one began. */
 const BOOTED = Date.UTC(2026, 10, 20);
 const ASKED: Asked = { name: "web", digest: "a", generation: 3 };
 
-function facts(state: "current" | "drifted", liveness: "up" | "down" | "unknown" = "up"): ApplyFacts {
+function facts(
+  state: "current" | "drifted",
+  liveness: "up" | "down" | "absent" | "unknown" = "up",
+  hasProbe = true,
+): ApplyFacts {
   return {
     deployed: 3,
     outputs: [{ path: "/x.pem", format: "key", state, because: null }],
-    services: [{ type: "nginx", liveness, probe: null, reloaded: null }],
+    services: [
+      { type: "nginx", liveness, probe: hasProbe ? targetAt({ host: "::1", port: 443 }) : null, reloaded: null },
+    ],
     adoptable: false,
     obstacle: null,
   };
@@ -55,6 +62,20 @@ test.each([
 
   expect(spans).toEqual([60, 120, 240, 480, 600, 600]);
 });
+
+test.each(["down", "absent"] as const)(
+  "a service that is %s, and that nobody else can look at, is asked for each minute",
+  (gone) => {
+    const { learn, believedFor } = given();
+
+    const spans = Array.from({ length: 4 }, () => {
+      learn(facts("current", gone, false));
+      return believedFor();
+    });
+
+    expect(spans).toEqual([60, 60, 60, 60]);
+  },
+);
 
 test("until when an answer is believed is told by the wall clock", () => {
   const { beliefs, learn } = given();
