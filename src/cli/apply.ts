@@ -1,7 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { checkNames } from "../agent/controlled.ts";
-import type { RecoveringApplier } from "../apply/applier.ts";
 import { asAgentError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { openNotifier } from "../base/notify.ts";
@@ -10,6 +9,8 @@ import { shellWord } from "../base/shell-word.ts";
 import { MINUTE, type Milliseconds } from "../base/time.ts";
 import type { ApplyReport } from "../core/applier.ts";
 import { systemdRuns } from "../services/unit.ts";
+import { formatProblem } from "../spec/problem.ts";
+import type { SpecEntry } from "../spec/settle.ts";
 import type { Layout } from "../store/layout.ts";
 import { misused } from "./arguments.ts";
 import { type Command, type ExitCode, type Invocation, placesOf, type World } from "./command.ts";
@@ -40,7 +41,7 @@ its deadline, at most half of the memory, and its output in the journal. A drop-
   examples: [["certagent apply web", "by hand, while the agent's way to it is broken"]],
   exitCodes: [
     [0, "done: files are right, and services have taken them"],
-    [1, "something failed or could not be finished, or another process holds the root side's state"],
+    [1, "something failed, could not be finished or is not in force, or another process holds the root side's state"],
     [2, "used wrongly, or there is no spec of that name"],
   ],
   run: (invocation, world) =>
@@ -70,10 +71,12 @@ async function doApply(invocation: Invocation, world: World, log: Log): Promise<
   const outside = invocation.isSet("recover") ? {} : { openSystem: () => openRootSystem(world, places.runtime) };
   const open = () => holdRootSide(places, surroundings, layout, { patience: PATIENCE, signal, ...outside });
   if (invocation.isSet("requests")) return await serveRequests(open, layout, world, log, signal);
+  const isByHand = names.length > 0;
+  if (isByHand) await (await import("./offline.ts")).requirePlaces(places);
   await using opened = await open();
   await opened.recover();
-  if (invocation.isSet("recover")) return await tellOpen(layout, log);
-  return await applyAll(opened.applier, names, world.print, signal);
+  if (!isByHand) return await tellOpen(layout, log);
+  return await applyAll(opened.applier, names, { print: world.print, log }, signal);
 }
 
 /** What could not be finished leaves files as they are, perhaps of two generations: that is no success. */
@@ -124,16 +127,25 @@ async function openMayServe(applier: RootSide, { apply }: Layout, ask: Run, log:
 }
 
 async function applyAll(
-  applier: RecoveringApplier,
+  applier: RootSide,
   names: readonly string[],
-  print: Print,
+  { print, log }: Pick<World, "print"> & { readonly log: Log },
   signal: AbortSignal,
 ): Promise<ExitCode> {
-  const known = await applier.specs();
-  checkNames({ names: () => known }, names);
-  const reports = await Promise.all(names.map(async (name) => [name, await applier.apply(name, signal)] as const));
-  for (const [name, report] of reports) printReport(print, name, report);
-  return reports.every(([, report]) => isDone(report)) ? 0 : 1;
+  const { specs, problems } = await applier.read();
+  checkNames({ names: () => [...specs.keys()] }, names);
+  for (const problem of problems) {
+    log.warning("configuration problem", { reason: formatProblem(problem), hint: problem.hint ?? undefined });
+  }
+  const chosen = [...new Set(names)].flatMap((name) => specs.get(name) ?? []);
+  const reports = await Promise.all(
+    chosen.map(async (spec) => {
+      const report = spec.desired === undefined ? undefined : await applier.apply(spec.name, signal);
+      return { spec, report };
+    }),
+  );
+  for (const { spec, report } of reports) printReport(print, spec, report);
+  return reports.every(({ spec, report }) => spec.problems.length === 0 && report && isDone(report)) ? 0 : 1;
 }
 
 /** What is down or absent takes its files when it starts. */
@@ -141,17 +153,26 @@ function isDone({ failure, services }: ApplyReport): boolean {
   return failure === null && services.every((service) => service.failure === null);
 }
 
-function printReport(print: Print, name: string, report: ApplyReport): void {
-  const { failure, files, deployed, actions, services } = report;
-  const verdict = isDone(report)
-    ? ({ text: files, style: "green" } as const)
-    : ({ text: "failed", style: "red" } as const);
-  print.line({ text: name, style: "bold" }, ": ", verdict, deployed === null ? "" : `, generation ${deployed}`);
-  for (const action of actions) print.line(`  ${action}`);
-  for (const { type, outcome, note } of services)
+/** Without a report nothing of the spec is in force. */
+function printReport(
+  print: Print,
+  { name, usingLastGood, problems }: SpecEntry,
+  report: ApplyReport | undefined,
+): void {
+  const verdict =
+    report !== undefined && isDone(report)
+      ? ({ text: report.files, style: "green" } as const)
+      : ({ text: "failed", style: "red" } as const);
+  const generation = (report?.deployed ?? null) === null ? "" : `, generation ${report?.deployed}`;
+  const from = usingLastGood ? ", from the last good version" : "";
+  print.line({ text: name, style: "bold" }, ": ", verdict, generation, from);
+  for (const action of report?.actions ?? []) print.line(`  ${action}`);
+  for (const { type, outcome, note } of report?.services ?? [])
     print.line(`  ${type}: ${outcome}${note === null ? "" : `, ${note}`}`);
-  for (const each of [failure, ...services.map((service) => service.failure)]) {
-    if (each === null) continue;
+  const failures = [report?.failure, ...(report?.services ?? []).map(({ failure }) => failure)];
+  const broken = problems.map((problem) => ({ message: formatProblem(problem), hint: problem.hint }));
+  for (const each of [...failures, ...broken]) {
+    if (each == null) continue;
     print.line(`  ${each.message}`);
     for (const hint of each.hint?.split("\n") ?? []) print.line(`  hint: ${hint}`);
   }

@@ -5,7 +5,7 @@ import { AgentError } from "../base/errors.ts";
 import { makeFolders } from "../base/folder.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { System } from "../core/ports.ts";
-import type { Reading } from "../spec/folder.ts";
+import type { Reading, Specs } from "../spec/folder.ts";
 import type { Layout } from "../store/layout.ts";
 import { lock } from "../store/lock.ts";
 import { newIssuer, openSpecs } from "./both-sides.ts";
@@ -25,6 +25,8 @@ export interface RootSideOptions {
 }
 
 export interface RootSide extends RecoveringApplier {
+  /** What stands there: specs in force and broken ones, and what is wrong with the configuration. */
+  read(): Promise<Specs>;
   /** Absolute paths of the files that the configuration may have it write or remove. */
   files(): Promise<readonly string[]>;
 }
@@ -63,13 +65,18 @@ export async function openRootSide(
     removeUsed: async (name, used) => await issuerOf(name).removeUsed(used),
   };
   const applier = await createApplier(options);
-  const files = async (): Promise<readonly string[]> => {
+  const read = async (): Promise<Specs> => {
     await applier.specs(); // reads them
-    const outputs = [...(reading?.specs.values() ?? [])].flatMap(({ desired }) => desired?.outputs ?? []);
-    const secrets = [...(reading?.host?.issuers.keys() ?? [])].map((name) => issuerOf(name).removable);
+    if (reading === undefined) throw new TypeError("specs were not read");
+    return reading;
+  };
+  const files = async (): Promise<readonly string[]> => {
+    const { specs, host } = await read();
+    const outputs = [...specs.values()].flatMap(({ desired }) => desired?.outputs ?? []);
+    const secrets = [...(host?.issuers.keys() ?? [])].map((name) => issuerOf(name).removable);
     return [...outputs.map(({ path }) => path), ...secrets.filter((path) => path !== undefined)];
   };
-  return { ...applier, files };
+  return { ...applier, read, files };
 }
 
 /**

@@ -270,6 +270,43 @@ test("apply by hand deploys what the agent has issued, says what it did, and rep
   });
 });
 
+test("apply by hand says of an edit, and of a configuration, that is not in force that it is not", async () => {
+  await prepared();
+  await certagent(scene.home, "once");
+  const spec = specOf("web", scene.home, "/bin/true");
+  await scene.home.write("web", `${spec}\nnames: [web.test]\n`);
+  await scene.home.write("new", "subject: new.test\n");
+  await writeFile(scene.home.config, "issuers: {}\n");
+
+  const web = await certagent(scene.home, "apply", "web", "web");
+
+  expect(web).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(
+      /^web: unchanged, generation 1, from the last good version\n(.*\n)*.*web\.yaml:\d+:1: unknown key "names"\n/,
+    ),
+    stderr: expect.stringMatching(/^<4>configuration problem .*certagent\.yaml:1:10: issuers must not be empty/),
+  });
+  expect(web.stdout.match(/^web:/gm)).toHaveLength(1);
+  expect(await certagent(scene.home, "apply", "new")).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^new: failed\n {2}.*new\.yaml:1:1: outputs is missing\n/),
+  });
+});
+
+test("apply by hand wants the configuration and the folder of specs to be there", async () => {
+  await prepared();
+  await certagent(scene.home, "once");
+
+  for (const [option, path] of [
+    ["--specs", "/nowhere/specs"],
+    ["--config", "/nowhere/certagent.yaml"],
+  ] as const) {
+    const { code, stderr } = await certagent({ options: [...scene.home.options, option, path] }, "apply", "web");
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(`"${path}"`) });
+  }
+});
+
 test("apply is used wrongly without a name, with too much, and with a name that there is not", async () => {
   await prepared();
   for (const words of [[], ["web", "--requests"], ["--requests", "--recover"], ["wbe"]]) {
