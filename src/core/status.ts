@@ -1,5 +1,6 @@
 /** Tells the documents that `status` and `plan` show from what is known of a managed certificate. Pure. */
 import type { Failure } from "../base/errors.ts";
+import { shellWord } from "../base/shell-word.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
 import { formatName } from "../x509/name.ts";
 import { addressText, placesOf, placesText } from "./address.ts";
@@ -268,7 +269,12 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
     !next.again.includes(index) &&
     hasTaken(observed.apply.services[index], observed.generation?.number);
   const commands = desired.services.flatMap((service, index) => (isAtRest(index) ? [] : service.steps));
-  const rest = [...new Set([...writes, ...commands, ...probes])];
+  const hook = (which: "before" | "after"): readonly string[] => {
+    const argv = desired.hooks[which];
+    // They are for a change of files alone.
+    return argv === null || writes.length === 0 ? [] : [`run the ${which} hook: ${argv.map(shellWord).join(" ")}`];
+  };
+  const rest = [...new Set([...hook("before"), ...writes, ...commands, ...hook("after"), ...probes])];
   if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];
   if (next.kind === "apply") return rest;
   const { issuer } = desired.request;

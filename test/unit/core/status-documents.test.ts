@@ -119,6 +119,29 @@ test("a plan names the file, the commands and the probe that it would touch", ()
   });
 });
 
+test("a plan that changes files names the hooks around that, and one that changes none does not", () => {
+  const hooks = { before: ["/usr/sbin/zfs", "snapshot", "a b"], after: ["/usr/bin/notify"], failed: ["/bin/false"] };
+  const about = { desired: desired({ hooks }) };
+
+  expect(planOf(managed({ apply: apply({ outputs: [drifted] }) }, about), NOW).steps).toEqual([
+    "run the before hook: /usr/sbin/zfs snapshot 'a b'",
+    "write /etc/web.crt",
+    "nginx -t",
+    "systemctl reload nginx",
+    "run the after hook: /usr/bin/notify",
+    "probe 127.0.0.1:443",
+  ]);
+  const stale = facts({
+    proofs: [proof({ proven: false })],
+    failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", tryAt: NOW }) },
+  });
+  expect(planOf(managed({ facts: stale }, about), NOW).steps).toEqual([
+    "nginx -t",
+    "systemctl reload nginx",
+    "probe 127.0.0.1:443",
+  ]);
+});
+
 test("a plan to tell one service again names no command of another, which serves", () => {
   const services = [service({ key: "a", steps: ["systemctl restart a"] }), service({ key: "b", steps: ["reload b"] })];
   const asked = managed(
