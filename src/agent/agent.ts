@@ -189,14 +189,14 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
 
   const renewOne = async (name: string, signal: AbortSignal): Promise<RenewOutcome> => {
     const one = roster.managed.get(name);
-    if (one === undefined) return notRenewed(name, roster.invalid.get(name)?.failure.message);
+    if (one === undefined) return notRenewed(name, roster.invalid.get(name)?.failure);
     one.renew();
     const done = tried(one, signal);
     wake();
     await done;
     const [status] = statusOfName(name);
     if (signal.aborted) return notRenewed(name);
-    if (status === undefined) return notRenewed(name, "its spec was removed meanwhile");
+    if (status === undefined) return notRenewed(name, { message: "its spec was removed meanwhile", hint: null });
     return outcomeOf(one.view(), status, { now: clock.now(), isStopping: stop?.aborted === true });
   };
 

@@ -57,6 +57,6 @@ function printOutcomes(print: Print, outcomes: readonly RenewOutcome[]): void {
     const text = renewed ? "renewed" : "not renewed";
     const verdict = { text, style: ok ? "green" : "red" } as const;
     print.line({ text: name, style: "bold" }, ": ", verdict, `, ${state}: ${message}`);
-    if (!ok) for (const line of hint?.split("\n") ?? []) print.line(`  hint: ${line}`);
+    for (const line of hint?.split("\n") ?? []) print.line(`  hint: ${line}`);
   }
 }

@@ -1,4 +1,5 @@
 /** How a renewal that was asked for by name ended, told once it was tried. Pure. */
+import type { Failure } from "../base/errors.ts";
 import type { Instant } from "../base/time.ts";
 import { type Managed, statusOf } from "./status.ts";
 import type { CertificateStatus, RenewOutcome } from "./status-document.ts";
@@ -22,8 +23,8 @@ export function outcomeOf(
 }
 
 /** Of what could not even be tried, and why; without a reason the agent was stopped before. */
-export function notRenewed(name: string, because?: string): RenewOutcome {
-  const state = because === undefined ? "pending" : "invalid";
-  const message = because ?? "the agent was stopped before it was done";
-  return { name, ok: false, renewed: false, state, message, hint: null };
+export function notRenewed(name: string, reason?: Pick<Failure, "message" | "hint">): RenewOutcome {
+  const state = reason === undefined ? "pending" : "invalid";
+  const { message, hint } = reason ?? { message: "the agent was stopped before it was done", hint: null };
+  return { name, ok: false, renewed: false, state, message, hint };
 }

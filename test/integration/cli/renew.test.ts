@@ -35,7 +35,7 @@ test.each([
 
     const { code, stdout, stderr } = await certagent(home, "renew", "web");
 
-    expect(stdout).toMatch(new RegExp(`^web: renewed, ${state}: .*unknown key "bogus"\n`));
+    expect(stdout).toMatch(new RegExp(`^web: renewed, ${state}: .*unknown key "bogus"\n  hint: known here: `));
     expect([code, stderr]).toEqual([0, ""]);
     expect((await agent.certificate("web")).leaf?.generation).toBe(2);
   },
@@ -54,4 +54,17 @@ test("a renewal that its service has not taken is told as that, and ends with 1"
   expect(stdout).toMatch(/^web: renewed, unproven: .*another one is served there/);
   expect(code).toBe(1);
   expect((await agent.certificate("web")).leaf?.generation).toBe(2);
+});
+
+test("of a spec that was never understood it is told what to write instead", async () => {
+  await using ca = await startDevCa();
+  await using home = await makeHome();
+  await home.write("web", (await specAt(home, ca, "")).replace("web.pem }", "web.pem, mode: 0640 }"));
+  await using agent = await startAgent(home);
+  await agent.until("it is refused", (all) => all.get("web")?.state === "invalid");
+
+  const { code, stdout } = await certagent(home, "renew", "web");
+
+  expect(stdout).toMatch(/^web: not renewed, invalid: .*not the number 640\n {2}hint: write mode: "0640"/);
+  expect(code).toBe(1);
 });
