@@ -126,6 +126,12 @@ export function quoted(value: unknown): string | undefined {
   return text === "" ? undefined : `write "${text}"`;
 }
 
+/** Texts as YAML takes them for texts in a list of one line: `[/bin/notify, "5"]`. */
+export function listOf(texts: readonly string[]): string {
+  const isPlain = /^(?!(?:true|false|null)$)[A-Za-z/](?:[\w./@-]|:(?=\S))*$/i;
+  return `[${texts.map((text) => (isPlain.test(text) ? text : JSON.stringify(text))).join(", ")}]`;
+}
+
 /** A value as a complaint names it: `the number 640`, `"web"`, `a list`. */
 export function show(value: unknown): string {
   if (value === null || value === undefined || value === "") return "empty";

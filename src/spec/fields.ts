@@ -3,7 +3,7 @@ import { posix } from "node:path";
 import * as z from "zod";
 import { formatDuration, parseDuration, WITH_UNITS } from "../base/duration.ts";
 import { DAY, type Milliseconds, SECOND } from "../base/time.ts";
-import { expects, quoted, show, textOf, withHint } from "./describe.ts";
+import { expects, listOf, quoted, show, textOf, withHint } from "./describe.ts";
 
 const LONGEST: Milliseconds = 100 * 365 * DAY;
 
@@ -68,6 +68,7 @@ export const argv = z
   .meta({ examples: [["/usr/local/bin/notify", "renewed"]] });
 
 function argvHint(input: unknown): string {
-  const words = typeof input === "string" && !/["'$`|;&<>\\]/.test(input) ? input.split(/\s+/) : ["/path/to/program"];
-  return `write [${words.join(", ")}]; there is no shell`;
+  const words =
+    typeof input === "string" && !/["'$`|;&<>\\]/.test(input) ? input.trim().split(/\s+/) : ["/path/to/program"];
+  return `write ${listOf(words)}; there is no shell`;
 }

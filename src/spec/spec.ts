@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { nearest } from "../base/nearest.ts";
 import { MINUTE, type Milliseconds } from "../base/time.ts";
 import type { CertificateRequest, Desired, Output } from "../core/ports.ts";
 import { serviceSchema } from "../services/index.ts";
@@ -6,7 +7,7 @@ import { USAGES } from "../x509/certificate.ts";
 import { KEY_ALGORITHMS } from "../x509/key.ts";
 import { type Name, parseName, sortNames } from "../x509/name.ts";
 import { type Complaint, judge, problemsOf } from "./complain.ts";
-import { expects, quoted, show, withHint } from "./describe.ts";
+import { expects, listOf, quoted, show, textOf, withHint } from "./describe.ts";
 import { argv, duration, writeDuration } from "./fields.ts";
 import { type Host, unknownIssuer } from "./host.ts";
 import { outputSchema } from "./output.ts";
@@ -41,6 +42,12 @@ function nameHint(text: string): string | undefined {
   return undefined;
 }
 
+function keyHint(input: unknown): string {
+  const [first, ...others] = KEY_TYPES;
+  const meant = nearest(textOf(input), KEY_TYPES);
+  return meant === undefined ? `write { type: ${first} }, or one of ${others.join(", ")}` : `write { type: ${meant} }`;
+}
+
 /** One spec: what is wanted of one certificate. */
 export const specSchema = z
   .strictObject({
@@ -53,7 +60,11 @@ export const specSchema = z
       .meta({ description: "The certificate's common name.", examples: ["web.internal"] }),
     sans: z
       .array(name, {
-        error: expects("a list of names", (input) => (typeof input === "string" ? `write [${input}]` : undefined)),
+        error: expects("a list of names", (input) =>
+          typeof input === "string"
+            ? `write ${listOf(input.split(/[\s,;]+/).filter((text) => text !== ""))}`
+            : undefined,
+        ),
       })
       .min(1)
       .optional()
@@ -77,9 +88,7 @@ export const specSchema = z
           rotate: z.boolean().optional().meta({ description: "A new key at each renewal. Default: false." }),
         },
         {
-          error: expects("a map of keys", (input) =>
-            typeof input === "string" ? `write { type: ${input} }` : undefined,
-          ),
+          error: expects("a map of keys", keyHint),
         },
       )
       .optional()
@@ -89,8 +98,9 @@ export const specSchema = z
       .strictObject(
         { before: duration.meta({ description: "Renew at the latest with this much left.", examples: ["8h"] }) },
         {
-          error: expects("a map of keys", (input) =>
-            typeof input === "string" ? `write { before: ${input} }` : undefined,
+          error: expects(
+            "a map of keys",
+            (input) => `write { before: ${duration.safeParse(input).success ? textOf(input) : "8h"} }`,
           ),
         },
       )

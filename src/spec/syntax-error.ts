@@ -51,7 +51,8 @@ export function syntaxError(
   const message = `not valid YAML: ${said}`;
   if (line.includes("\u00a0"))
     return { offset: at, message, hint: "the line has a no-break space (U+00A0): type it anew" };
-  return { offset: at, message, hint: fact === undefined ? hint : `quote it: "${fact}"` };
+  const unquoted = fact ?? /\[[\dA-Fa-f:.]*:[\dA-Fa-f:.]*\]:\d+/.exec(line)?.[0];
+  return { offset: at, message, hint: unquoted === undefined ? hint : `quote it: "${unquoted}"` };
 }
 
 /** Blank lines, comments, and what a line is indented by. */
