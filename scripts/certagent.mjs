@@ -5,6 +5,6 @@ import { installPackages, nodeFlags, orExplain, pinnedNode, ROOT, runInForegroun
 
 await orExplain(async () => {
   const arguments_ = process.argv.slice(2);
-  installPackages();
+  await installPackages();
   await runInForeground(pinnedNode(), [...nodeFlags(arguments_[0]), join(ROOT, "src", "main.ts"), ...arguments_]);
 });

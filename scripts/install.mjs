@@ -1,4 +1,4 @@
 // Started by installPackages() of pinned-node.mjs, with the checkout locked for as long as it runs.
 import { installMissing } from "./pinned-node.mjs";
 
-process.exitCode = installMissing() ? 0 : 1;
+process.exitCode = (await installMissing()) ? 0 : 1;

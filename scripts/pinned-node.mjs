@@ -48,7 +48,7 @@ export function nodeFlags(command) {
  * Sees to it that `node_modules` holds what the lock file says. Of two first calls at one time the second waits and finds it
  * there: npm knows no lock, and each would remove what the other has just written. Throws {@link SetupError}.
  */
-export function installPackages() {
+export async function installPackages() {
   if (packagesAreCurrent() && existsSync(NODE_LINK)) return;
   const locked = [ROOT, process.execPath, join(ROOT, "scripts", "install.mjs")];
   let status = flock(["--nonblock", "--conflict-exit-code", String(CONFLICT), ...locked]);
@@ -57,7 +57,7 @@ export function installPackages() {
     status = flock(locked);
   }
   // Not every system has flock(1), nor every file system locks.
-  const isDone = status === undefined ? installMissing() : status === 0;
+  const isDone = status === undefined ? await installMissing() : status === 0;
   if (!isDone) throw new SetupError("cannot install the npm packages", `run "npm ci --ignore-scripts" in ${ROOT}`);
 }
 
@@ -77,13 +77,13 @@ function flock(words) {
 }
 
 /** Answers whether everything is there afterwards. */
-export function installMissing() {
-  if (!packagesAreCurrent() && !runNpmCi()) return false;
+export async function installMissing() {
+  if (!packagesAreCurrent() && !(await runNpmCi())) return false;
   linkNode();
   return true;
 }
 
-function runNpmCi() {
+async function runNpmCi() {
   tell("installing the npm packages of the lock file");
   const shim = join(ROOT, "scripts", "claim-pinned-node.cjs");
   const environment = {
@@ -93,15 +93,25 @@ function runNpmCi() {
   };
   // Scripts of packages are not run: all that is needed lies in the packages themselves.
   const arguments_ = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-  const npm = process.env.npm_execpath;
-  const [program, ...before] = npm?.endsWith(".js") ? [process.execPath, npm] : ["npm"];
-  const { status } = spawnSync(program ?? "npm", [...before, ...arguments_], {
+  const own = process.env.npm_execpath;
+  const [program, ...before] = own?.endsWith(".js") ? [process.execPath, own] : ["npm"];
+  const npm = spawn(program ?? "npm", [...before, ...arguments_], {
     cwd: ROOT,
     env: environment,
     stdio: ["ignore", process.stderr, process.stderr],
   });
-  return status === 0;
+  // npm goes on for a minute after Ctrl-C, into a call that comes meanwhile. The next one begins with nothing anyway.
+  const end = () => {
+    npm.kill("SIGKILL");
+    process.exit(130);
+  };
+  for (const signal of ENDS) process.on(signal, end);
+  const code = await new Promise((resolve) => npm.once("error", resolve).once("exit", resolve));
+  for (const signal of ENDS) process.off(signal, end);
+  return code === 0;
 }
+
+const ENDS = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);
 
 /**
  * Makes the pinned Node the `node` of `npm run`. npm 9, Debian's, links it and removes the link again, together with

@@ -29,7 +29,7 @@ await orExplain(async () => {
   const command = Object.entries(COMMANDS).find(([known]) => known === name)?.[1];
   if (command === undefined) throw new SetupError(`unknown command "${name}"`, Object.keys(COMMANDS).join(", "));
   if (name === "test" || name === "bench") installTestPackages();
-  installPackages();
+  await installPackages();
   const node = pinnedNode();
   const environment = { PATH: [join(ROOT, "node_modules", ".bin"), process.env.PATH].join(delimiter) };
   process.chdir(ROOT);

@@ -49,8 +49,9 @@ test.each(["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"] as const)("a starter passes
   expect(started.output).toBe(`ready ${signal}`);
 });
 
-/** In place of npm: says when it begins and ends, and leaves what the real one does. */
+/** In place of npm: says when it begins and ends, goes on after a signal as npm does, and leaves what the real one does. */
 const NPM = `import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => undefined);
   appendFileSync("log", "begin ");
   await new Promise((resolve) => setTimeout(resolve, 500));
   mkdirSync("node_modules/.bin", { recursive: true });
@@ -58,23 +59,52 @@ const NPM = `import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
   writeFileSync("node_modules/.package-lock.json", '{ "packages": {} }');
   appendFileSync("log", "end ");`;
 
-test("of two first calls at one time one installs the packages, and the other waits for it", async () => {
-  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-test-"));
+/** A checkout in which nothing is installed. */
+async function makeCheckout() {
+  const folder = await mkdtempDisposable(join(tmpdir(), "certagent-test-"));
   const at = (...names: string[]): string => join(folder.path, ...names);
   await cp(join(MODULE, ".."), at("scripts"), { recursive: true });
   await writeFile(at("package-lock.json"), '{ "packages": {} }');
   await writeFile(at("package.json"), '{ "optionalDependencies": {} }');
   await writeFile(at("npm.js"), NPM);
-  const script = `import { installPackages } from ${JSON.stringify(at("scripts", "pinned-node.mjs"))}; installPackages();`;
+  await writeFile(at("log"), "");
+  const module = JSON.stringify(at("scripts", "pinned-node.mjs"));
+  const script = `import { installPackages } from ${module}; await installPackages();`;
   const env = { PATH: process.env["PATH"], npm_execpath: at("npm.js") };
-  const install = (): ChildProcess =>
-    spawn(process.execPath, ["--input-type=module", "-e", script], { env, stdio: ["ignore", "ignore", "inherit"] });
+  return {
+    /** In a process group of its own, as a shell starts it. */
+    install: (): ChildProcess =>
+      spawn(process.execPath, ["--input-type=module", "-e", script], {
+        env,
+        stdio: ["ignore", "ignore", "inherit"],
+        detached: true,
+      }),
+    log: () => readFile(at("log"), "utf8"),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
 
-  const ends = await Promise.all([install(), install()].map((child) => once(child, "close")));
+test("of two first calls at one time one installs the packages, and the other waits for it", async () => {
+  await using checkout = await makeCheckout();
+
+  const ends = await Promise.all([checkout.install(), checkout.install()].map((child) => once(child, "close")));
 
   expect(ends).toEqual([
     [0, null],
     [0, null],
   ]);
-  expect(await readFile(at("log"), "utf8")).toBe("begin end ");
+  expect(await checkout.log()).toBe("begin end ");
+});
+
+test("after Ctrl-C in a first call the next one installs the packages alone, whatever npm makes of that", async () => {
+  await using checkout = await makeCheckout();
+  const first = checkout.install();
+  await expect.poll(checkout.log).toBe("begin ");
+  process.kill(-(first.pid ?? 0), "SIGINT");
+  await once(first, "close");
+
+  const [code] = await once(checkout.install(), "close");
+
+  expect(code).toBe(0);
+  expect(await checkout.log()).toBe("begin begin end ");
 });
