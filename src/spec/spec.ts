@@ -43,8 +43,8 @@ function nameHint(text: string): string | undefined {
 }
 
 function keyHint(input: unknown): string {
-  const [first, ...others] = KEY_TYPES;
-  const meant = nearest(textOf(input), KEY_TYPES);
+  const [first, ...others] = KEY_ALGORITHMS;
+  const meant = nearest(textOf(input), KEY_ALGORITHMS);
   return meant === undefined ? `write { type: ${first} }, or one of ${others.join(", ")}` : `write { type: ${meant} }`;
 }
 
