@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { rm, unlink, writeFile } from "node:fs/promises";
+import { open, rm, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
 import { writeAtomicallyIn } from "../base/atomic-file.ts";
@@ -22,8 +22,9 @@ const GENERATIONS_KEPT = 3;
 const MOST_FILES = 4096;
 const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const KEY_LIMIT = 64 * 1024;
-/** More than a generation takes. */
+/** More than a generation takes, in pieces that are one and the same: each renewal needs them. */
 const ROOM = 128 * 1024;
+const PIECE = Buffer.alloc(4096, " ");
 
 const requestSchema: z.ZodType<CertificateRequest> = z.object({
   issuer: z.string(),
@@ -93,7 +94,7 @@ export function openGenerations(folder: string): Generations {
       try {
         isReserved = true;
         // Not synced: who keeps what is written for later has found room for it by then.
-        await withFolders(reservedPath(), () => writeFile(reservedPath(), String(now).padEnd(ROOM), { mode: 0o600 }));
+        await withFolders(reservedPath(), () => fill(reservedPath(), String(now)));
       } catch (error) {
         await release().catch(() => {});
         throw fileError("write", reservedPath(), error);
@@ -208,6 +209,15 @@ function identityOf({ dev, ino, mtimeNs, ctimeNs }: FileStat): string {
 
 function numbersOf(names: readonly string[]): readonly number[] {
   return names.flatMap((name) => numberOf(name) ?? []).toSorted((a, b) => a - b);
+}
+
+/** Writes a file of {@link ROOM} bytes that begins with a word. Throws as a write does. */
+async function fill(path: string, word: string): Promise<void> {
+  const pieces = Array.from({ length: ROOM / PIECE.length }, () => PIECE);
+  pieces[0] = Buffer.from(word.padEnd(PIECE.length));
+  await using file = await open(path, "w", 0o600);
+  const { bytesWritten } = await file.writev(pieces);
+  if (bytesWritten < ROOM) throw Object.assign(new Error("full"), { code: "ENOSPC" });
 }
 
 /** Whatever is there. `told`: the path for people. Throws `DEPLOY_FAILED`. */
