@@ -1,12 +1,12 @@
 import type { FileStat } from "../base/file-calls.ts";
 import type { Instant } from "../base/time.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Desired, Generation } from "../core/ports.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { acceptedStill } from "./accept.ts";
 import { identityOf } from "./change.ts";
 import { deployFiles } from "./deploy-files.ts";
 import { deployLink } from "./deploy-link.ts";
-import { digestOf } from "./intent.ts";
 import { letGo } from "./let-go.ts";
 import { isUntouched, type Previous } from "./previous.ts";
 import { type Applying, keep, type Progress } from "./progress.ts";
@@ -116,7 +116,7 @@ export function written(targets: readonly Target[], stats: ReadonlyMap<string, F
   const files: ApplyRecord["files"] = {};
   for (const { path, bytes } of targets) {
     const stat = stats.get(path);
-    if (stat !== undefined) files[path] = { sha256: digestOf(bytes), identity: identityOf(stat) };
+    if (stat !== undefined) files[path] = { sha256: sha256(bytes), identity: identityOf(stat) };
   }
   return files;
 }

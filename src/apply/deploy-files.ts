@@ -3,10 +3,11 @@ import { type Staged, stage } from "../base/atomic-file.ts";
 import type { FileStat } from "../base/file-calls.ts";
 import type { Folder } from "../base/folder.ts";
 import { reachOrMake } from "../base/trusted-folder.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Desired } from "../core/ports.ts";
 import { type Change, putBack, surroundingsOf } from "./change.ts";
 import type { Host } from "./host.ts";
-import { digestOf, removeIntent, writeIntent } from "./intent.ts";
+import { removeIntent, writeIntent } from "./intent.ts";
 
 /**
  * `layout: files`: every change complete, durable and verified under a temporary name, then an intent, then the renames
@@ -49,7 +50,7 @@ type Ready = { readonly change: Change; readonly file: Staged; readonly folder: 
 
 function intended({ change, file }: Ready) {
   const { path, bytes, owner } = change;
-  return { path, temporary: file.temporary, sha256: digestOf(bytes), owner };
+  return { path, temporary: file.temporary, sha256: sha256(bytes), owner };
 }
 
 async function publishAll(

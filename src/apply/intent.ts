@@ -2,7 +2,6 @@
  * The roll-forward record of `layout: files`: written before the first of several renames, removed after the last. What
  * a killed process leaves behind is finished from it, at the next start and before anything else.
  */
-import { hash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
@@ -11,6 +10,7 @@ import { isMissing, rethrow } from "../base/file-error.ts";
 import { type Folder, removeDurably } from "../base/folder.ts";
 import { readRegular } from "../base/read-file.ts";
 import { reach } from "../base/trusted-folder.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Layout } from "../store/layout.ts";
 import { readState, withFolders } from "../store/state-file.ts";
 import type { Host } from "./host.ts";
@@ -68,31 +68,22 @@ export async function finishIntent(host: Host, name: string): Promise<"none" | "
   return "whole";
 }
 
-async function finishFile(
-  host: Host,
-  folder: Folder,
-  { path, temporary, sha256 }: Intent["files"][number],
-): Promise<boolean> {
-  const name = basename(path);
-  if ((await digestAt(host, folder, temporary)) === sha256) {
-    await publishLeftover(folder, temporary, name, host.files);
+async function finishFile(host: Host, folder: Folder, file: Intent["files"][number]): Promise<boolean> {
+  const name = basename(file.path);
+  if ((await digestAt(host, folder, file.temporary)) === file.sha256) {
+    await publishLeftover(folder, file.temporary, name, host.files);
     return true;
   }
-  return (await digestAt(host, folder, name)) === sha256;
+  return (await digestAt(host, folder, name)) === file.sha256;
 }
 
 async function digestAt(host: Host, folder: Folder, name: string): Promise<string | undefined> {
   try {
-    return digestOf((await readRegular(folder.at(name), LIMIT, host.files)).bytes);
+    return sha256((await readRegular(folder.at(name), LIMIT, host.files)).bytes);
   } catch (error) {
     if (isMissing(error)) return undefined;
     return "unreadable";
   }
-}
-
-/** SHA-256, lower-case hex. */
-export function digestOf(bytes: Uint8Array): string {
-  return hash("sha256", bytes, "hex");
 }
 
 function pathOf({ layout }: Host, name: string): string {

@@ -5,12 +5,12 @@ import type { FileStat } from "../base/file-calls.ts";
 import { type Instant, SECOND } from "../base/time.ts";
 import { NOBODY } from "../base/trusted-folder.ts";
 import type { OutputFacts } from "../core/applier.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
 import { identityOf } from "./change.ts";
 import { aclMatters, differenceOfAccess, type Found } from "./found.ts";
 import type { Host } from "./host.ts";
-import { digestOf } from "./intent.ts";
 import { pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
 import { createFolderCheck } from "./room.ts";
@@ -69,23 +69,23 @@ export function createOutputsObserver(host: Host): OutputsObserver {
     const known = digests.get(desired.name);
     if (known?.key === key) return known.byPath;
     const generation = await read();
-    const byPath = new Map(desired.outputs.map(({ path, format }) => [path, digestOf(format.render(generation))]));
+    const byPath = new Map(desired.outputs.map(({ path, format }) => [path, sha256(format.render(generation))]));
     digests.set(desired.name, { key, byPath });
     return byPath;
   };
 
-  const lookOnce = async ({ digest }: Desired, place: OutputPlace, sha256: string | undefined) => {
+  const lookOnce = async (desired: Desired, place: OutputPlace, digest: string | undefined) => {
     const { output, link, written } = place;
     const wanted = await host.accessOf(output).catch(() => undefined); // the closer look tells what is wrong with it
     const before = await signatureOf(host, lookInto, place, wanted);
-    if (link === null && sha256 !== undefined && sha256 === written?.sha256 && before.text === written.identity) {
+    if (link === null && digest !== undefined && digest === written?.sha256 && before.text === written.identity) {
       const untouched = untouchedLook(output, wanted, before);
       if (untouched !== undefined) return untouched;
     }
-    const key = `${before.text} ${digest} ${sha256 ?? ""} ${written?.identity ?? ""} ${whoseText(wanted)}`;
+    const key = `${before.text} ${desired.digest} ${digest ?? ""} ${written?.identity ?? ""} ${whoseText(wanted)}`;
     const known = looks.get(output.path);
     if (known?.key === key) return known.look;
-    const look = await lookClosely(host, lookInto, place, wanted, sha256);
+    const look = await lookClosely(host, lookInto, place, wanted, digest);
     const settled = before.changedAt !== undefined && host.system.clock.now() - before.changedAt > RACY;
     // A remembered look holds no key: bytes are needed only where a pair may be adopted, and those are looked at again.
     if (settled && wanted !== undefined && look.obstacle === null)
@@ -182,14 +182,14 @@ async function lookClosely(
   lookInto: LookInto,
   place: OutputPlace,
   wanted: ExactAccess | undefined,
-  sha256: string | undefined,
+  digest: string | undefined,
 ): Promise<Look> {
   const { output, link } = place;
   const facts = { path: output.path, format: output.format.name };
   try {
     const access = wanted ?? (await host.accessOf(output));
     const found = await lookAt(host, place, access);
-    const judged = judge(place, found, sha256, access);
+    const judged = judge(place, found, digest, access);
     const isLinked = link !== null && found.kind !== "missing" && found.link === link;
     return {
       facts: { ...facts, ...judged },
@@ -208,7 +208,7 @@ async function lookClosely(
 function judge(
   { link, written }: OutputPlace,
   found: Found,
-  sha256: string | undefined,
+  digest: string | undefined,
   access: ExactAccess,
 ): Pick<OutputFacts, "state" | "because"> {
   if (found.kind === "missing") return { state: "missing", because: "is missing" };
@@ -220,8 +220,8 @@ function judge(
     return { state: since, because: `${is}, the spec says ${link === null ? "layout: files" : `a link to ${link}`}` };
   }
   if (found.kind !== "file") return { state: since, because: `is a link to ${found.link}, where nothing is` };
-  if (sha256 !== undefined && isAs(found, sha256, access, link)) return { state: "current", because: null };
-  if (sha256 === undefined || digestOf(found.bytes) === sha256) {
+  if (digest !== undefined && isAs(found, digest, access, link)) return { state: "current", because: null };
+  if (digest === undefined || sha256(found.bytes) === digest) {
     const difference = differenceOfAccess(found.access, access);
     if (difference !== undefined) return { state: since === "foreign" ? "stale" : since, because: difference };
   }

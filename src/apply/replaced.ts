@@ -5,7 +5,6 @@ import { makeFolders } from "../base/folder.ts";
 import { sweepTemporaries } from "../base/sweep.ts";
 import { sha256 } from "../core/hash.ts";
 import type { Host } from "./host.ts";
-import { digestOf } from "./intent.ts";
 import type { ApplyRecord } from "./record.ts";
 import type { Target } from "./target.ts";
 
@@ -49,7 +48,7 @@ function othersAt({ path, before, output }: Target, { files }: ApplyRecord): Uin
   if (before.kind === "missing" || before.kind === "spoilt") return undefined;
   const written = files[path];
   if (written === undefined) return before.kind === "link" ? before.link : (before.link ?? before.bytes);
-  if (before.kind === "link" || digestOf(before.bytes) === written.sha256) return undefined;
+  if (before.kind === "link" || sha256(before.bytes) === written.sha256) return undefined;
   return output.format.recognizes(before.bytes) ? before.bytes : undefined;
 }
 

@@ -4,13 +4,13 @@ import { isMissing } from "../base/file-error.ts";
 import type { Folder } from "../base/folder.ts";
 import { shellWord } from "../base/shell-word.ts";
 import { NOBODY, type Reached, reach } from "../base/trusted-folder.ts";
+import { sha256 } from "../core/hash.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
 import type { ExactAccess } from "./access.ts";
 import type { Change } from "./change.ts";
 import { isLinkTo, liveLinks } from "./deploy-link.ts";
 import { differenceOfAccess, type Found, find, MISSING } from "./found.ts";
 import type { Host } from "./host.ts";
-import { digestOf } from "./intent.ts";
 import type { ApplyRecord } from "./record.ts";
 
 /** One output of a spec, and what is known of its path before anybody looks there. */
@@ -124,21 +124,21 @@ async function findOwn(
   if (link === null || found.kind !== "link" || !isLinkTo(found.link, link, path)) return found;
   const earlier = await find(host, folder, basename(path), access, found.link);
   // The name may be another path's by now, and whose link it is is not known.
-  const isIts = earlier.kind === "file" && digestOf(earlier.bytes) === written?.sha256;
+  const isIts = earlier.kind === "file" && sha256(earlier.bytes) === written?.sha256;
   return isIts ? earlier : found;
 }
 
 /** Whether nothing is to be done for a target. */
 export function isTrue(target: Target): boolean {
-  return isAs(target.before, digestOf(target.bytes), target.access, target.link);
+  return isAs(target.before, sha256(target.bytes), target.access, target.link);
 }
 
-/** Whether what was found holds these bytes, with this access, behind this link. */
-export function isAs(found: Found, sha256: string, access: ExactAccess, link: string | null): boolean {
+/** Whether what was found holds the bytes of this SHA-256, with this access, behind this link. */
+export function isAs(found: Found, digest: string, access: ExactAccess, link: string | null): boolean {
   return (
     found.kind === "file" &&
     found.link === link &&
-    digestOf(found.bytes) === sha256 &&
+    sha256(found.bytes) === digest &&
     differenceOfAccess(found.access, access) === undefined
   );
 }
