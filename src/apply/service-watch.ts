@@ -1,5 +1,5 @@
-import { AgentError } from "../base/errors.ts";
-import { MINUTE, type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
+import { listening } from "../base/connect.ts";
+import { MINUTE, type Milliseconds, SECOND } from "../base/time.ts";
 import { addressText, isAddress, placesOf } from "../core/address.ts";
 import type { Desired, Liveness, ProbeTarget, Service, System } from "../core/ports.ts";
 import { labelled } from "./host.ts";
@@ -77,21 +77,10 @@ export function openServiceWatch(system: System): ServiceWatch {
 }
 
 /** Whether anything takes connections there: what tells up from down where no unit does. */
-async function answers(system: System, target: ProbeTarget, signal: AbortSignal): Promise<Liveness> {
-  const found = await Promise.all(placesOf(target).map((place) => answersAt(system, place, signal)));
+async function answers({ connect }: System, target: ProbeTarget, signal: AbortSignal): Promise<Liveness> {
+  const asked = placesOf(target).map(({ address: to, timeout }) =>
+    listening(connect, { to, name: addressText(to), timeout }, signal),
+  );
+  const found = await Promise.all(asked);
   return (["up", "unknown"] as const).find((one) => found.includes(one)) ?? "down";
-}
-
-async function answersAt(
-  { connect }: System,
-  { address, timeout }: ProbeTarget,
-  signal: AbortSignal,
-): Promise<Liveness> {
-  try {
-    using deadline = withDeadline(timeout, signal);
-    (await connect(address, addressText(address), deadline)).destroy();
-    return "up";
-  } catch (error) {
-    return error instanceof AgentError && error.code === "SERVICE_DOWN" ? "down" : "unknown";
-  }
 }

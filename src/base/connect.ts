@@ -1,6 +1,7 @@
 import { connect as connectSocket, type Socket } from "node:net";
 import { AgentError } from "./errors.ts";
 import { errnoOf } from "./file-error.ts";
+import { type Milliseconds, withDeadline } from "./time.ts";
 
 /** Nothing is there that could answer, as far as the operating system tells. */
 const NOBODY: Readonly<Record<string, string>> = {
@@ -42,6 +43,24 @@ export const connect: Connect = (to, name, signal) => {
   else signal.addEventListener("abort", giveUp, { once: true });
   return promise;
 };
+
+/**
+ * Whether somebody takes connections at an address, told within `timeout` milliseconds: what tells up from down where
+ * nothing else does. `unknown` where one may not look.
+ */
+export async function listening(
+  open: Connect,
+  { to, name, timeout }: { readonly to: Endpoint; readonly name: string; readonly timeout: Milliseconds },
+  signal: AbortSignal,
+): Promise<"up" | "down" | "unknown"> {
+  try {
+    using deadline = withDeadline(timeout, signal);
+    (await open(to, name, deadline)).destroy();
+    return "up";
+  } catch (error) {
+    return error instanceof AgentError && error.code === "SERVICE_DOWN" ? "down" : "unknown";
+  }
+}
 
 /** Why there is no connection; `reason` is an error's name such as `ECONNREFUSED`, or else words. */
 export function cannotConnect(name: string, reason: string, cause?: unknown): AgentError {

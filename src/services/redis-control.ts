@@ -2,6 +2,7 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { nodeFiles } from "../base/atomic-file.ts";
+import { listening } from "../base/connect.ts";
 import { AgentError, asAgentError } from "../base/errors.ts";
 import { rethrow } from "../base/file-error.ts";
 import { readBounded } from "../base/read-file.ts";
@@ -60,15 +61,9 @@ export async function takePair(
   }
 }
 
-/** Whether something listens where Redis is told to take commands. */
+/** Whether somebody listens where Redis is told to take commands. */
 export async function isListening({ connect }: Network, { address }: Control, signal: AbortSignal): Promise<Liveness> {
-  try {
-    using deadline = withDeadline(QUESTION, signal);
-    (await connect(address, addressText(address), deadline)).destroy();
-    return "up";
-  } catch (error) {
-    return error instanceof AgentError && error.code === "SERVICE_DOWN" ? "down" : "unknown";
-  }
+  return await listening(connect, { to: address, name: addressText(address), timeout: QUESTION }, signal);
 }
 
 /** Where Redis serves TLS: where it takes commands by TLS, else what its configuration says. Throws where it does not tell. */
