@@ -2,15 +2,15 @@
 import type { Issuer } from "../core/ports.ts";
 import { createIssuer, type IssuerConfig } from "../issuers/index.ts";
 import type { IssuerContext } from "../issuers/kind.ts";
-import type { Facts } from "../spec/facts.ts";
 import { type FolderOnDisk, openSpecFolder } from "../spec/folder.ts";
+import type { HostFacts } from "../spec/host-facts.ts";
 import type { Places, Surroundings } from "./surroundings.ts";
 
 /** Configuration and specs, as one side reads them: it keeps what was last in force in a folder of its own. */
 export async function openSpecs(
   { specs, config }: Places,
   { uid, version }: Pick<Surroundings, "uid" | "version">,
-  side: { readonly lastGoodFolder: string; readonly facts: Facts; readonly readOnly: boolean },
+  side: { readonly lastGoodFolder: string; readonly facts: HostFacts; readonly readOnly: boolean },
 ): Promise<FolderOnDisk> {
   const trust = { users: [...new Set([0, uid])] };
   return await openSpecFolder({ folder: specs, hostFile: config, trust, version, ...side });

@@ -27,9 +27,9 @@ holds them; away from the folder in force, owners and modes are warnings.`,
     const places = placesOf(invocation);
     const { config, specs } = places;
     const { check: judge } = await import("../spec/check.ts");
-    const { readFacts } = await import("../spec/facts.ts");
+    const { readHostFacts } = await import("../spec/host-facts.ts");
     const trust = { users: [...new Set([0, uid])] };
-    const facts = await readFacts();
+    const facts = await readHostFacts();
     const reader = await stat((await layoutIn(places)).agent.folder).catch(() => undefined);
     const result = await judge({
       paths: invocation.operands,

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { type CanonicalName, canonicalName } from "../base/canonical-name.ts";
 import type { System } from "../core/ports.ts";
-import { type Facts, readFacts } from "../spec/facts.ts";
+import { type HostFacts, readHostFacts } from "../spec/host-facts.ts";
 import { readState, writeState } from "../store/state-file.ts";
 
 const schema = z.object({ schema: z.literal(1), hostname: z.string(), fqdn: z.string() });
@@ -14,8 +14,8 @@ const schema = z.object({ schema: z.literal(1), hostname: z.string(), fqdn: z.st
 export async function steadyFacts(
   path: string,
   { readOnly, ask }: { readonly readOnly: boolean; readonly ask?: CanonicalName },
-): Promise<Facts> {
-  const facts = await readFacts(ask);
+): Promise<HostFacts> {
+  const facts = await readHostFacts(ask);
   const { hostname, fqdn } = facts;
   if (hostname === null || fqdn === null) return facts;
   const before = await readState(path, schema);

@@ -7,9 +7,9 @@ import { readRegular } from "../base/read-file.ts";
 import type { Run } from "../base/run.ts";
 import { sha256 } from "../core/hash.ts";
 import type { Desired } from "../core/ports.ts";
-import type { Facts } from "./facts.ts";
 import { isMisnamed, MISNAMED, specNameOf } from "./file-name.ts";
 import { type Host, hostFrom } from "./host.ts";
+import type { HostFacts } from "./host-facts.ts";
 import { parseYaml } from "./parse.ts";
 import { fileProblem, formatKey, type Problem } from "./problem.ts";
 import { settle } from "./settle.ts";
@@ -27,7 +27,7 @@ export interface CheckOptions {
   readonly trust: Trust;
   /** The agent's user, where there is an agent. */
   readonly reader?: Reader | undefined;
-  readonly facts: Facts;
+  readonly facts: HostFacts;
   readonly run: Run;
 }
 

@@ -5,9 +5,9 @@ import { type FileStat, fileCalls } from "../base/file-calls.ts";
 import { fileError } from "../base/file-error.ts";
 import { sideBySide } from "../base/side-by-side.ts";
 import { sha256 } from "../core/hash.ts";
-import type { Facts } from "./facts.ts";
 import { isMisnamed, MISNAMED, specNameOf } from "./file-name.ts";
 import { type Host, type HostResult, hostFrom } from "./host.ts";
+import type { HostFacts } from "./host-facts.ts";
 import { keep, type LastGood, openLastGood } from "./last-good.ts";
 import { openParsedTexts, type ParsedTexts, parseText } from "./parsed.ts";
 import { fileProblem, type Problem } from "./problem.ts";
@@ -24,7 +24,7 @@ export interface SpecFolderOptions {
   /** A folder of this side's own for the texts that were last in force, and what they were parsed to. */
   readonly lastGoodFolder: string;
   readonly trust: Trust;
-  readonly facts: Facts;
+  readonly facts: HostFacts;
   /** Of certagent: another one may find that a text says something else. */
   readonly version: string;
   /** Only looks: what is in force is not kept for later. */

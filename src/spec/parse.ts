@@ -12,7 +12,7 @@ import {
   Parser,
   type Tags,
 } from "yaml";
-import { type Facts, substitute } from "./facts.ts";
+import { type HostFacts, substitute } from "./host-facts.ts";
 import { fileProblem, formatKey, mayBeSecret } from "./problem.ts";
 import { LARGEST_FILE, type ParseResult, type Position, type Source } from "./source.ts";
 import { everyToken, syntaxError } from "./syntax-error.ts";
@@ -47,7 +47,7 @@ class Refused extends Error {
  * Parses the bytes of a spec or host configuration: one YAML 1.2 document (core schema) of at most 64 KiB,
  * without anchors, aliases, tags, directives and merge keys, with facts in its strings replaced. Never throws.
  */
-export function parseYaml(bytes: Uint8Array, file: string, facts: Facts): ParseResult {
+export function parseYaml(bytes: Uint8Array, file: string, facts: HostFacts): ParseResult {
   if (bytes.length > LARGEST_FILE) {
     return { problems: [fileProblem(file, `the file has ${bytes.length} bytes; at most ${LARGEST_FILE} are read`)] };
   }
@@ -143,12 +143,12 @@ interface Place {
 
 /** What is counted over the whole file, and what every text may name. */
 interface Reading {
-  readonly facts: Facts;
+  readonly facts: HostFacts;
   keys: number;
   items: number;
 }
 
-function readSource(root: Node, file: string, lines: LineCounter, facts: Facts): Source {
+function readSource(root: Node, file: string, lines: LineCounter, facts: HostFacts): Source {
   const start = startOf(root, 0);
   const data = readNode(root, [], start, { facts, keys: 0, items: 0 });
   const position = (offset: number): Position => {
@@ -220,7 +220,7 @@ function nameOf({ key }: Pair): string {
   return isScalar(key) ? String(key.value) : "";
 }
 
-function readText(text: string, path: Path, offset: number, facts: Facts): string {
+function readText(text: string, path: Path, offset: number, facts: HostFacts): string {
   // Half a character (`"\ud800"`) is written as U+FFFD, so that two names are one on disk.
   if (/[\t\n\r]/.test(text) || FORBIDDEN.test(text) || !text.isWellFormed()) {
     throw new Refused(offset, "a value must be one line without control characters", null, formatKey(path));

@@ -1,7 +1,7 @@
 import { writeAtomically } from "../base/atomic-file.ts";
 import { readBounded } from "../base/read-file.ts";
 import { sha256 } from "../core/hash.ts";
-import type { Facts } from "./facts.ts";
+import type { HostFacts } from "./host-facts.ts";
 import type { Problem } from "./problem.ts";
 import type { ParseResult, Position, Source } from "./source.ts";
 
@@ -39,7 +39,7 @@ type Entries = Readonly<Record<string, Entry>>;
 const LARGEST = 16 * 1024 * 1024;
 
 /** The parser (`parse.ts`), which is loaded when a text has to be parsed. */
-export async function parseText(bytes: Uint8Array, file: string, facts: Facts): Promise<ParseResult> {
+export async function parseText(bytes: Uint8Array, file: string, facts: HostFacts): Promise<ParseResult> {
   const { parseYaml } = await import("./parse.ts");
   return parseYaml(bytes, file, facts);
 }
@@ -47,7 +47,7 @@ export async function parseText(bytes: Uint8Array, file: string, facts: Facts): 
 /** Opens such a file. It is only believed for texts that this `version` has parsed with these `facts`. */
 export async function openParsedTexts(
   path: string,
-  { version, facts, readOnly }: { version: string; facts: Facts; readOnly: boolean },
+  { version, facts, readOnly }: { version: string; facts: HostFacts; readOnly: boolean },
 ): Promise<ParsedTexts> {
   let known = await load(path);
   let added: Record<string, Entry> = {};

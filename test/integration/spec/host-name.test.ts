@@ -21,13 +21,13 @@ interface Found {
   readonly turns: number;
 }
 
-const FACTS = JSON.stringify(new URL("../../../src/spec/facts.ts", import.meta.url).href);
+const FACTS = JSON.stringify(new URL("../../../src/spec/host-facts.ts", import.meta.url).href);
 const SCRIPT = `
   import { execFileSync } from "node:child_process";
-  import { readFacts } from ${FACTS};
+  import { readHostFacts } from ${FACTS};
   let turns = 0;
   const timer = setInterval(() => turns++, 20);
-  const { fqdn } = await readFacts();
+  const { fqdn } = await readHostFacts();
   clearInterval(timer);
   let program = "";
   if (process.argv[1] === "beside") {

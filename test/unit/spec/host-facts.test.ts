@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import { expect, test } from "vitest";
-import { readFacts, substitute } from "../../../src/spec/facts.ts";
+import { readHostFacts, substitute } from "../../../src/spec/host-facts.ts";
 
 const facts = { fqdn: "vm1.internal", hostname: "vm1" };
 
@@ -32,7 +32,7 @@ test("a spec that needs a name that the host does not have is told so", () => {
 });
 
 test("the facts are those of this host, in lower case and without its domain", async () => {
-  const { hostname: short } = await readFacts();
+  const { hostname: short } = await readHostFacts();
 
   expect(short).toBe(hostname().toLowerCase().split(".")[0]);
 });
@@ -45,17 +45,17 @@ test.each([
   ["the loopback's name", "localhost.localdomain", "vm1"],
   ["nonsense", "../../etc/passwd", "vm1"],
 ])("with %s from the resolver the full name is still one", async (_title, answer, fqdn) => {
-  expect(await readFacts(() => Promise.resolve(answer), "VM1")).toEqual({ fqdn, hostname: "vm1" });
+  expect(await readHostFacts(() => Promise.resolve(answer), "VM1")).toEqual({ fqdn, hostname: "vm1" });
 });
 
 const unasked = () => Promise.reject(new Error("asked"));
 
 test("a kernel that knows the full name is believed, and nobody else is asked", async () => {
-  const facts = await readFacts(unasked, "vm1.internal");
+  const facts = await readHostFacts(unasked, "vm1.internal");
 
   expect(facts).toEqual({ fqdn: "vm1.internal", hostname: "vm1" });
 });
 
 test.each(["../../etc/shadow", "", "a b", "-x", "vm1;reboot"])("a host that is called %j has no name", async (name) => {
-  expect(await readFacts(unasked, name)).toEqual({ fqdn: null, hostname: null });
+  expect(await readHostFacts(unasked, name)).toEqual({ fqdn: null, hostname: null });
 });

@@ -3,7 +3,7 @@ import { type CanonicalName, canonicalName } from "../base/canonical-name.ts";
 import { SECOND } from "../base/time.ts";
 
 /** What a spec may say about this host, as `${fqdn}` and `${hostname}`; null where the host has no usable name. */
-export interface Facts {
+export interface HostFacts {
   /** The full name; without a domain the same as `hostname`. */
   readonly fqdn: string | null;
   /** The name up to its first dot. */
@@ -16,7 +16,10 @@ const HOST_NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z
  * This host's facts, once for a process. The domain is the resolver's (as with `hostname -f`: `/etc/hosts` or DNS), asked
  * for five seconds at most and not at all where the kernel's name has one already. Never throws.
  */
-export async function readFacts(ask: CanonicalName = canonicalName, kernelName: string = hostname()): Promise<Facts> {
+export async function readHostFacts(
+  ask: CanonicalName = canonicalName,
+  kernelName: string = hostname(),
+): Promise<HostFacts> {
   const own = hostNameOf(kernelName);
   if (own === null) return { fqdn: null, hostname: null };
   const [short = own] = own.split(".", 1);
@@ -33,7 +36,10 @@ function hostNameOf(text: string): string | null {
 }
 
 /** Replaces `${fqdn}` and `${hostname}` in a text; every other `${` is a complaint. */
-export function substitute(text: string, facts: Facts): string | { readonly message: string; readonly hint: string } {
+export function substitute(
+  text: string,
+  facts: HostFacts,
+): string | { readonly message: string; readonly hint: string } {
   if (!text.includes("${")) return text;
   let complaint: { message: string; hint: string } | undefined;
   const replaced = text.replaceAll(/\$\{([^}]*)(\}?)/g, (whole, name: string, end: string) => {
