@@ -55,6 +55,8 @@ export interface Memory {
   wroteAt: Instant;
   /** Whether something happened outside that the last look cannot know of. */
   lookAfresh: boolean;
+  /** Resolves once nobody looks at what follows; never rejects. */
+  looking: Promise<void>;
   /** Resolved once all that follows was looked at, or could not be. */
   readonly seen: PromiseWithResolvers<void>;
   // What was observed last.
@@ -98,6 +100,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     triedAt: 0,
     wroteAt: 0,
     lookAfresh: false,
+    looking: Promise.resolve(),
     seen: Promise.withResolvers(),
     apply: unobserved(desired),
     newest: null,

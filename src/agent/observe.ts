@@ -6,13 +6,14 @@ import { factsAt } from "../core/facts.ts";
 import { type Memory, wasEdited } from "./memory.ts";
 import { noticeSecret } from "./notice-secret.ts";
 
-/** Looks at the state folder, the outputs and the services. */
+/**
+ * Looks at the state folder, the outputs and the services. Of a plan that is asked for and a run that begins meanwhile each
+ * looks after the other: else the one that takes longer would tell how things stood before the run.
+ */
 export async function observe(memory: Memory, signal: AbortSignal): Promise<void> {
-  try {
-    await observeAll(memory, signal);
-  } finally {
-    memory.seen.resolve();
-  }
+  const looking = memory.looking.then(() => observeAll(memory, signal)).finally(() => memory.seen.resolve());
+  memory.looking = looking.catch(() => {});
+  await looking;
 }
 
 async function observeAll(memory: Memory, signal: AbortSignal): Promise<void> {

@@ -9,7 +9,7 @@ import type { IssuerConfig } from "../../../src/agent/issuer-cache.ts";
 import { type ManagedCertificate, manage } from "../../../src/agent/managed.ts";
 import { AgentError, type Failure, failureOf } from "../../../src/base/errors.ts";
 import type { Log } from "../../../src/base/log.ts";
-import { DAY, HOUR, LONGEST_SLEEP, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
+import { DAY, HOUR, LONGEST_SLEEP, MINUTE, pause, SECOND, systemClock } from "../../../src/base/time.ts";
 import type { Adopted, Applier } from "../../../src/core/applier.ts";
 import type { CertificateRequest, Issued, Issuer, Order } from "../../../src/core/ports.ts";
 import type { SpecFolder } from "../../../src/spec/folder.ts";
@@ -570,6 +570,39 @@ test("a plan is made from a look of its own, whatever was believed", async () =>
   await agent.plan(["web"], never);
 
   expect(looks).toEqual([true]);
+});
+
+test("what a plan had looked at before a renewal that came meanwhile is not told as how things stand after it", async () => {
+  await using here = await hostWithSpec();
+  const { applier } = here;
+  const [isHeld, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let holdNext = false;
+  const agent = await here.start({
+    applier: {
+      ...applier,
+      observe: async (...args) => {
+        const seen = await applier.observe(...args);
+        if (!holdNext) return seen;
+        holdNext = false;
+        isHeld.resolve();
+        await goOn.promise; // a service that takes its time
+        return seen;
+      },
+    },
+  });
+  await using _running = runs(agent);
+  await until(agent, "current");
+
+  holdNext = true;
+  const planned = agent.plan(["web"], never);
+  await isHeld.promise;
+  const renewal = agent.renew(["web"], () => {}, never);
+  await Promise.race([renewal, pause(300)]); // it waits for that look, or is done by then
+  goOn.resolve();
+  await Promise.all([planned, renewal]);
+
+  expect(await renewal).toMatchObject([{ ok: true, renewed: true }]);
+  expect(agent.status(["web"])).toMatchObject([{ state: "current", leaf: { generation: 2 } }]);
 });
 
 test("a renewal that was asked for looks whether what was in its way still is, whatever was believed", async () => {
