@@ -179,10 +179,11 @@ export function observedOf(memory: Memory): Observed {
 
 /** What status is told from. */
 export function viewOf(memory: Memory): Managed {
-  const { desired, apply, newest, facts, deployed, issuing, broken } = memory;
+  const { desired, apply, newest, facts, issuing, broken } = memory;
   // Nobody could be asked since the start: what a service was last seen to serve is deployed.
   const isServed = isUnseen(apply) && newest !== null && facts.proofs.some((proof) => isProof(proof, newest));
-  return { desired, observed: observedOf(memory), deployed: isServed ? newest : deployed, issuing, broken };
+  const observed = observedOf(memory);
+  return { desired, observed: isServed ? { ...observed, deployed: newest } : observed, issuing, broken };
 }
 
 /**

@@ -10,7 +10,7 @@ export function outcomeOf(
   { name, state, failure, because }: CertificateStatus,
   { now, isStopping }: { readonly now: Instant; readonly isStopping: boolean },
 ): RenewOutcome {
-  const { wish, generation } = view.observed;
+  const { wish, generation, deployed } = view.observed;
   // What the end of the agent cuts off is neither done nor failed.
   const isDone = state === "current" && wish === null;
   if (isStopping && failure === null && !isDone) return { ...notRenewed(name), state };
@@ -18,7 +18,7 @@ export function outcomeOf(
   const own = statusOf({ ...view, broken: null }, now).failure;
   const isInForce = own === null || own.code === "SERVICE_DOWN" || state === "current";
   const ok = wish === null && isInForce;
-  const renewed = wish === null && view.deployed?.number === generation?.number;
+  const renewed = wish === null && deployed?.number === generation?.number;
   return { name, ok, renewed, state, message: failure?.message ?? because, hint: failure?.hint ?? null };
 }
 

@@ -17,8 +17,6 @@ import type { CertificateStatus, PlannedCertificate, State, StatusFailure } from
 export interface Managed {
   readonly desired: Desired;
   readonly observed: Observed;
-  /** The generation at the outputs, which may be an older one than the newest; null where none is deployed. */
-  readonly deployed: Observed["generation"];
   /** Whether an issuance is under way. */
   readonly issuing: boolean;
   /** Why the spec's newest text is not in force; null where it is. */
@@ -27,7 +25,8 @@ export interface Managed {
 
 /** The status of one managed certificate. */
 export function statusOf(managed: Managed, now: Instant): CertificateStatus {
-  const { desired, observed, deployed } = managed;
+  const { desired, observed } = managed;
+  const { deployed } = observed;
   const next = plan(desired, observed, now);
   const state = stateOf(managed, now);
   return {

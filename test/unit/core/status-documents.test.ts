@@ -31,14 +31,13 @@ function managed(observed: Partial<Observed> = {}, changes: Partial<Managed> = {
   return {
     desired: desired(),
     observed: settled(observed),
-    deployed: generation(),
     issuing: false,
     broken: null,
     ...changes,
   };
 }
 
-const nothing = { generation: null, apply: apply({ deployed: null }) };
+const nothing = { generation: null, deployed: null, apply: apply({ deployed: null }) };
 const failures = { issue: null, apply: null, prove: null };
 const drifted = { path: "/etc/web.crt", format: "fullchain", state: "drifted", because: "has mode 0666" } as const;
 const due = renewAt(generation().fingerprint, { notBefore: NOT_BEFORE, notAfter: NOT_BEFORE + LIFETIME }, null);
@@ -71,13 +70,10 @@ test("a current certificate has the keys, the words and the times of the contrac
 test("a failing certificate has the keys and the words of the contract", () => {
   const promised = contract.certificates[1];
   if (promised === undefined) throw new Error("the contract has no failing certificate");
-  const given = managed(
-    {
-      ...nothing,
-      facts: facts({ proofs: [], failures: { ...failures, issue: streak({ hint: "Is step-ca running?" }) } }),
-    },
-    { deployed: null },
-  );
+  const given = managed({
+    ...nothing,
+    facts: facts({ proofs: [], failures: { ...failures, issue: streak({ hint: "Is step-ca running?" }) } }),
+  });
 
   const status = statusOf(given, NOW);
 

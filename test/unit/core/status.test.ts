@@ -24,14 +24,13 @@ function managed(observed: Partial<Observed> = {}, changes: Partial<Managed> = {
   return {
     desired: desired(),
     observed: settled(observed),
-    deployed: generation(),
     issuing: false,
     broken: null,
     ...changes,
   };
 }
 
-const nothing = { generation: null, apply: apply({ deployed: null }), facts: facts({ proofs: [] }) };
+const nothing = { generation: null, deployed: null, apply: apply({ deployed: null }), facts: facts({ proofs: [] }) };
 const unproven = facts({ proofs: [proof({ proven: false, fingerprint: "aa" })] });
 const failures = { issue: null, apply: null, prove: null };
 const drifted = { path: "/etc/web.crt", format: "fullchain", state: "drifted", because: "has mode 0666" } as const;
@@ -101,7 +100,7 @@ const rows: readonly Row[] = [
   },
   {
     title: "pending: nothing was issued yet",
-    managed: managed(nothing, { deployed: null }),
+    managed: managed(nothing),
     state: "pending",
     because: /^nothing was issued yet$/,
     next: /^issue: nothing was issued yet$/,
@@ -111,7 +110,7 @@ const rows: readonly Row[] = [
   },
   {
     title: "pending: the first certificate is being issued",
-    managed: managed(nothing, { deployed: null, issuing: true }),
+    managed: managed(nothing, { issuing: true }),
     state: "pending",
     because: /^nothing was issued yet$/,
     next: /^issue/,
@@ -120,7 +119,7 @@ const rows: readonly Row[] = [
   },
   {
     title: "pending: issued and not deployed yet",
-    managed: managed({ apply: apply({ deployed: null }) }, { deployed: null }),
+    managed: managed({ deployed: null, apply: apply({ deployed: null }) }),
     state: "pending",
     because: /generation 3 is not deployed yet/,
     next: /^apply/,
@@ -138,7 +137,7 @@ const rows: readonly Row[] = [
   },
   {
     title: "renewing: a newer generation is about to be deployed",
-    managed: managed({ apply: apply({ deployed: 2 }) }, { deployed: generation({ number: 2 }) }),
+    managed: managed({ deployed: generation({ number: 2 }), apply: apply({ deployed: 2 }) }),
     state: "renewing",
     because: /^a newer certificate is on its way$/,
     next: /^apply/,
@@ -192,7 +191,7 @@ const rows: readonly Row[] = [
   },
   {
     title: "failing: the CA cannot be reached",
-    managed: managed({ ...nothing, facts: facts({ failures: { ...failures, issue: streak() } }) }, { deployed: null }),
+    managed: managed({ ...nothing, facts: facts({ failures: { ...failures, issue: streak() } }) }),
     state: "failing",
     because: /^the CA cannot be reached$/,
     next: /^issue: trying again after a failure$/,
