@@ -34,15 +34,16 @@ export async function issue(
   onIssued: OnIssued,
   signal: AbortSignal,
 ): Promise<Generation> {
-  const key = await keyFor(desired, current, generations);
+  const asked = await keyFor(desired, current, generations);
   await using _room = await generations.reserve(now());
-  const order: Order = { request: desired.request, key, current: renewal ? current : undefined };
+  const order: Order = { request: desired.request, key: asked, current: renewal ? current : undefined };
   const issued = await issuer.issue(order, signal).catch(async (error: unknown) => {
     const inVain = issuedInVain(rungsOf(error));
     if (inVain > 0) await onIssued(inVain, []);
     throw error;
   });
   await onIssued(1 + issuedInVain(issued.failedRungs), issued.failedRungs);
+  const key = issued.keepsKey === true && current !== undefined ? current.key : asked;
   const chain = judgeChain({
     request: desired.request,
     key,

@@ -108,7 +108,7 @@ export interface Order {
   readonly key: PrivateKey;
   /**
    * The pair that this one replaces, where it may be renewed: it answers the same request. Absent for a first or a
-   * changed request. Its key differs from `key` where the key is rotated.
+   * changed request. Its key differs from `key` where the key is rotated, and is certified again where that cannot be.
    */
   readonly current?: { readonly key: PrivateKey; readonly chain: Chain } | undefined;
 }
@@ -118,6 +118,8 @@ export interface Issued {
   readonly chain: Chain;
   readonly roots: readonly Certificate[];
   readonly via: string;
+  /** It is for the key of `current`, since a new one could not be certified. */
+  readonly keepsKey?: boolean;
   /** The rungs of the ladder that were tried before and failed, oldest first, for the journal. */
   readonly failedRungs: readonly Failure[];
 }

@@ -85,7 +85,10 @@ export const specSchema = z
       .strictObject(
         {
           type: z.enum(KEY_ALGORITHMS).optional().meta({ description: "Default: ec-p256; an adopted key is kept." }),
-          rotate: z.boolean().optional().meta({ description: "A new key at each renewal. Default: false." }),
+          rotate: z
+            .boolean()
+            .optional()
+            .meta({ description: "A new key at each renewal, if the CA certifies one for it. Default: false." }),
         },
         {
           error: expects("a map of keys", keyHint),

@@ -26,8 +26,8 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
     anchors: (candidates) => anchorsAmong(config, candidates),
     issue: async (order, signal) => {
       const session = openSession(partner, signal);
-      const { chain, via, failures } = await climb(session, rungsFor(order, minter));
-      return { chain, roots: await session.roots(), via, failedRungs: failures.map(failureOf) };
+      const { chain, via, keepsKey, failures } = await climb(session, rungsFor(order, minter));
+      return { chain, roots: await session.roots(), via, keepsKey, failedRungs: failures.map(failureOf) };
     },
     holdsSecret: () => minter.isHolding(),
     secretSince: () => secretSince(config.provisioner.secret.source, context),
@@ -40,22 +40,26 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
 /** One way to get the order issued. */
 interface Rung {
   readonly via: string;
+  /** Whether it renews the old key where a new one is asked for. */
+  readonly keepsKey?: boolean;
   readonly climb: (session: Session, complain: (error: AgentError) => void) => Promise<Chain>;
 }
 
-/** Best first. A changed request has no current pair and can only be minted: a renewal copies the old certificate. */
+/**
+ * Best first. A changed request has no current pair and can only be minted: a renewal copies the old certificate. Where no
+ * new key can be had (behind a proxy, or once the leaf has expired, there is no way to rekey), a certificate for the old
+ * one is better than none.
+ */
 function rungsFor({ request, key, current }: Order, minter: Minter): readonly Rung[] {
   const mint: Rung = { via: "token", climb: (session, complain) => minter.mint(session, { request, key, complain }) };
   if (current === undefined) return [mint];
-  if (current.key.keyId !== key.keyId) {
-    const rekey = async (session: Session) => rekeyOverMtls(session, current, await createCsr(request, key));
-    return [{ via: "rekey", climb: rekey }, mint];
-  }
-  return [
+  const renew: readonly Rung[] = [
     { via: "mtls", climb: (session) => renewOverMtls(session, current) },
     { via: "bearer", climb: (session) => renewByBearer(session, current) },
-    mint,
   ];
+  if (current.key.keyId === key.keyId) return [...renew, mint];
+  const rekey = async (session: Session) => rekeyOverMtls(session, current, await createCsr(request, key));
+  return [{ via: "rekey", climb: rekey }, mint, ...renew.map((rung) => ({ ...rung, keepsKey: true }))];
 }
 
 /**
@@ -67,15 +71,16 @@ const GOES_ON: ReadonlySet<string> = new Set(["ISSUER_REJECTED", "CREDENTIAL_MIS
 interface Climbed {
   readonly chain: Chain;
   readonly via: string;
+  readonly keepsKey: boolean;
   readonly failures: readonly AgentError[];
 }
 
 async function climb(session: Session, rungs: readonly Rung[]): Promise<Climbed> {
   const failures: AgentError[] = [];
-  for (const { via, climb } of rungs) {
+  for (const { via, keepsKey = false, climb } of rungs) {
     try {
       const chain = await climb(session, (failure) => failures.push(failure));
-      return { chain, via, failures };
+      return { chain, via, keepsKey, failures };
     } catch (thrown) {
       if (session.signal.aborted) throw thrown;
       const failure = asAgentError(thrown);
@@ -86,9 +91,13 @@ async function climb(session: Session, rungs: readonly Rung[]): Promise<Climbed>
   throw summary(failures);
 }
 
-/** The last rung decides what is to be done, but what is wrong is an answer of no use, where there was one. All are named. */
+/**
+ * A secret that is missing is to be put in place, else the last rung decides what is to be done; but what is wrong is an
+ * answer of no use, where there was one. All are named.
+ */
 function summary(failures: readonly AgentError[]): AgentError {
-  const last = failures.at(-1) ?? asAgentError(new Error("a ladder without rungs"));
+  const missing = failures.find(({ code }) => code === "CREDENTIAL_MISSING");
+  const last = missing ?? failures.at(-1) ?? asAgentError(new Error("a ladder without rungs"));
   if (failures.length === 1) return last;
   const [first, ...others] = new Set(failures.map(({ message }) => message));
   const message = [first, ...others.map((text) => text.replace(/^C/, "c"))].join("; ");

@@ -33,7 +33,7 @@ export async function rekeyOverMtls(session: Session, pair: Pair, csr: string): 
 
 async function overMtls(session: Session, { key, chain }: Pair, request: Call): Promise<Chain> {
   const [leaf] = chain;
-  requireClientUsage(request.action, leaf);
+  requireRenewable(request.action, session, leaf);
   const left = leaf.notAfter - session.now();
   const ends = `it ${left > 0 ? "expires" : "expired"} at ${formatInstant(leaf.notAfter)}`;
   if (left <= marginOf(leaf)) throw refused(request.action, ends);
@@ -54,8 +54,7 @@ function marginOf(leaf: Certificate): Milliseconds {
 export async function renewByBearer(session: Session, { key, chain }: Pair): Promise<Chain> {
   const action = "renew by bearer token";
   const [leaf] = chain;
-  if (session.renewedInVain) throw refused(action, "the CA would answer with the same");
-  requireClientUsage(action, leaf);
+  requireRenewable(action, session, leaf);
   const shown = await presentable(session, chain);
   // step-ca judges the chain at one minute before the leaf's end.
   const outlived = shown.find(({ notAfter }) => notAfter < leaf.notAfter - MINUTE);
@@ -74,7 +73,8 @@ export async function renewByBearer(session: Session, { key, chain }: Pair): Pro
   return renewed(session, call, leaf, reply);
 }
 
-function requireClientUsage(action: string, leaf: Certificate): void {
+function requireRenewable(action: string, { renewedInVain }: Session, leaf: Certificate): void {
+  if (renewedInVain) throw refused(action, "the CA would answer with the same");
   if (allowsUsage(leaf, "client")) return;
   throw refused(action, "it is for servers only, and step-ca renews only what may be used by a client");
 }

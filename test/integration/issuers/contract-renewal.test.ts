@@ -95,6 +95,35 @@ describe.each(CAS)("renewals at $name", { concurrent: true }, ({ start }) => {
     ]);
   });
 
+  test("where no new key can be certified, the old one's leaf is renewed rather than left to expire", async () => {
+    await using ca = await start({ allowRenewalAfterExpiry: true, backdate: SECOND });
+    const order = await agedOrder(ca, "-2m", "122s");
+    await expiry(order.current.chain[0]);
+    const key = await generateKey("ec-p256");
+
+    const { chain, via, failedRungs } = await issuerOf(ca, nothing).issue({ ...order, key }, never);
+
+    expect(via).toBe("bearer");
+    expect(chain[0].keyId).toBe(order.key.keyId);
+    expect(failedRungs.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^Cannot rekey over mTLS: it expired at /),
+      expect.stringMatching(/^Cannot mint: there is no password in /),
+      expect.stringMatching(/^Cannot renew over mTLS: it expired at /),
+    ]);
+  });
+
+  test("with no rung left for a new key nor for the old one, the hint is the command for the operator", async () => {
+    await using ca = await start();
+    const order = await agedOrder(ca, "-2m", "122s");
+    await expiry(order.current.chain[0]);
+    const key = await generateKey("ec-p256");
+
+    const error = await failure(issuerOf(ca, { token: { file: "/run/token" } }).issue({ ...order, key }, never));
+
+    expect(error.code).toBe("CREDENTIAL_MISSING");
+    expect(error.hint).toMatch(/^step ca token aged\.internal /);
+  });
+
   test.each([-2 * HOUR, 2 * HOUR])(
     "a bearer token is dated by the CA's clock where ours is off by %d ms",
     async (offset) => {
@@ -168,6 +197,19 @@ describe.each(CAS)("renewals at $name", { concurrent: true }, ({ start }) => {
       "ISSUER_REJECTED",
       "CREDENTIAL_MISSING",
     ]);
+  });
+
+  test("a leaf that comes back expired from rekeying is asked for by no other rung that renews", async () => {
+    await using ca = await start({ backdate: HOUR });
+    const order = await agedOrder(ca, "-10m", "30m");
+    const asked = ca.requests().length;
+
+    const issuer = issuerOf(ca, { token: { file: "/run/token" } });
+    const error = await failure(issuer.issue({ ...order, key: await generateKey("ec-p256") }, never));
+
+    expect(error.code).toBe("CHAIN_UNUSABLE");
+    expect(error.hint).toMatch(/^step ca token aged\.internal /);
+    expect(ca.requests().slice(asked)).toEqual(["/rekey"]);
   });
 
   test("a leaf exactly as long as the backdate, which the CA answers with 500, is minted instead", async () => {

@@ -132,7 +132,7 @@ test("of several addresses the one that refuses a renewal keeps no other from be
   expect(unwilling.requests()).toEqual(["/renew"]);
 });
 
-test("a rekey that is refused goes to minting, and never to a renewal of the old key", async () => {
+test("a rekey that is refused goes to minting, before any renewal of the old key", async () => {
   await using ca = await startStepCa({ policy: { disableRenewal: true } });
   await using secret = await secretFile(ca.provisioner.jwk);
   const issuer = issuerOf(ca, { key: { file: secret.file } });

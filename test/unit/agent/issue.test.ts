@@ -79,6 +79,20 @@ test("the key is on disk before its request leaves the host, and is no longer pe
   expect((await state.generations.read(1)).key.keyId).toBe(generation.key.keyId);
 });
 
+test("where only the old key's leaf could be renewed, that is the next generation's key", async () => {
+  await using state = await folder();
+  const current = await issueWith(issuerOf(obedient), state.generations);
+  const issuer = issuerOf(async (order) => {
+    return { ...(await obedient({ ...order, key: order.current?.key ?? order.key })), keepsKey: true };
+  });
+
+  const generation = await issueWith(issuer, state.generations, { current, rotate: true });
+
+  expect(issuer.orders[0]?.key.keyId).not.toBe(current.key.keyId);
+  expect(generation.key.keyId).toBe(current.key.keyId);
+  expect((await state.generations.read(2)).key.keyId).toBe(current.key.keyId);
+});
+
 test("a request whose answer was lost is repeated with the same key", async () => {
   await using state = await folder();
   const deaf = issuerOf(() => Promise.reject(new AgentError("ISSUER_UNREACHABLE", "Cannot reach the CA: reset")));
