@@ -3,8 +3,9 @@ import { AgentError } from "../../base/errors.ts";
 import { remoteText } from "./remote-text.ts";
 import type { Session } from "./session.ts";
 
-const PAGE = 50;
-const MOST_PAGES = 40;
+/** Each may bring a template of kilobytes, or roots, and no more of a page is read than 256 KiB. */
+const PAGE = 20;
+const MOST_PAGES = 100;
 
 const listed = z.object({
   type: z.string().optional(),
@@ -15,7 +16,7 @@ const listed = z.object({
 
 const page = z.object({
   // What is of a kind that nobody here knows is nobody's business.
-  provisioners: z.array(listed.catch({})).max(PAGE * 2),
+  provisioners: z.array(listed.catch({})).max(PAGE * 5),
   nextCursor: z.string().max(1024).default(""),
 });
 

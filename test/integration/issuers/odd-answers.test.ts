@@ -112,6 +112,30 @@ test("provisioners of kinds that nobody here knows are passed over", async () =>
   expect({ code, hint }).toEqual({ code: "ISSUER_REJECTED", hint: 'it has "c"' });
 });
 
+test("the last of fifty provisioners with templates of 6 kB can be minted by: no page is longer than what is read", async () => {
+  const { publicJwk, encryptedKey } = await makeProvisioner("last", "pw");
+  const options = { x509: { template: "x".repeat(6000) } };
+  const all = Array.from({ length: 50 }, (_, number) => {
+    return { type: "JWK", name: number === 49 ? "last" : `p${number}`, key: publicJwk, encryptedKey, options };
+  });
+  const list = ({ req }: ServerResponse): string => {
+    const query = new URL(req.url ?? "", "https://ca").searchParams;
+    const [from, limit] = ["cursor", "limit"].map((name) => Number(query.get(name))) as [number, number];
+    const next = from + limit;
+    return JSON.stringify({ provisioners: all.slice(from, next), nextCursor: next < all.length ? String(next) : "" });
+  };
+  await using password = await secretFile("pw");
+  await using ca = await standIn((response) => {
+    if (response.req.url?.startsWith("/provisioners") === true) response.end(list(response));
+    else response.writeHead(403).end();
+  });
+  const minting = issuerOf({ ...ca, provisioner: { name: "last" } }, { password: { file: password.file } });
+
+  const { message } = await failure(minting.issue({ ...renewal, current: undefined }, never));
+
+  expect(message).toMatch(/^Cannot mint at .*: HTTP 403/);
+});
+
 test.each([
   ["no HTTP", "SSH-2.0-OpenSSH_10.0\r\n\r\n", "what it answers is no HTTP"],
   ["an answer that ends in its headers", "HTTP/1.1 201 Created\r\ncontent-type: app", "the connection was closed"],
