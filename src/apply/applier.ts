@@ -48,8 +48,8 @@ export interface Look extends Pick<Asked, "digest" | "generation"> {
 
 /** The root side's port, what it does at start, and what it knows by itself. */
 export interface RecoveringApplier extends Applier {
-  /** The names of the specs in force. */
-  specs(): Promise<readonly string[]>;
+  /** The names of the specs in force. `asked`: where all of these were in force a moment ago, those of then will do. */
+  specs(asked?: readonly string[]): Promise<readonly string[]>;
   /** The facts of one spec, and what they were judged against; undefined where it is not in force. */
   look(name: string, signal: AbortSignal): Promise<Look | undefined>;
   /** Finishes the changes that a killed process left open. Done once. */
@@ -153,7 +153,12 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
       if (!options.readOnly) await finished();
     },
     recover: ready,
-    specs: async () => [...(await readSpecs()).keys()],
+    specs: async (asked) => {
+      const known = lastReading;
+      const isKnown = known !== undefined && system.clock.monotonic() < known.until;
+      const willDo = isKnown && asked?.every((name) => known.all.has(name)) === true;
+      return [...(willDo ? known.all : await readSpecs()).keys()];
+    },
     look: async (name, signal) => {
       await ready();
       return await look(name, signal);

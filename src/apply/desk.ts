@@ -3,8 +3,8 @@ import type { Log } from "../base/log.ts";
 import type { Taken } from "./take-requests.ts";
 
 export interface DeskOptions {
-  /** The names of the specs in force. */
-  readonly known: () => Promise<readonly string[]>;
+  /** The names of the specs in force, among them those that are asked about. */
+  readonly known: (asked: readonly string[]) => Promise<readonly string[]>;
   /** Does what is asked. Throws what is to be told as its failure. */
   readonly answer: (taken: Taken) => Promise<unknown>;
   /** Tells how it ended. Never rejects. */
@@ -70,7 +70,8 @@ export function openDesk({ known, answer, report, log, onIdle }: DeskOptions): D
     take: async (taken) => {
       if (taken.length === 0) return;
       // Where specs cannot be read now, each request fails with the reason.
-      const specs = await known().then(
+      const asked = taken.flatMap(({ request }) => ("spec" in request ? [request.spec] : []));
+      const specs = await known(asked).then(
         (names) => new Set(names),
         () => undefined,
       );

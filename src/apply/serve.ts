@@ -62,7 +62,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   let wake = new AbortController();
   const answer = createAnswerer(applier, clock);
   const desk = openDesk({
-    known: () => applier.specs(),
+    known: (asked) => applier.specs(asked),
     answer: (taken) => answer(taken, signal),
     report: (taken, outcome) => report(options, taken, outcome, access, signal),
     log,

@@ -536,6 +536,21 @@ test("requests that come while others are served are served too, and then it end
   expect(await readdir(host.layout.requests)).toEqual([]);
 });
 
+test("who asks about a spec that is in force does not have all of them read again", async () => {
+  await using sides = await twoSides();
+  const { host, remote } = sides;
+  let reads = 0;
+  const applier = await host.open(undefined, { onRead: () => void (reads += 1), specIsCurrent: async () => true });
+  sides.serving({ applier });
+  await host.issue();
+  await remote.apply(NAME, never);
+  const before = reads;
+
+  for (let round = 0; round < 5; round += 1) await remote.apply(NAME, never);
+
+  expect(reads).toBe(before);
+});
+
 test("the answers of an earlier process are gone, so that made up names do not add up", async () => {
   await using sides = await twoSides();
   const { host, remote } = sides;
