@@ -106,7 +106,8 @@ async function answerTo<Result>(
   let wake = new AbortController();
   const path = reportPath(reports, name);
   using _listening = site.bell.listen(basename(path), () => wake.abort());
-  const takenBy = clock.monotonic() + (site.isServed ? TAKEN_WITHIN : TAKEN_AGAIN_WITHIN);
+  const patience = site.isServed ? TAKEN_WITHIN : TAKEN_AGAIN_WITHIN;
+  let takenBy = clock.monotonic() + patience;
   let seen = old;
   let isTaken = false;
   let before = first;
@@ -124,6 +125,8 @@ async function answerTo<Result>(
     isTaken ||= (await identityOf(join(requests, name))) === "";
     const who = await site.who();
     const isLost = isTaken && (who === "" || (before !== "" && who !== before));
+    // One that is at work has thousands of others to take; one that hangs is ended by systemd.
+    if (who !== "") takenBy = clock.monotonic() + patience;
     const isLate = !isTaken && clock.monotonic() > takenBy;
     // Once more, after that: who took it and is gone then has reported before, or never will.
     const last = isLost || isLate || signal.aborted ? await readAnswer() : undefined;

@@ -414,6 +414,21 @@ test("a root side that took a request and ends without an answer is known to be 
   await second.stop();
 });
 
+test("a root side that takes long to come to a request, for others came before it, is not taken for one that takes nothing", async () => {
+  await using sides = await twoSides({}, hasty);
+  const { host, remote } = sides;
+  const { number } = await host.issue();
+  await mkdir(host.layout.reports, { recursive: true });
+  const alive = await showAlive(host.layout.reports, { mode: 0o400 });
+
+  const applying = remote.apply(NAME, never);
+  await pause(4 * SECOND); // for the agent's clock more than three minutes
+  await alive[Symbol.asyncDispose]();
+  sides.serving();
+
+  expect(await applying).toMatchObject({ deployed: number, failure: null });
+});
+
 test("a root side that works for long is not taken for one that is gone", async () => {
   await using sides = await twoSides({}, hasty);
   const { host, remote } = sides;
