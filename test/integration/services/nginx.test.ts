@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openServiceWatch } from "../../../src/apply/service-watch.ts";
@@ -219,6 +219,27 @@ test("an nginx that has its certificate by a link is looked at where it serves t
   expect(await serviceOf({ type: "nginx" }).defaultProbe({ ...system, run: ask }, outputs, signal)).toMatchObject({
     address: { host: "127.0.0.1", port: nginx.port },
   });
+});
+
+test("an nginx that picks its certificate at each handshake is looked at, also where its workers cannot read the key", async () => {
+  await using nginx = await startNginx(first);
+  const text = await readFile(nginx.config, "utf8");
+  await writeFile(
+    nginx.config,
+    text.replace("web.pem", "$ssl_server_name.pem").replace("web.key", "$ssl_server_name.key"),
+  );
+  await chmod(nginx.folder, 0o755);
+  await chmod(nginx.files.key, 0o644);
+  await run(nginx.reload, { timeout: MINUTE });
+  const service = serviceOf({ type: "nginx", preflight: nginx.check });
+  const target = await service.defaultProbe(system, outputsAt(nginx.files), signal);
+  if (target === undefined) throw new Error("it has no probe");
+  const proven = () => prove(target, first.leaf.fingerprint, { timeout: 5 * SECOND }, signal);
+
+  expect(await proven()).toEqual({ served: true });
+  await chmod(nginx.files.key, 0);
+  await service.preflight(system, signal);
+  expect(await proven()).toMatchObject({ served: false, failure: { code: "SERVICE_STALE" } });
 });
 
 test("where nginx serves is asked again while it does not tell, and believed meanwhile", async () => {

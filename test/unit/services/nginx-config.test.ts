@@ -77,6 +77,47 @@ test("names are nginx's in lower case: who has one in another spelling has none"
   expect(findServer(inHttp(text), OURS)?.serverName).toBe("mail.internal");
 });
 
+const named = "ssl_certificate tls/$ssl_server_name.pem; ssl_certificate_key tls/$ssl_server_name.key;";
+const mapped = "ssl_certificate $pem; ssl_certificate_key $key;";
+
+test.for([
+  ["its path", `server { listen 1 ssl; ${named} }`, "web"],
+  ["its path, in braces", `server { listen 1 ssl; ssl_certificate "/etc/nginx/tls/\${ssl_server_name}.pem"; }`, "web"],
+  [
+    "a map",
+    `map $ssl_server_name $pem { default their.pem; Web.internal tls/web.pem; }
+    server { listen 1 ssl; ${mapped} }`,
+    "web.internal",
+  ],
+  [
+    "what a map has for all others",
+    `map \${ssl_server_name} $pem { hostnames; a.internal their.pem; default tls/web.pem; }
+    server { listen 1 ssl; ${mapped} }`,
+    "default",
+  ],
+  [
+    "a server for a wildcard",
+    `map $ssl_server_name $pem { web.internal tls/web.pem; }
+    server { listen 1 ssl; ${theirs} } server { listen 1 ssl; server_name *.internal; ${mapped} }`,
+    "web.internal",
+  ],
+] as const)("a certificate that is picked at each handshake is asked for by the name in %s", ([, text, serverName]) => {
+  expect(findServer(inHttp(text), OURS)?.serverName).toBe(serverName);
+});
+
+test.for([
+  ["another path", "server { listen 1 ssl; ssl_certificate their/$ssl_server_name.pem; }"],
+  ["another variable", "map $host $pem { web.internal tls/web.pem; } server { listen 1 ssl; ssl_certificate $pem; }"],
+  ["two variables", "server { listen 1 ssl; ssl_certificate $ssl_server_name/$pem; }"],
+  [
+    "names that another server answers",
+    `map $ssl_server_name $pem { www.internal tls/web.pem; }
+    server { listen 1 ssl; ${mapped} } server { listen 1 ssl; server_name www.*; ${theirs} }`,
+  ],
+])("%s is none that is picked for our path", ([, text]) => {
+  expect(findServer(inHttp(text ?? ""), OURS)).toBeUndefined();
+});
+
 test("the address of a listen is no name to ask for", () => {
   const text = `server { listen localhost:1 ssl; ${pair} } server { listen localhost:1 ssl; server_name localhost; ${theirs} }`;
 
