@@ -3,10 +3,11 @@ import type { Probe, Prove } from "../core/ports.ts";
 import type { Starttls } from "../core/starttls.ts";
 import { postgres } from "./postgres.ts";
 import { proveBy } from "./prove.ts";
+import { proxy } from "./proxy.ts";
 import { tls } from "./tls.ts";
 
 /** The ways to look which leaf is served, by the name that a target gives. */
-export const PROBES: Readonly<Record<"tls" | Starttls, Probe>> = { tls, postgres };
+export const PROBES: Readonly<Record<"tls" | Starttls, Probe>> = { tls, postgres, proxy };
 
 /** Looks once, with the probe that the target names. */
 export const probe: Probe = (target, signal) => {

@@ -52,7 +52,7 @@ export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarge
   const all = [...servers(directives, { certificates: [], rejects: false, isTls: false })];
   const places = placesOf(all);
   const maps = mapsOf(directives);
-  let socket: ProbeTarget | undefined;
+  const others: ProbeTarget[] = [];
   for (const server of all) {
     if (server.rejects) continue;
     const isOurs = server.certificates.some((path) => paths.has(resolve(folder, path)));
@@ -60,11 +60,13 @@ export function findServer(dump: string, paths: ReadonlySet<string>): ProbeTarge
     if (picked?.length === 0) continue;
     for (const listen of server.listens) {
       const target = targetOf(server, listen, places, picked);
-      if (target !== undefined && "host" in target.address) return target;
-      socket ??= target; // few are seen out of the agent's sandbox
+      if (target === undefined) continue;
+      if ("host" in target.address && target.starttls === "tls") return target;
+      others.push(target);
     }
   }
-  return socket;
+  // Few sockets are seen out of the agent's sandbox.
+  return others.find(({ address }) => "host" in address) ?? others[0];
 }
 
 /** What a server has of the block around it, where it says nothing itself. */
@@ -173,18 +175,19 @@ function targetOf(
   picked?: readonly string[],
 ): ProbeTarget | undefined {
   const place = places.get(keyOf(listen));
-  if (place === undefined || place.options.has("proxy_protocol")) return undefined;
+  if (place === undefined) return undefined;
   if (!place.options.has("ssl") && !place.byDefault.isTls) return undefined;
   // Who names that address has it for himself.
   if (listen.isAny && places.has(addressText(listen.address))) return undefined;
+  const flavour = place.options.has("proxy_protocol") ? "proxy" : "tls";
   if (picked !== undefined) {
     const serverName = picked.find((name) => isAskable(name) && askedFor(name, place) === server);
-    return serverName === undefined ? undefined : targetAt(listen.address, { serverName });
+    return serverName === undefined ? undefined : { ...targetAt(listen.address, { flavour }), serverName };
   }
   const names = server.names.filter((name) => place.byName.get(name) === server);
   const asked = names.find(isAskable) ?? names.flatMap(examplesOf).find((name) => !place.byName.has(name));
   if (asked === undefined && place.byDefault !== server) return undefined;
-  return { ...targetAt(listen.address), serverName: asked ?? null };
+  return { ...targetAt(listen.address, { flavour }), serverName: asked ?? null };
 }
 
 /** Who answers those who ask for a name; which regular expressions fit it is not known. */

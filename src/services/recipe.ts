@@ -92,7 +92,10 @@ const probe = z.strictObject(
     starttls: z
       .enum(STARTTLS, { error: `write one of: ${STARTTLS.join(", ")}` })
       .optional()
-      .meta({ description: "How TLS is asked for on a plain connection; default: what the service speaks." }),
+      .meta({
+        description:
+          "How TLS is asked for on a plain connection, `proxy`: by the PROXY protocol's header; default: what the service speaks.",
+      }),
   },
   {
     error: ({ input }) => (typeof input === "string" ? `write { connect: ${JSON.stringify(input)} }` : undefined),

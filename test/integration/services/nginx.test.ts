@@ -9,7 +9,7 @@ import { probe, prove } from "../../../src/probes/index.ts";
 import { findServer } from "../../../src/services/nginx-config.ts";
 import type { Certificate } from "../../../src/x509/certificate.ts";
 import { generateKey } from "../../../src/x509/key.ts";
-import { putPair } from "../../servers/daemon.ts";
+import { freePort, putPair } from "../../servers/daemon.ts";
 import { type Nginx, startNginx } from "../../servers/nginx.ts";
 import { makePki } from "../../servers/pki.ts";
 import { generationOf, outputsAt, serviceOf, system } from "../../servers/service.ts";
@@ -240,6 +240,19 @@ test("an nginx that picks its certificate at each handshake is looked at, also w
   await chmod(nginx.files.key, 0);
   await service.preflight(system, signal);
   expect(await proven()).toMatchObject({ served: false, failure: { code: "SERVICE_STALE" } });
+});
+
+test("an nginx that listens behind proxies is looked at by their protocol, which leaves nothing in its log", async () => {
+  const port = await freePort();
+  await using nginx = await startNginx(first, { extra: `listen 127.0.0.1:${port} ssl proxy_protocol;` });
+  const connect = `127.0.0.1:${port}`;
+
+  const target = targetOf(serviceFor(nginx, { probe: { connect, starttls: "proxy" } }));
+
+  expect((await probe(target, signal)).fingerprint).toBe(first.leaf.fingerprint);
+  await expect(probe({ ...target, starttls: "tls" }, signal)).rejects.toMatchObject({ code: "SERVICE_STALE" });
+  const lines = (await readFile(join(nginx.folder, "error.log"), "utf8")).trim().split("\n");
+  expect(lines).toEqual([expect.stringContaining("broken header")]);
 });
 
 test("where nginx serves is asked again while it does not tell, and believed meanwhile", async () => {

@@ -27,6 +27,7 @@ test.for([
   ["listen unix:/run/nginx.sock ssl;", { path: "/run/nginx.sock" }],
   ["listen unix:/run/nginx.sock ssl; listen 443 ssl;", { host: "127.0.0.1", port: 443 }],
   ["listen 443 ssl proxy_protocol; listen 444 ssl;", { host: "127.0.0.1", port: 444 }],
+  ["listen unix:/srv/nginx.sock ssl; listen 443 ssl proxy_protocol;", { host: "127.0.0.1", port: 443 }],
   ["listen 443 quic; listen 443 ssl;", { host: "127.0.0.1", port: 443 }],
   ["listen 127.0.0.1:8443-8445 ssl;", { host: "127.0.0.1", port: 8443 }],
   ["listen 443; ssl on;", { host: "127.0.0.1", port: 443 }],
@@ -37,7 +38,6 @@ test.for([
 test.for([
   ["listen 80;", "no TLS"],
   ["listen 443 quic;", "QUIC alone"],
-  ["listen 443 ssl proxy_protocol;", "a proxy's protocol"],
 ])("%s has nothing to look at: %s", ([listen]) => {
   expect(findServer(inHttp(`server { ${listen} ${pair} }`), OURS)).toBeUndefined();
 });
@@ -124,6 +124,12 @@ test("the address of a listen is no name to ask for", () => {
   expect(findServer(inHttp(text), OURS)).toMatchObject({ address: { host: "localhost" }, serverName: null });
 });
 
+test("behind proxies their protocol is spoken, as whoever listens there wants it", () => {
+  const text = `server { listen 1 ssl proxy_protocol; ${theirs} } server { listen 1; server_name web.internal; ${pair} }`;
+
+  expect(findServer(inHttp(text), OURS)).toMatchObject({ starttls: "proxy", serverName: "web.internal" });
+});
+
 test("a server that ends handshakes is not looked at", () => {
   expect(findServer(inHttp(`${pair} server { listen 1 ssl; ssl_reject_handshake on; }`), OURS)).toBeUndefined();
 });
@@ -143,7 +149,6 @@ test("what another server has for itself is not looked at in place of ours", () 
   expect(findServer(inHttp(other("") + ours("web.internal")), OURS)).toBeUndefined();
   expect(findServer(inHttp(other("") + ours("~^web")), OURS)).toBeUndefined();
   expect(findServer(inHttp(ours("~^web") + other("default_server")), OURS)).toBeUndefined();
-  expect(findServer(inHttp(other("proxy_protocol") + ours("admin.internal")), OURS)).toBeUndefined();
   expect(findServer(inHttp(other("") + ours("~^web") + ours("admin.internal")), OURS)?.serverName).toBe(
     "admin.internal",
   );

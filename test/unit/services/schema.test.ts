@@ -109,7 +109,7 @@ const broken: [entry: unknown, complaint: string][] = [
     "/",
   ].map((connect): [unknown, string] => [{ type: "none", probe: { connect } }, `probe.connect: ${ADDRESS}`]),
   [{ type: "none", probe: { connect: "a:1", server_name: "a b" } }, "probe.server_name: write a DNS name"],
-  [{ type: "none", probe: { connect: "a:1", starttls: "gopher" } }, "probe.starttls: write one of: postgres"],
+  [{ type: "none", probe: { connect: "a:1", starttls: "gopher" } }, "probe.starttls: write one of: postgres, proxy"],
   [{ type: "systemd", unit: "-x" }, "unit: write the name of a systemd unit, such as nginx.service"],
   [{ type: "systemd", unit: "a", action: "stop" }, "action: write reload or restart"],
   [
