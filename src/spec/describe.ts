@@ -19,7 +19,7 @@ export function describe(issue: Issue): string {
       // Not for people: `complain` makes one problem of each key and picks the nearest of these.
       return knownKeys(issue).join("\n");
     case "invalid_key":
-      return withHint("cannot be a name", "a name is letters, digits and ._- and begins with a letter or digit");
+      return withHint("cannot be a name", NAME_RULE);
     case "too_small":
       return issue.minimum === 1 ? "must not be empty" : `must have at least ${issue.minimum} ${unitOf(issue)}`;
     case "too_big":
@@ -28,6 +28,9 @@ export function describe(issue: Issue): string {
       return withHint(`cannot be ${show(issue.input)}`, exampleOf(issue));
   }
 }
+
+/** What an issuer may be called. */
+export const NAME_RULE = "a name is letters, digits and ._- and begins with a letter or digit";
 
 const EXPECTED: Readonly<Record<string, string>> = {
   string: "a string",
@@ -126,10 +129,14 @@ export function quoted(value: unknown): string | undefined {
   return text === "" ? undefined : `write "${text}"`;
 }
 
-/** Texts as YAML takes them for texts in a list of one line: `[/bin/notify, "5"]`. */
+/** Nobody reads more of a hint. */
+const LONGEST_LIST = 200;
+
+/** Texts as YAML takes them for texts in a list of one line, `[/bin/notify, "5"]`; cut where it is long. */
 export function listOf(texts: readonly string[]): string {
   const isPlain = /^(?!(?:true|false|null)$)[A-Za-z/](?:[\w./@-]|:(?=\S))*$/i;
-  return `[${texts.map((text) => (isPlain.test(text) ? text : JSON.stringify(text))).join(", ")}]`;
+  const list = `[${texts.map((text) => (isPlain.test(text) ? text : JSON.stringify(text))).join(", ")}]`;
+  return list.length > LONGEST_LIST ? `${list.slice(0, LONGEST_LIST)}…` : list;
 }
 
 /** A value as a complaint names it: `the number 640`, `"web"`, `a list`. */

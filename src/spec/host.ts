@@ -2,7 +2,7 @@ import * as z from "zod";
 import { nearest } from "../base/nearest.ts";
 import { type IssuerConfig, issuerSchema } from "../issuers/index.ts";
 import { type Complaint, judge, problemsOf } from "./complain.ts";
-import { expects, quoted, show, withHint } from "./describe.ts";
+import { expects, NAME_RULE, quoted, show, withHint } from "./describe.ts";
 import { writablePath } from "./fields.ts";
 import type { Problem } from "./problem.ts";
 import type { Source } from "./source.ts";
@@ -24,7 +24,9 @@ const listen = z
     return z.NEVER;
   });
 
-const issuerName = z.string({ error: expects("a name", quoted) }).regex(ISSUER_NAME);
+const issuerName = z
+  .string({ error: expects("a name", (input) => (typeof input === "string" ? NAME_RULE : quoted(input))) })
+  .regex(ISSUER_NAME);
 
 /** certagent.yaml: what is the same for all specs of a host. */
 export const hostSchema = z

@@ -44,15 +44,20 @@ export function syntaxError(
   const [first = ""] = error.message.split(/\n|(?<=\w): /, 1);
   const [, said = first.charAt(0).toLowerCase() + first.slice(1), hint = null] =
     PLAINLY.find(([pattern]) => pattern.test(first)) ?? [];
-  // In { } and [ ] the braces of a fact end it.
-  const found = /\$\{\w+\}/.exec(line);
-  const fact = found !== null && /[[{,]/.test(line.slice(0, found.index)) ? found[0] : undefined;
   const at = /^(Missing closing|Flow )/.test(first) ? openedAt(tokens, offset) : offset;
   const message = `not valid YAML: ${said}`;
   if (line.includes("\u00a0"))
     return { offset: at, message, hint: "the line has a no-break space (U+00A0): type it anew" };
-  const unquoted = fact ?? /\[[\dA-Fa-f:.]*:[\dA-Fa-f:.]*\]:\d+/.exec(line)?.[0];
-  return { offset: at, message, hint: unquoted === undefined ? hint : `quote it: "${unquoted}"` };
+  return { offset: at, message, hint: quotes(line) ?? hint };
+}
+
+/** What needs quotes in this line: a fact in { } or [ ], whose braces end it, or an IPv6 address. */
+function quotes(line: string): string | undefined {
+  const address = /(?:https:\/\/)?\[[\dA-Fa-f:.]{2,45}\]:\d{1,5}/.exec(line)?.[0];
+  const [, before = "", fact, after] = /^(.*?)(\$\{\w+\})([^\s,\]}]?)/.exec(line) ?? [];
+  if (fact === undefined || !/[[{,]/.test(before)) return address && `quote it: "${address}"`;
+  const isWhole = after === "" && /[\s,[{]$/.test(before);
+  return isWhole ? `quote it: "${fact}"` : `put quotes around the whole value that has ${fact} in it`;
 }
 
 /** Blank lines, comments, and what a line is indented by. */
