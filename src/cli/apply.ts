@@ -76,7 +76,13 @@ async function doApply(invocation: Invocation, world: World, log: Log): Promise<
   await using opened = await open();
   await opened.recover();
   if (!isByHand) return await tellOpen(layout, log);
-  return await applyAll(opened.applier, names, { print: world.print, log }, signal);
+  try {
+    return await applyAll(opened.applier, names, { print: world.print, log }, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    log.warning("stopped while work was under way; the next start looks at it", { certificates: names });
+    return 1;
+  }
 }
 
 /** What could not be finished leaves files as they are, perhaps of two generations: that is no success. */

@@ -307,6 +307,24 @@ test("apply by hand wants the configuration and the folder of specs to be there"
   }
 });
 
+test("apply by hand that is stopped in the middle of a reload says so", async () => {
+  await prepared();
+  await certagent(scene.home, "once");
+  await writeFile(scene.hold, "");
+  await rm(scene.reloading);
+  const { process: child, ended } = await startCertagent(["apply", "web", ...scene.home.options]);
+  await expect.poll(() => stat(scene.reloading).catch(() => undefined)).toBeDefined();
+
+  child.kill("SIGINT");
+  const { code, stderr } = await ended;
+  await rm(scene.hold);
+
+  expect({ code, stderr }).toEqual({
+    code: 1,
+    stderr: "<4>stopped while work was under way; the next start looks at it certificates=web\n",
+  });
+});
+
 test("apply is used wrongly without a name, with too much, and with a name that there is not", async () => {
   await prepared();
   for (const words of [[], ["web", "--requests"], ["--requests", "--recover"], ["wbe"]]) {
