@@ -4,6 +4,7 @@ import { once } from "node:events";
 import type { Readable } from "node:stream";
 import { AgentError } from "./errors.ts";
 import { errnoOf } from "./file-error.ts";
+import { reapOrphans } from "./reap.ts";
 import { openOutput } from "./run-output.ts";
 import { type Milliseconds, pause, SECOND, systemClock, withDeadline } from "./time.ts";
 
@@ -178,6 +179,9 @@ export async function startAs(
   return { ended: endedAndHeard(), signal: (name) => void child.kill(name) };
 }
 
+/** Those that were started here and have not ended. */
+const own = new Set<number>();
+
 /** Starts a program as the leader of a new process group, with nothing of ours but what it is given. */
 async function start(
   argv: readonly string[],
@@ -186,7 +190,10 @@ async function start(
   user?: User,
 ): Promise<{ child: ChildProcess; ended: Promise<Ending> }> {
   const [program = "", ...rest] = argv;
+  if (process.pid === 1) await reapOrphans(own);
   const child = spawn(program, rest, { cwd: "/", env: { ...ENVIRONMENT, ...env }, detached: true, stdio, ...user });
+  const { pid = Number.NaN } = child;
+  own.add(pid);
   const started = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<Ending>();
   child.once("spawn", started.resolve);
@@ -194,7 +201,10 @@ async function start(
     const words = error.message.replace(/^spawn\S* /, "");
     started.reject(cannotRun(program, errnoOf(error) ?? words, error));
   });
-  child.once("exit", (exitCode, signal) => ended.resolve({ exitCode, signal }));
+  child.once("exit", (exitCode, signal) => {
+    own.delete(pid);
+    ended.resolve({ exitCode, signal });
+  });
   await started.promise;
   return { child, ended: ended.promise };
 }
