@@ -1083,9 +1083,9 @@ test("what is in force is renewed as it is for as long as a service refuses a ch
 
   for (let hour = 0; hour < 72; hour++) {
     await web.work(never);
-    const { deployed, observed } = web.view();
-    expect(deployed?.chainNotAfter).toBeGreaterThan(time.wall());
-    expect(deployed?.request).toEqual(wanted.request);
+    const { observed } = web.view();
+    expect(observed.deployed?.chainNotAfter).toBeGreaterThan(time.wall());
+    expect(observed.deployed?.request).toEqual(wanted.request);
     expect(observed.facts.failures.apply?.code).toBe("RELOAD_FAILED");
     time.pass(HOUR);
   }
