@@ -1,9 +1,9 @@
 import * as z from "zod";
 import type { Service, System } from "../core/ports.ts";
-import { execute, showCommand } from "./execute.ts";
+import { execute } from "./execute.ts";
 import { servedByNginx } from "./nginx-config.ts";
 import { calledBy, HOSTS_OWN, startedByUnit } from "./nginx-program.ts";
-import { HEARD, probeTarget, recipe, unit } from "./recipe.ts";
+import { byRecipe, HEARD, probeTarget, recipe, unit } from "./recipe.ts";
 import { changeUnit, shortName, systemdRuns, unitLiveness } from "./unit.ts";
 
 const UNIT = "nginx.service";
@@ -32,29 +32,24 @@ export const nginx = z
       called ?? (spec.unit !== undefined && systemdRuns() ? await startedByUnit(system, name, signal) : HOSTS_OWN);
     const check = spec.preflight ?? [...(called ?? HOSTS_OWN), "-t"];
     return {
+      ...byRecipe(
+        { ...spec, preflight: check },
+        {
+          check: "check the configuration of nginx",
+          act: "reload nginx",
+          step: `systemctl reload ${shortName(name)}`,
+          take: (system, context, signal) =>
+            changeUnit(system, { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }, context, signal),
+        },
+      ),
       type: "nginx",
       key: JSON.stringify(["nginx", name, check, spec.reload]),
-      steps: [showCommand(check), spec.reload ? showCommand(spec.reload) : `systemctl reload ${shortName(name)}`],
       probe: probeTarget(spec.probe),
-      timeout,
       settle: HEARD,
-      passive: false,
-      window: null,
       preflight: async (system, signal) => {
         const hint = "nginx refuses its whole configuration until this is mended";
         const own = spec.preflight ?? [...(await itself(system, signal)), "-t"];
         await execute(system, own, { action: "check the configuration of nginx", timeout, hint }, signal);
-      },
-      reload: async (system, context, signal) => {
-        if (spec.reload) await execute(system, spec.reload, { action: "reload nginx", timeout }, signal);
-        else
-          await changeUnit(
-            system,
-            { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD },
-            context,
-            signal,
-          );
-        return undefined;
       },
       // With a command of its own, nginx may run in a container, and a unit of that name is another nginx or none.
       liveness: async (system, signal) =>

@@ -1,9 +1,8 @@
 import * as z from "zod";
 import type { Service } from "../core/ports.ts";
-import { execute, showCommand } from "./execute.ts";
 import { addressByUnit, clusterAddresses } from "./postgresql-config.ts";
 import { keyRefusal } from "./postgresql-key.ts";
-import { HEARD, probeTarget, recipe, targetAt, unit } from "./recipe.ts";
+import { byRecipe, HEARD, probeTarget, recipe, targetAt, unit } from "./recipe.ts";
 import { changeUnit, shortName, systemdRuns, unitLiveness } from "./unit.ts";
 
 const INSTEAD =
@@ -26,34 +25,24 @@ export const postgresql = z
   .transform((spec): Service => {
     const { timeout, preflight, reload } = spec;
     const name = spec.unit ?? "postgresql.service";
+    const commands = byRecipe(spec, {
+      check: "check PostgreSQL",
+      act: "reload PostgreSQL",
+      step: `systemctl reload ${shortName(name)}`,
+      take: (system, context, signal) =>
+        changeUnit(system, { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }, context, signal),
+    });
     return {
+      ...commands,
       type: "postgresql",
       key: JSON.stringify(["postgresql", name, preflight, reload]),
-      steps: [
-        ...(preflight ? [showCommand(preflight)] : []),
-        reload ? showCommand(reload) : `systemctl reload ${shortName(name)}`,
-      ],
       probe: probeTarget(spec.probe, "postgres"),
-      timeout,
       settle: HEARD,
-      passive: false,
-      window: null,
       obstacle: keyRefusal,
-      preflight: async (system, signal) => {
-        if (preflight) await execute(system, preflight, { action: "check PostgreSQL", timeout }, signal);
-      },
       reload: async (system, context, signal) => {
         const refused = keyRefusal(context.outputs);
         if (refused) throw refused;
-        if (reload) await execute(system, reload, { action: "reload PostgreSQL", timeout }, signal);
-        else
-          await changeUnit(
-            system,
-            { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD },
-            context,
-            signal,
-          );
-        return undefined;
+        return await commands.reload(system, context, signal);
       },
       liveness: async (system, signal) =>
         reload && spec.unit === undefined ? "unknown" : await unitLiveness(system, name, signal),

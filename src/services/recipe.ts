@@ -3,8 +3,9 @@ import { isIP } from "node:net";
 import * as z from "zod";
 import { parseDuration, WITH_UNITS } from "../base/duration.ts";
 import { HOUR, type Milliseconds, SECOND } from "../base/time.ts";
-import type { Address, ProbeTarget } from "../core/ports.ts";
+import type { Address, ProbeTarget, Service } from "../core/ports.ts";
 import { STARTTLS, type Starttls } from "../core/starttls.ts";
+import { execute, showCommand } from "./execute.ts";
 
 /** How long one connection of a probe may take, where the spec says nothing. */
 const PROBE_TIMEOUT: Milliseconds = 5 * SECOND;
@@ -118,6 +119,45 @@ export const recipe = {
       "Where to see which certificate the service serves. Where no unit tells, whoever listens there counts as the service.",
   }),
 };
+
+/** {@link recipe}, parsed. */
+interface Recipe {
+  readonly preflight?: readonly string[] | undefined;
+  readonly reload?: readonly string[] | undefined;
+  readonly timeout: Milliseconds;
+}
+
+/** How a kind does without commands of the spec's, and how its failures begin: they complete "Cannot …". */
+export interface OwnWay {
+  /** `check PostgreSQL`. */
+  readonly check: string;
+  /** `reload PostgreSQL`. */
+  readonly act: string;
+  /** What `take` does, as people would type it. */
+  readonly step: string;
+  readonly take: Service["reload"];
+}
+
+/** What a kind does by the commands of its spec, and where there are none by its own way. */
+export function byRecipe(
+  { preflight, reload, timeout }: Recipe,
+  { check, act, step, take }: OwnWay,
+): Pick<Service, "steps" | "timeout" | "passive" | "window" | "preflight" | "reload"> {
+  return {
+    steps: [...(preflight ? [showCommand(preflight)] : []), reload ? showCommand(reload) : step],
+    timeout,
+    passive: false,
+    window: null,
+    preflight: async (system, signal) => {
+      if (preflight) await execute(system, preflight, { action: check, timeout }, signal);
+    },
+    reload: async (system, context, signal) => {
+      if (!reload) return await take(system, context, signal);
+      await execute(system, reload, { action: act, timeout }, signal);
+      return undefined;
+    },
+  };
+}
 
 /** The target of a spec's probe, with the service's own way to TLS as default. */
 export function probeTarget(spec: z.output<typeof probe> | undefined, flavour: "tls" | Starttls = "tls") {

@@ -2,9 +2,8 @@ import * as z from "zod";
 import { AgentError } from "../base/errors.ts";
 import { addressText } from "../core/address.ts";
 import type { Service } from "../core/ports.ts";
-import { execute, showCommand } from "./execute.ts";
 import { pairPaths } from "./pair.ts";
-import { absolutePath, address, probeTarget, recipe, unit } from "./recipe.ts";
+import { absolutePath, address, byRecipe, probeTarget, recipe, unit } from "./recipe.ts";
 import { type Control, isListening, redisProbe, takePair } from "./redis-control.ts";
 import { unitLiveness } from "./unit.ts";
 
@@ -75,26 +74,20 @@ export const redis = fields.transform((spec, context): Service => {
     return z.NEVER;
   }
   const control = "message" in found ? undefined : found;
-  const own = `CONFIG SET tls-cert-file tls-key-file at ${control && addressText(control.address)}`;
   return {
+    ...byRecipe(spec, {
+      check: "check Redis",
+      act: "reload Redis",
+      step: `CONFIG SET tls-cert-file tls-key-file at ${control && addressText(control.address)}`,
+      take: async (system, { outputs, generation }, signal) =>
+        control && (await takePair(system, control, { outputs, generation, timeout }, signal)),
+    }),
     type: "redis",
     key: JSON.stringify(["redis", control?.address, preflight, reload]),
-    steps: [...(preflight ? [showCommand(preflight)] : []), reload ? showCommand(reload) : own],
     probe: probeTarget(spec.probe),
-    timeout,
-    passive: false,
-    window: null,
     obstacle: (outputs) => {
       const paths = pairPaths(outputs);
       return reload === undefined && paths instanceof AgentError ? paths : undefined;
-    },
-    preflight: async (system, signal) => {
-      if (preflight) await execute(system, preflight, { action: "check Redis", timeout }, signal);
-    },
-    reload: async (system, { outputs, generation }, signal) => {
-      if (control && !reload) return await takePair(system, control, { outputs, generation, timeout }, signal);
-      if (reload) await execute(system, reload, { action: "reload Redis", timeout }, signal);
-      return undefined;
     },
     liveness: async (system, signal) => {
       if (spec.unit) return await unitLiveness(system, spec.unit, signal);

@@ -1,8 +1,7 @@
 import * as z from "zod";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Service } from "../core/ports.ts";
-import { execute, showCommand } from "./execute.ts";
-import { HEARD, probeTarget, recipe, unit } from "./recipe.ts";
+import { byRecipe, HEARD, probeTarget, recipe, unit } from "./recipe.ts";
 import { changeUnit, shortName, unitLiveness } from "./unit.ts";
 
 /** Apache with a bad pair: its reload ends well, and the unit fails two seconds later. */
@@ -28,26 +27,21 @@ export const systemd = z
   })
   .transform((spec): Service => {
     const { unit: name, action, timeout, preflight, reload } = spec;
-    const own = `systemctl ${action} ${shortName(name)}`;
+    const called = shortName(name);
+    const instead = "give reload: a command that makes the service take its new files, or use type: command";
     return {
+      ...byRecipe(spec, {
+        check: `check ${called}`,
+        act: `${action} ${called}`,
+        step: `systemctl ${action} ${called}`,
+        take: (system, context, signal) =>
+          changeUnit(system, { unit: name, action, timeout, settle: SETTLE, instead }, context, signal),
+      }),
       type: "systemd",
-      called: shortName(name),
+      called,
       key: JSON.stringify(["systemd", name, action, preflight, reload]),
-      steps: [...(preflight ? [showCommand(preflight)] : []), reload ? showCommand(reload) : own],
       probe: probeTarget(spec.probe),
-      timeout,
       settle: HEARD,
-      passive: false,
-      window: null,
-      preflight: async (system, signal) => {
-        if (preflight) await execute(system, preflight, { action: `check ${shortName(name)}`, timeout }, signal);
-      },
-      reload: async (system, context, signal) => {
-        const instead = `give reload: a command that makes the service take its new files, or use type: command`;
-        if (reload) await execute(system, reload, { action: `${action} ${shortName(name)}`, timeout }, signal);
-        else await changeUnit(system, { unit: name, action, timeout, settle: SETTLE, instead }, context, signal);
-        return undefined;
-      },
       liveness: (system, signal) => unitLiveness(system, name, signal),
       defaultProbe: async () => undefined,
     };

@@ -92,10 +92,13 @@ export async function changeUnit(
   change: UnitChange & { readonly instead: string },
   context: Pick<ReloadContext, "revive">,
   signal: AbortSignal,
-): Promise<void> {
-  if (systemdRuns()) return await actOnUnit(system, change, context, signal);
-  const message = `Cannot ${change.action} ${shortName(change.unit)}: systemd does not run on this host`;
-  throw new AgentError("RELOAD_FAILED", message, { hint: change.instead });
+): Promise<undefined> {
+  if (!systemdRuns()) {
+    const message = `Cannot ${change.action} ${shortName(change.unit)}: systemd does not run on this host`;
+    throw new AgentError("RELOAD_FAILED", message, { hint: change.instead });
+  }
+  await actOnUnit(system, change, context, signal);
+  return undefined;
 }
 
 /** {@link changeUnit} on a host that has systemd. */
