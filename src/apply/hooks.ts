@@ -1,6 +1,6 @@
 import { AgentError } from "../base/errors.ts";
 import { lastWords } from "../base/printable.ts";
-import { endedWell } from "../base/run.ts";
+import { endedWell, howItEnded } from "../base/run.ts";
 import { MINUTE } from "../base/time.ts";
 import type { Desired, Hooks } from "../core/ports.ts";
 import { type Host, labelled } from "./host.ts";
@@ -31,11 +31,7 @@ export async function runHook(
       throw failed(error instanceof Error ? error.message : String(error), error);
     });
   if (endedWell(result)) return true;
-  const ending = result.outOfMemory
-    ? "it needed too much memory"
-    : result.timedOut
-      ? "it did not end in time"
-      : `it ended with ${result.exitCode ?? result.signal}`;
+  const ending = `it ${howItEnded(result, TIMEOUT)}`;
   const words = lastWords(result.output, LAST_WORDS);
   throw failed(words === "" ? `${ending} and printed nothing` : `${ending}: ${words}`);
 }

@@ -2,6 +2,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
 import { once } from "node:events";
 import type { Readable } from "node:stream";
+import { formatDuration } from "./duration.ts";
 import { AgentError } from "./errors.ts";
 import { errnoOf } from "./file-error.ts";
 import { reapOrphans } from "./reap.ts";
@@ -42,6 +43,13 @@ export interface RunResult {
 /** Exit code 0 by itself: what was stopped may end so too. */
 export function endedWell({ exitCode, timedOut, outOfMemory }: Omit<RunResult, "output">): boolean {
   return exitCode === 0 && !timedOut && outOfMemory !== true;
+}
+
+/** How a command has ended that did not end well, for people: `exited with 1`. `timeout`: what it was given. */
+export function howItEnded({ exitCode, signal, timedOut, outOfMemory }: RunResult, timeout: Milliseconds): string {
+  if (outOfMemory) return "needed more memory than a command may have, half of this host's, and was stopped";
+  if (timedOut) return `had not ended after ${formatDuration(timeout)} and was stopped`;
+  return signal === null ? `exited with ${exitCode}` : `was ended by ${signal}`;
 }
 
 /**

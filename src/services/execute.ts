@@ -1,7 +1,6 @@
-import { formatDuration } from "../base/duration.ts";
 import { AgentError } from "../base/errors.ts";
 import { lastWords } from "../base/printable.ts";
-import { endedWell, type RunResult } from "../base/run.ts";
+import { endedWell, howItEnded, type RunResult } from "../base/run.ts";
 import { shellWord } from "../base/shell-word.ts";
 import type { Milliseconds } from "../base/time.ts";
 import type { System } from "../core/ports.ts";
@@ -50,13 +49,7 @@ function hintFor({ outOfMemory, timedOut }: RunResult, hint: string | undefined)
 /** How a command has ended, with its last words: `exited with 1: nginx: [emerg] …`. */
 function ending(result: RunResult, timeout: Milliseconds): string {
   const words = toldOf(result.output);
-  const how = result.outOfMemory
-    ? "needed more memory than a command may have, half of this host's, and was stopped"
-    : result.timedOut
-      ? `had not ended after ${formatDuration(timeout)} and was stopped`
-      : result.signal === null
-        ? `exited with ${result.exitCode}`
-        : `was ended by ${result.signal}`;
+  const how = howItEnded(result, timeout);
   return words === "" ? how : `${how}: ${words}`;
 }
 

@@ -611,7 +611,7 @@ test("a before hook that fails stops the change untouched", async () => {
   const report = await (await host.open()).apply(NAME, never);
 
   expect(report).toMatchObject({ deployed: null, files: "unchanged", failure: { code: "HOOK_FAILED" } });
-  expect(report.failure?.message).toMatch(/"before" hook \["\/bin\/false"\]: it ended with 1 and printed nothing$/);
+  expect(report.failure?.message).toMatch(/"before" hook \["\/bin\/false"\]: it exited with 1 and printed nothing$/);
   expect(await readdir(host.tls)).toEqual([]);
 });
 
