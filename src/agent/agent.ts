@@ -4,11 +4,9 @@ import { semaphores } from "../base/semaphore.ts";
 import { type Clock, type Instant, LONGEST_SLEEP, MINUTE, type Milliseconds, pause, SECOND } from "../base/time.ts";
 import type { Applier } from "../core/applier.ts";
 import type { Issuer, Prove } from "../core/ports.ts";
-import { notRenewed, outcomeOf } from "../core/renew-outcome.ts";
-import { planOf, planOfInvalid, statusOf, statusOfInvalid } from "../core/status.ts";
-import type { CertificateStatus, PlannedCertificate, RenewOutcome } from "../core/status-document.ts";
 import type { SpecFolder } from "../spec/folder.ts";
 import type { Layout } from "../store/layout.ts";
+import { type Answers, openAnswers } from "./answers.ts";
 import { watchClock } from "./clock-watch.ts";
 import { type IssuerConfig, issuerCache } from "./issuer-cache.ts";
 import { type ManagedCertificate, manage } from "./managed.ts";
@@ -30,7 +28,7 @@ export interface AgentOptions {
 }
 
 /** The agent's loop over all managed certificates. */
-export interface Agent {
+export interface Agent extends Answers {
   /** Reads configuration and specs again; what is understood is in force when it resolves. */
   reread(): Promise<void>;
   /** SIGHUP: re-reads, and asks for a renewal of everything. Resolves after the re-read. */
@@ -46,19 +44,8 @@ export interface Agent {
   look(signal: AbortSignal): Promise<void>;
   /** Resolves when no work is under way. */
   settled(): Promise<void>;
-  names(): readonly string[];
   /** What has to be mended of the configuration and the folder of specs as a whole, a line each. */
   problems(): readonly string[];
-  status(names: readonly string[]): readonly CertificateStatus[];
-  /** Resolves once these were looked at since the start: before that their status knows nothing of files. */
-  seen(names: readonly string[]): Promise<void>;
-  plan(names: readonly string[], signal: AbortSignal): Promise<readonly PlannedCertificate[]>;
-  /** Renews now, and waits for the outcomes; `onOutcome` hears of each as it is known. */
-  renew(
-    names: readonly string[],
-    onOutcome: (outcome: RenewOutcome) => void,
-    signal: AbortSignal,
-  ): Promise<readonly RenewOutcome[]>;
 }
 
 /** Issuances of one issuer at one time: a CA that does not answer holds up its own specs, no others. */
@@ -95,7 +82,7 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
       return atWork ?? (await manage(world, desired, broken, facts));
     },
   });
-  const all = (): readonly ManagedCertificate[] => [...roster.managed.values()];
+  const all = (): readonly ManagedCertificate[] => roster.chosen([]);
 
   const runs = openRuns(
     (name) => roster.managed.has(name),
@@ -127,8 +114,6 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
     });
   };
 
-  // --------------------------------------------------------------------------------------------------------- working
-
   /** Starts all that is due, and answers when to look again. Never waits: what hangs hangs for itself. */
   const tick = (signal: AbortSignal): Instant => {
     const now = clock.now();
@@ -159,47 +144,6 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
     log.warning("stopped while work was under way; the next start looks at it", { certificates });
   };
 
-  // ------------------------------------------------------------------------------------------------------- answering
-
-  const names = (): readonly string[] => [...roster.managed.keys(), ...roster.invalid.keys()].toSorted();
-
-  /** Each once, however often it is named; all where none is. */
-  const asked = (wanted: readonly string[]): readonly string[] => (wanted.length > 0 ? [...new Set(wanted)] : names());
-
-  const statusOfName = (name: string): readonly CertificateStatus[] => {
-    const bad = roster.invalid.get(name);
-    if (bad !== undefined) return [statusOfInvalid(name, bad.file, bad.failure)];
-    const one = roster.managed.get(name);
-    return one === undefined ? [] : [statusOf(one.view(), clock.now())];
-  };
-
-  const planOfName = (name: string): readonly PlannedCertificate[] => {
-    const bad = roster.invalid.get(name);
-    if (bad !== undefined) return [planOfInvalid(name, bad.failure)];
-    const one = roster.managed.get(name);
-    return one === undefined ? [] : [planOf(one.view(), clock.now())];
-  };
-
-  const chosen = (wanted: readonly string[]): readonly ManagedCertificate[] =>
-    all().filter((one) => wanted.length === 0 || wanted.includes(one.name));
-
-  /** Resolves once a renewal that was asked for has been tried, or was seen to be impossible now. */
-  const tried = (one: ManagedCertificate, signal: AbortSignal): Promise<void> =>
-    runs.ended(one.name, () => one.view().observed.wish?.attempted !== false, signal);
-
-  const renewOne = async (name: string, signal: AbortSignal): Promise<RenewOutcome> => {
-    const one = roster.managed.get(name);
-    if (one === undefined) return notRenewed(name, roster.invalid.get(name)?.failure);
-    one.renew();
-    const done = tried(one, signal);
-    wake();
-    await done;
-    const [status] = statusOfName(name);
-    if (signal.aborted) return notRenewed(name);
-    if (status === undefined) return notRenewed(name, { message: "its spec was removed meanwhile", hint: null });
-    return outcomeOf(one.view(), status, { now: clock.now(), isStopping: stop?.aborted === true });
-  };
-
   return {
     reread,
     reload: async () => {
@@ -226,31 +170,17 @@ export function createAgent({ specs, createIssuer, ...site }: AgentOptions): Age
       await drain();
     },
     once: async (wanted, signal) => {
-      for (const one of chosen(wanted)) one.hurry();
-      await Promise.all(chosen(wanted).map((one) => runs.start(one, signal)));
+      for (const one of roster.chosen(wanted)) one.hurry();
+      await Promise.all(roster.chosen(wanted).map((one) => runs.start(one, signal)));
       // Those that were refused for what others had not written yet.
-      const again = chosen(wanted).filter((one) => one.dueAt() === 0);
+      const again = roster.chosen(wanted).filter((one) => one.dueAt() === 0);
       await Promise.all(again.map((one) => runs.start(one, signal)));
     },
     look: async (signal) => {
       await Promise.all(all().map((one) => one.look(signal)));
     },
     settled,
-    names,
     problems: roster.problems,
-    seen: async (wanted) => void (await Promise.all(chosen(wanted).map((one) => one.seen()))),
-    status: (wanted) => asked(wanted).flatMap(statusOfName),
-    plan: async (wanted, signal) => {
-      await Promise.all(chosen(wanted).map((one) => (runs.atWork(one.name) ? one.seen() : one.look(signal))));
-      return asked(wanted).flatMap(planOfName);
-    },
-    renew: (wanted, onOutcome, signal) =>
-      Promise.all(
-        wanted.map(async (name) => {
-          const outcome = await renewOne(name, signal);
-          onOutcome(outcome);
-          return outcome;
-        }),
-      ),
+    ...openAnswers({ clock, roster, runs, wake, isStopping: () => stop?.aborted === true }),
   };
 }

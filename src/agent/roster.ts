@@ -21,6 +21,8 @@ export interface InvalidSpec {
 export interface Roster {
   readonly managed: ReadonlyMap<string, ManagedCertificate>;
   readonly invalid: ReadonlyMap<string, InvalidSpec>;
+  /** Those of `managed` that are named; all where none is. */
+  chosen(names: readonly string[]): readonly ManagedCertificate[];
   /** What has to be mended of the configuration and the folder as a whole, a line each. */
   problems(): readonly string[];
   /** Reads configuration and specs again; what is understood is in force when it resolves. One reads at a time. */
@@ -138,6 +140,10 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
   return {
     managed,
     invalid,
+    chosen: (names) => {
+      const all = [...managed.values()];
+      return names.length === 0 ? all : all.filter(({ name }) => names.includes(name));
+    },
     problems: () => toMend,
     reread: () => {
       const reading = readOnce();
