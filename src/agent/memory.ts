@@ -45,6 +45,8 @@ export interface Memory {
   noticed: readonly Instant[];
   /** The generation for which older ones were removed last; null where that was not yet. */
   tidiedFor: number | null;
+  /** The trust anchors that the newest generation was last compared with, by their fingerprints; null where it was not yet. */
+  anchors: string | null;
   /** Whether an issuance is under way. */
   issuing: boolean;
   /** How long services that were told of new files have been looked at since; null where none may take its time any more. */
@@ -95,6 +97,7 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     unseenFor: null,
     noticed: [],
     tidiedFor: null,
+    anchors: null,
     issuing: false,
     lookedFor: null,
     triedAt: 0,

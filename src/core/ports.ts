@@ -168,6 +168,8 @@ export interface Format {
   readonly name: string;
   /** Whether the file holds the private key: decides its default mode and what modes are refused. */
   readonly holdsKey: boolean;
+  /** Whether it holds the issuer's trust anchors: it is written anew when those change. */
+  readonly holdsAnchors?: boolean;
   render(generation: Pick<Generation, "key" | "chain" | "roots">): Uint8Array;
   /** Whether bytes look like this format, whoever wrote them: what may be replaced. PEM of any kind for PEM formats. */
   recognizes(bytes: Uint8Array): boolean;

@@ -5,6 +5,7 @@ import { isPem, renderCertificates } from "./pem.ts";
 export const roots: Format = {
   name: "roots",
   holdsKey: false,
+  holdsAnchors: true,
   render: ({ roots: anchors }) => renderCertificates(anchors),
   recognizes: isPem,
 };

@@ -78,7 +78,7 @@ const formatNames = FORMATS.map(({ name }) => name);
 const fields = z.strictObject({
   format: z.enum(formatNames).meta({
     description:
-      "What the file holds: `certificate` the leaf, `chain` the intermediates, `fullchain` the leaf and then those, `key` the private key (PKCS#8), `combined` key and then fullchain, `roots` the issuer's trust anchors.",
+      "What the file holds: `certificate` the leaf, `chain` the intermediates, `fullchain` the leaf and then those, `key` the private key (PKCS#8), `combined` key and then fullchain, `roots` the issuer's trust anchors, anew when those change.",
   }),
   path: writablePath.meta({ description: "Where it goes: an absolute path." }),
   owner: account

@@ -190,6 +190,33 @@ function isRenewedWithout(one: CertificateStatus | undefined): boolean {
   return one?.state === "failing" && one.failure?.code === "CREDENTIAL_MISSING" && Number(one.leaf?.generation) > 2;
 }
 
+describe.each(Object.values<Way>(WAYS))("a CA that is to have another root, $name", { concurrent: true }, (way) => {
+  test("has that in the outputs within a minute once it is pinned, and no certificate is issued for it", async () => {
+    await using authority = await startDevCa({ policy: { lifetime: DAY, longest: DAY } });
+    await using home = await homeAt(authority, way.user);
+    await using _beside = await way.prepare(home);
+    const outputs = ["combined", "roots"].map((format) => ({ format, path: join(home.folder, `web.${format}`) }));
+    const told = join(home.folder, "told");
+    const services = [{ type: "command", reload: ["/bin/sh", "-c", `echo >>${told}`] }];
+    await addSpec(home, "web", { outputs, services });
+    await using agent = await startAgent(home, way.agent);
+    const before = await agent.until("it is minted", (now) => isCurrent(now.get("web")));
+    const asked = authority.requests.length;
+    const both = `${authority.root.pem}${ca.root.pem}`;
+
+    await writeFile(join(home.folder, "root.new"), both, { mode: 0o644 });
+    await rename(join(home.folder, "root.new"), join(home.folder, "root"));
+
+    const after = await agent.until("it is deployed", (now) => {
+      return isCurrent(now.get("web")) && now.get("web")?.leaf?.generation === 2;
+    });
+    expect(await readFile(join(home.folder, "web.roots"), "utf8")).toBe(both);
+    expect(after.get("web")?.leaf?.fingerprint).toBe(before.get("web")?.leaf?.fingerprint);
+    expect(authority.requests.length).toBe(asked);
+    expect((await readFile(told, "utf8")).length).toBe(2);
+  });
+});
+
 test.for(Object.values(WAYS))(
   "without a secret what stands at the outputs is renewed once the edit is taken back that its service has refused ($name)",
   async (way: Way) => {
