@@ -6,7 +6,6 @@ import type { IssuerContext } from "../kind.ts";
 import type { StepCaConfig } from "./config.ts";
 import { credentialMissing, type Minter, secretsIn } from "./mint.ts";
 import { findProvisioner } from "./provisioners.ts";
-import { clockComplaint } from "./rejection.ts";
 import { remoteText } from "./remote-text.ts";
 import type { Session } from "./session.ts";
 import { signCall, signedChain } from "./sign.ts";
@@ -103,10 +102,7 @@ async function whyRefused(session: Session, name: string, signer: SigningKey): P
       const [theirs, ours] = [kid ?? "none", signer.id].map((id) => shortened(remoteText(id), LONGEST_ID));
       return `the CA knows the provisioner "${name}" by the key ${theirs}, but the key here is ${ours}`;
     }
-    return (
-      clockComplaint(session.skew()) ??
-      "the CA's log has the reason; is the url's host one of its dnsNames, capitals included?"
-    );
+    return "the CA's log has the reason; is the url's host one of its dnsNames, capitals included?";
   } catch (failure) {
     if (!(failure instanceof AgentError)) throw failure;
     return [failure.message, failure.hint].filter((text) => text !== undefined).join("; ");

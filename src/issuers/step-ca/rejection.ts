@@ -15,6 +15,8 @@ export interface RejectionContext {
   readonly now: Instant;
   /** The CA's clock minus ours; 0 where it is not known. */
   readonly skew: Milliseconds;
+  /** Whether a wrong clock may be the reason: what the CA's own clock has dated, it refuses for another one. True where absent. */
+  readonly mayBeClock?: boolean;
   /** Whether another address is asked next: then nobody waits for this one. */
   readonly isPassedOver?: boolean;
 }
@@ -124,7 +126,7 @@ export function rejection(answer: Answer, context: RejectionContext): AgentError
     (candidate) => [candidate.status].flat().includes(status) && (candidate.text?.test(words) ?? true),
   );
   const message = `Cannot ${context.action} at ${context.origin}: HTTP ${status}, ${words}`;
-  const clock = rule?.timed ? clockComplaint(context.skew) : undefined;
+  const clock = rule?.timed && context.mayBeClock !== false ? clockComplaint(context.skew) : undefined;
   if (clock !== undefined) return new AgentError("CLOCK_SUSPECT", message, { hint: `${clock}; set it: timedatectl` });
   const code = rule?.code ?? (status >= 500 ? "ISSUER_UNREACHABLE" : "ISSUER_REJECTED");
   const id = remoteText(headers.get("x-request-id") ?? "").slice(0, 64);

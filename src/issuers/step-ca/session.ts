@@ -109,7 +109,9 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
     }
     const { origin } = reply;
     const isPassedOver = addresses.hasBetterThan(origin);
-    return rejection(reply, { origin, action: call.action, now: clock.now(), skew, isPassedOver });
+    // Only one-time tokens are dated elsewhere, and made for one sending.
+    const mayBeClock = call.onSend !== undefined;
+    return rejection(reply, { origin, action: call.action, now: clock.now(), skew, isPassedOver, mayBeClock });
   };
 
   const ask = async (call: Call): Promise<unknown> => {

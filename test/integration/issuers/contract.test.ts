@@ -273,19 +273,21 @@ describe.each(CAS)("first certificates from $name", ({ start }) => {
     });
   });
 
-  test("a key that the CA does not know the provisioner by is told apart by its id", async () => {
-    const { x, ...jwk } = JSON.parse(ca.provisioner.jwk) as Record<string, string>;
-    await using secret = await secretFile(JSON.stringify({ ...jwk, x, kid: "another" }));
+  test.each([0, HOUR])(
+    "a key that the CA does not know the provisioner by is told apart by its id, whatever the clock (%d)",
+    async (off) => {
+      const { x, ...jwk } = JSON.parse(ca.provisioner.jwk) as Record<string, string>;
+      await using secret = await secretFile(JSON.stringify({ ...jwk, x, kid: "another" }));
 
-    const error = await failure(
-      issuerOf(ca, { key: { file: secret.file } }).issue(await orderFor("web.internal"), never),
-    );
+      const issuer = issuerOf(ca, { key: { file: secret.file } }, {}, { clock: wrongClock(off) });
+      const error = await failure(issuer.issue(await orderFor("web.internal"), never));
 
-    expect(error.code).toBe("ISSUER_REJECTED");
-    expect(error.hint).toBe(
-      `the CA knows the provisioner "${ca.provisioner.name}" by the key ${ca.provisioner.kid}, but the key here is another`,
-    );
-  });
+      expect(error.code).toBe("ISSUER_REJECTED");
+      expect(error.hint).toBe(
+        `the CA knows the provisioner "${ca.provisioner.name}" by the key ${ca.provisioner.kid}, but the key here is another`,
+      );
+    },
+  );
 
   test.each([-HOUR, HOUR])(
     "a clock that is wrong by %d ms does not keep a host from its certificate",
