@@ -40,14 +40,15 @@ export const argv = z
     path: [0],
   });
 
-const UNIT_NAME = /^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*$/;
+/** A template, `app@.service`, is no unit: its instances are. */
+const UNIT_NAME = /^(?!.*@(?:\.[a-z]+)?$)[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*$/;
 const UNIT_TYPE = /\.(service|socket|target|timer|path|slice|scope|mount)$/;
 
 /** The name of a systemd unit; `.service` is added where it has no type. */
 export const unit = z
   .string()
   .max(255)
-  .regex(UNIT_NAME, "write the name of a systemd unit, such as nginx.service")
+  .regex(UNIT_NAME, "write the name of a systemd unit, such as nginx.service, or app@one.service of a template")
   .transform((name) => (UNIT_TYPE.test(name) ? name : `${name}.service`));
 
 function parseAddress(text: string): Address | undefined {

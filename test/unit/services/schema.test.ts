@@ -84,6 +84,7 @@ test("services are one where they do the same to the same", () => {
 });
 
 const COMMAND = 'write the command as a list: ["/usr/sbin/nginx", "-s", "reload"]';
+const UNIT = "unit: write the name of a systemd unit, such as nginx.service, or app@one.service of a template";
 const ADDRESS = 'write "host:port", "[2001:db8::1]:port" or "/path/to/socket"';
 const broken: [entry: unknown, complaint: string][] = [
   [{ type: "nginx", realod: [] }, ': Unrecognized key: "realod"'],
@@ -110,7 +111,9 @@ const broken: [entry: unknown, complaint: string][] = [
   ].map((connect): [unknown, string] => [{ type: "none", probe: { connect } }, `probe.connect: ${ADDRESS}`]),
   [{ type: "none", probe: { connect: "a:1", server_name: "a b" } }, "probe.server_name: write a DNS name"],
   [{ type: "none", probe: { connect: "a:1", starttls: "gopher" } }, "probe.starttls: write one of: postgres, proxy"],
-  [{ type: "systemd", unit: "-x" }, "unit: write the name of a systemd unit, such as nginx.service"],
+  [{ type: "systemd", unit: "-x" }, UNIT],
+  [{ type: "systemd", unit: "app@" }, UNIT],
+  [{ type: "nginx", unit: "app@.service" }, UNIT],
   [{ type: "systemd", unit: "a", action: "stop" }, "action: write reload or restart"],
   [
     { type: "systemd", unit: "a", window: { cron: "0 2 * * *" } },
