@@ -97,7 +97,12 @@ export function logVerdict(
 ): void {
   if (failure !== undefined) return;
   const { type, address, fingerprint } = proof;
-  const fields = { certificate, service: type, address, fingerprint };
+  const fields = {
+    certificate,
+    service: type,
+    address: address ?? undefined,
+    fingerprint: fingerprint ?? undefined,
+  };
   if (wasProven) log.debug("still proven", fields);
   else log.info("proven", fields);
 }

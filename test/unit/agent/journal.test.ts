@@ -207,3 +207,16 @@ test("what is proven for the first time is news, what still is, is not, and what
     ["debug", "still proven"],
   ]);
 });
+
+test("of a service without a probe no address is told, and no certificate that was seen there", () => {
+  const log = journal();
+
+  logVerdict(log, "web", { proof: proof({ address: null, fingerprint: null }), failure: undefined }, false);
+
+  const [line] = log.lines;
+  expect([line?.message, line?.fields["address"], line?.fields["fingerprint"]]).toEqual([
+    "proven",
+    undefined,
+    undefined,
+  ]);
+});
