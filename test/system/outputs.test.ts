@@ -173,3 +173,15 @@ test("where systemd read the unit before its folders were known, it is told once
 
   expect(await machine.sh("journalctl --boot -u certagent-apply -o cat | grep -c 'starting again'")).toBe("1");
 });
+
+test("a state folder that was moved to another disk and is a link to there is written, though /var/lib is open as well", async () => {
+  await putSpec("lib", "/var/lib/web/lib.pem");
+  await untilState("lib", "current");
+  expect(await machine.sh(`cat ${DROP_IN}`)).toContain('ReadWritePaths=-"/var/lib"');
+  await machine.sh("systemctl stop certagent certagent-apply.timer certagent-apply.path certagent-apply");
+  await machine.sh("mv /var/lib/certagent /srv/state; ln -s /srv/state /var/lib/certagent; systemctl start certagent");
+
+  await machine.sh("rm /var/lib/web/lib.pem; certagent renew lib");
+
+  expect(await machine.sh("stat -c %a /var/lib/web/lib.pem")).toBe("600");
+});
