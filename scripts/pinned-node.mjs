@@ -3,7 +3,8 @@
  * Node is on the machine (18 or later), before anything is installed.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -86,8 +87,12 @@ export async function installMissing() {
 async function runNpmCi() {
   tell("installing the npm packages of the lock file");
   const shim = join(ROOT, "scripts", "claim-pinned-node.cjs");
+  const cache = isWritable(process.env.npm_config_cache ?? join(homedir(), ".npm"))
+    ? undefined
+    : mkdtempSync(join(tmpdir(), "certagent-npm-"));
   const environment = {
     ...process.env,
+    ...(cache !== undefined && { npm_config_cache: cache }),
     NODE_OPTIONS: `--require ${JSON.stringify(shim)}`,
     PINNED_NODE: pinnedVersion(),
   };
@@ -101,14 +106,32 @@ async function runNpmCi() {
     stdio: ["ignore", process.stderr, process.stderr],
   });
   // npm goes on for a minute after Ctrl-C, into a call that comes meanwhile. The next one begins with nothing anyway.
+  const tidy = () => cache !== undefined && rmSync(cache, { recursive: true, force: true });
   const end = () => {
     npm.kill("SIGKILL");
+    tidy();
     process.exit(130);
   };
   for (const signal of ENDS) process.on(signal, end);
   const code = await new Promise((resolve) => npm.once("error", resolve).once("exit", resolve));
   for (const signal of ENDS) process.off(signal, end);
+  tidy();
   return code === 0;
+}
+
+/**
+ * Whether npm can keep what it fetches there. It does not work without such a folder, and the home of a CI's user may be
+ * missing or read-only.
+ * @param {string} folder
+ */
+function isWritable(folder) {
+  try {
+    mkdirSync(folder, { recursive: true });
+    accessSync(folder, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const ENDS = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);

@@ -53,6 +53,7 @@ test.each(["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"] as const)("a starter passes
 const NPM = `import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => undefined);
   appendFileSync("log", "begin ");
+  mkdirSync(process.env.npm_config_cache ?? \`\${process.env.HOME}/.npm\`, { recursive: true });
   await new Promise((resolve) => setTimeout(resolve, 500));
   mkdirSync("node_modules/.bin", { recursive: true });
   mkdirSync(\`node_modules/node-linux-\${process.arch}/bin/node\`, { recursive: true });
@@ -60,7 +61,7 @@ const NPM = `import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
   appendFileSync("log", "end ");`;
 
 /** A checkout in which nothing is installed. */
-async function makeCheckout() {
+async function makeCheckout(home?: string) {
   const folder = await mkdtempDisposable(join(tmpdir(), "certagent-test-"));
   const at = (...names: string[]): string => join(folder.path, ...names);
   await cp(join(MODULE, ".."), at("scripts"), { recursive: true });
@@ -70,7 +71,7 @@ async function makeCheckout() {
   await writeFile(at("log"), "");
   const module = JSON.stringify(at("scripts", "pinned-node.mjs"));
   const script = `import { installPackages } from ${module}; await installPackages();`;
-  const env = { PATH: process.env["PATH"], npm_execpath: at("npm.js") };
+  const env = { PATH: process.env["PATH"], HOME: home ?? at("home"), npm_execpath: at("npm.js") };
   return {
     /** In a process group of its own, as a shell starts it. */
     install: (): ChildProcess =>
@@ -107,4 +108,13 @@ test("after Ctrl-C in a first call the next one installs the packages alone, wha
 
   expect(code).toBe(0);
   expect(await checkout.log()).toBe("begin begin end ");
+});
+
+test("where no home can be written, as in a CI, npm has a folder for what it fetches", async () => {
+  await using checkout = await makeCheckout("/dev/null/home");
+
+  const [code] = await once(checkout.install(), "close");
+
+  expect(code).toBe(0);
+  expect(await checkout.log()).toBe("begin end ");
 });
