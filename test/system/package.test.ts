@@ -137,6 +137,18 @@ test("removed, it is gone, and certificates, configuration and state are not; in
   expect(await pairs()).toBe(before.pairs);
 });
 
+test("where the agent's user has another number, as on a host that a backup was put back on, it goes on where it was", async () => {
+  const before = { pairs: await pairs(), generation: await generation() };
+  await dpkg("--remove", "certagent");
+  await machine.sh("userdel certagent; useradd --system --user-group elder");
+
+  await dpkg("--install", "/root/new.deb");
+
+  expect(await generation()).toBe(before.generation);
+  expect(await pairs()).toBe(before.pairs);
+  expect(await machine.sh("certagent renew plain")).toMatch(/renewed/);
+});
+
 test("purged, its state and its user are gone, and no deployed certificate is", async () => {
   const before = await pairs();
   await dpkg("--purge", "certagent");
