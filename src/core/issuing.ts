@@ -41,8 +41,9 @@ export function reasonToIssue(desired: Desired, observed: Observed, now: Instant
     }
     const refused = refusedStill(desired, observed, now);
     if (refused === null) return { because: change, by: "minting", base };
-    // First comes into force what was renewed for as long as that is refused.
-    if (apply.deployed !== generation.number && !isDue(desired, generation, now)) return undefined;
+    // First comes into force what was renewed for as long as that is refused, unless somebody wants it now.
+    const isAwaited = apply.deployed !== generation.number && !isByHand(wish);
+    if (isAwaited && !isDue(desired, generation, now)) return undefined;
     const because = `${change}, and a service refused generation ${refused.number}, which was issued for that`;
     return { because, by: "renewal", base: refused };
   }

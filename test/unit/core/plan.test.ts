@@ -229,6 +229,18 @@ const rows: readonly Row[] = [
     because: /generation 5 is not deployed yet/,
   },
   {
+    title: "does at once what an operator asks for, although what was renewed as it is does not stand there yet",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({ number: 5 }),
+      refused: generation({ number: 4, request: wanted }),
+      wish: { since: NOW, attempted: false },
+    }),
+    kind: "issue",
+    because: /a service refused generation 4/,
+    by: "renewal",
+  },
+  {
     title: "renews what a service has refused, which needs no secret, once what was renewed as it is stands there",
     desired: { request: wanted },
     observed: settled({ refused: generation({ number: 2, request: wanted }) }),
