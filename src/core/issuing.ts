@@ -47,7 +47,7 @@ export function reasonToIssue(desired: Desired, observed: Observed, now: Instant
     const because = `${change}, and a service refused generation ${refused.number}, which was issued for that`;
     return { because, by: "renewal", base: refused };
   }
-  if (deployed !== null && isRefused(desired, deployed, observed, now)) {
+  if (deployed !== null && isRefused(desired, deployed, generation, observed, now)) {
     const because = `a service refuses generation ${generation.number}: what it has is renewed as it is`;
     return { because, by: "renewal as before", base: deployed };
   }
@@ -112,21 +112,25 @@ export function holdOfIssuance(
 }
 
 /**
- * Whether a service refuses what the spec asks for by now, and what was there before has come to its place in the window:
- * that does not run into its end for it.
+ * Whether a service refuses the newest generation, which the spec asks for by now, and what was there before has come to
+ * its place in the window: that does not run into its end for it. Where it cannot be renewed, nor does the newest: they are
+ * tried in turn.
  */
 function isRefused(
   desired: Desired,
   deployed: ObservedGeneration,
-  { generation, facts, wish }: Observed,
+  generation: ObservedGeneration,
+  { facts: { failures }, wish }: Observed,
   now: Instant,
 ): boolean {
+  const isTurnOfNewest = (failures.issue?.attempts ?? 0) % 2 === 1 && isDue(desired, generation, now);
   return (
-    facts.failures.apply?.code === "RELOAD_FAILED" &&
-    deployed.number < (generation?.number ?? 0) &&
+    failures.apply?.code === "RELOAD_FAILED" &&
+    deployed.number < generation.number &&
     changeOfRequest(deployed, desired.request) !== undefined &&
     isDue(desired, deployed, now) &&
     deployed.chainNotAfter > now &&
+    !isTurnOfNewest &&
     !isByHand(wish)
   );
 }

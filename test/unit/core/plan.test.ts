@@ -241,6 +241,24 @@ const rows: readonly Row[] = [
     by: "renewal",
   },
   {
+    title: "renews the newest in turn, which a service refuses, where what is deployed could not be renewed",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({ number: 4, request: wanted }),
+      facts: facts({
+        failures: {
+          ...NO_FACTS.failures,
+          issue: streak({ tryAt: NOW, attempts: 1 }),
+          apply: streak({ code: "RELOAD_FAILED" }),
+        },
+      }),
+    }),
+    now: RENEW_AT,
+    kind: "issue",
+    because: /its place in the renewal window has come/,
+    by: "renewal",
+  },
+  {
     title: "renews what a service has refused, which needs no secret, once what was renewed as it is stands there",
     desired: { request: wanted },
     observed: settled({ refused: generation({ number: 2, request: wanted }) }),
