@@ -128,11 +128,12 @@ async function askAsBefore(memory: Memory, { request }: Generation, asking: Aski
 /** Renews what is in force while a service refuses the newest, which is gone on with once that is deployed. */
 async function renewWhatIsInForce(memory: Memory, current: Generation, asking: Asking): Promise<void> {
   const { newest: refused } = memory;
+  // On disk before there is a newer one: this process may not live to write it after that.
+  memory.facts = { ...memory.facts, refused: refused?.number ?? null };
   await askAsBefore(memory, current, asking);
   memory.refused = refused;
-  const facts = withoutFailure({ ...memory.facts, refused: refused?.number ?? null }, "issue");
   // What was refused is another pair.
-  memory.facts = withoutDelay(facts, "apply", memory.world.clock.now());
+  memory.facts = withoutDelay(withoutFailure(memory.facts, "issue"), "apply", memory.world.clock.now());
 }
 
 /**

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempDisposable } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -1096,6 +1097,45 @@ test("what is in force is renewed as it is for as long as a service refuses a ch
   expect(observed.deployed?.request).toEqual(request);
   expect(observed.facts).toMatchObject({ failures: { issue: null, apply: null, prove: null }, refused: null });
   expect(minted).toEqual([wanted.request, request]);
+});
+
+test("a kill right after what is in force was renewed does not lose what a service has refused until then", async () => {
+  await using here = await hostWithSpec();
+  const { world, wanted } = await worldOf(here);
+  const { time, layout } = here;
+  const edited = { ...wanted, digest: "edited", request: { ...wanted.request, usages: ["server"] as const } };
+  const applier: Applier = {
+    ...world.applier,
+    apply: async (...args) => {
+      const site = here.host.site("web");
+      const before = { ...site };
+      const report = await world.applier.apply(...args);
+      if (web.view().observed.generation?.request.usages.length !== 1) return report;
+      Object.assign(site, { deployed: before.deployed, onDisk: before.onDisk, served: before.served });
+      const failure = failureOf(new AgentError("RELOAD_FAILED", "Cannot reload: it needs a client's certificate"));
+      return { ...report, deployed: before.deployed, files: "rolled-back", failure };
+    },
+  };
+  const kill = new AbortController();
+  let [refused, onDisk] = [0, ""];
+  const info = (_: string, { because }: { because?: unknown } = {}): void => {
+    const [, number] = /^a service refuses generation (\d+)/.exec(String(because)) ?? [];
+    if (number === undefined) return;
+    [refused, onDisk] = [Number(number), readFileSync(layout.agent.facts("web"), "utf8")];
+    kill.abort();
+  };
+  const web = await manage({ ...world, applier, log: { ...world.log, info } }, wanted, null);
+  await web.work(never);
+  web.update(edited, null);
+  for (let hour = 0; hour < 24 && !kill.signal.aborted; hour++) {
+    await web.work(kill.signal);
+    time.pass(HOUR);
+  }
+  await writeFile(layout.agent.facts("web"), onDisk);
+
+  const after = await manage({ ...world, applier }, edited, null);
+  await after.look(never);
+  expect(after.view().observed).toMatchObject({ generation: { request: wanted.request }, refused: { number: refused } });
 });
 
 test("where what is in force cannot be renewed either, both are told; and a CA that is busy is not asked for the change, too", async () => {
