@@ -7,22 +7,27 @@ export interface Addresses {
   readonly inOrder: () => readonly string[];
   /** Hears what became of a request at one of them. */
   readonly heard: (origin: string, outcome: Answer | NoAnswer) => void;
+  /** Nobody could make use of what it has issued. */
+  readonly distrust: (origin: string) => void;
   /** Whether another one is asked before this one is asked again. */
   readonly hasBetterThan: (origin: string) => boolean;
 }
 
 /**
- * As configured, but that those come last which took a request and gave no answer of a CA's: within one attempt none may
- * be asked after them, as they may have acted on it, and the next one would end there again.
+ * As configured, but that those come last which took a request and gave no answer of a CA's, or none of use: within one
+ * attempt none may be asked after them, as they may have acted on it, and the next one would end there again.
  */
 export function createAddresses(urls: readonly string[]): Addresses {
   let last: readonly string[] = [];
+  const others = (origin: string): readonly string[] => last.filter((other) => other !== origin);
   return {
     inOrder: () => [...urls.filter((url) => !last.includes(url)), ...last],
     heard: (origin, outcome) => {
       if (urls.length === 1) return; // each answer would be read for nothing
-      const others = last.filter((other) => other !== origin);
-      last = isAway(outcome) ? [...others, origin] : others;
+      last = isAway(outcome) ? [...others(origin), origin] : others(origin);
+    },
+    distrust: (origin) => {
+      last = [...others(origin), origin];
     },
     hasBetterThan: (origin) => urls.some((url) => url !== origin && !last.includes(url)),
   };

@@ -18,22 +18,55 @@ export function createStepCa(name: string, config: StepCaConfig, context: Issuer
   const roots = createRoots(config, context);
   const createMinter = config.provisioner.secret.kind === "token" ? createTokenMinter : createKeyMinter;
   const minter = createMinter(config, context);
-  const partner = { config, context, roots, addresses: createAddresses(config.urls) };
+  const addresses = createAddresses(config.urls);
+  const partner = { config, context, roots, addresses };
+  const issued = createIssued();
   return {
     name,
     type: config.type,
     roots,
     anchors: (candidates) => anchorsAmong(config, candidates),
     issue: async (order, signal) => {
+      const inVain = issued.take(order);
+      if (inVain !== undefined) addresses.distrust(inVain);
       const session = openSession(partner, signal);
-      const { chain, via, keepsKey, failures } = await climb(session, rungsFor(order, minter));
-      return { chain, roots: await session.roots(), via, keepsKey, failedRungs: failures.map(failureOf) };
+      try {
+        const { chain, via, keepsKey, failures } = await climb(session, rungsFor(order, minter));
+        return { chain, roots: await session.roots(), via, keepsKey, failedRungs: failures.map(failureOf) };
+      } finally {
+        issued.keep(order, session.issuedBy());
+      }
     },
     holdsSecret: () => minter.isHolding(),
     secretSince: () => secretSince(config.provisioner.secret.source, context),
     noneWaits: () => minter.clear(),
     removeUsed: (used) => removeUsed(config.provisioner.secret.source, used, context.clock.now()),
     removable: removableFile(config.provisioner.secret.source),
+  };
+}
+
+/** Which address has issued for an order: whoever comes with the same one again could make no use of that. */
+interface IssuedFor {
+  readonly take: (order: Order) => string | undefined;
+  readonly keep: (order: Order, origin: string | undefined) => void;
+}
+
+const MOST_KEPT = 256;
+
+function createIssued(): IssuedFor {
+  const origins = new Map<string, string>();
+  const idOf = ({ request, key, current }: Order): string =>
+    [key.keyId, current?.chain[0].fingerprint, request.subject, ...request.names.map(({ value }) => value)].join(" ");
+  return {
+    take: (order) => {
+      const origin = origins.get(idOf(order));
+      origins.delete(idOf(order));
+      return origin;
+    },
+    keep: (order, origin) => {
+      if (origin !== undefined) origins.set(idOf(order), origin);
+      if (origins.size > MOST_KEPT) origins.delete(origins.keys().next().value ?? "");
+    },
   };
 }
 

@@ -51,6 +51,8 @@ export interface Session {
   /** Sends, and returns the JSON of a success; everything else becomes the `AgentError` of {@link errorOf}. */
   readonly ask: (call: Call) => Promise<unknown>;
   readonly errorOf: (call: Call, reply: Reply) => AgentError;
+  /** The address that says that it has issued; undefined where none has. */
+  readonly issuedBy: () => string | undefined;
   /** Set where the CA has renewed to a leaf that nobody can use: it would do so again through every other door. */
   renewedInVain: boolean;
 }
@@ -68,6 +70,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   let trust: ReturnType<Roots> | undefined;
   let skew: Milliseconds = 0;
   let origins = addresses.inOrder();
+  let issuedBy: string | undefined;
 
   const anchors = (): ReturnType<Roots> => (trust ??= roots(signal));
   const now = (): Instant => clock.now() + skew;
@@ -92,6 +95,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
       }
       if (outcome.status !== undefined) {
         origins = [origin, ...origins.filter((other) => other !== origin)];
+        if (method === "POST" && isSuccess(reply)) issuedBy = origin;
         return reply;
       }
       if (outcome.sent && method !== "GET") return reply;
@@ -121,7 +125,8 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
     return jsonOf(call, reply, "ISSUER_UNREACHABLE");
   };
 
-  return { signal, roots: anchors, skew: () => skew, now, send, ask, errorOf, renewedInVain: false };
+  const told = { skew: () => skew, issuedBy: () => issuedBy };
+  return { signal, roots: anchors, ...told, now, send, ask, errorOf, renewedInVain: false };
 }
 
 /** A `Date` header has whole seconds: the difference is known to within one. */

@@ -342,6 +342,26 @@ test.each<[string, Faults]>([
   expect(first.requests.length).toBe(asked);
 });
 
+test.each<[string, (stranger: readonly string[]) => unknown]>([
+  ["certifies another key", (certChain) => ({ certChain })],
+  ["gives no chain", () => ({ certChain: [] })],
+])("with several addresses the one that %s is asked last when the same is asked for again", async (_, answerOf) => {
+  await using first = await startDevCa();
+  const stranger = renewal.current?.chain.map(({ pem }) => pem) ?? [];
+  first.faults = { answer: { status: 201, body: JSON.stringify(answerOf(stranger)) } };
+  const rootFile = join(folder.path, "lying.crt");
+  await writeFile(rootFile, [ca, first].map(({ root }) => root.pem).join(""));
+  const urls = [first.url, ca.url];
+  const named = { ...ca, url: ca.url, rootFile };
+  const both = issuerOf(named, { key: { file: secret.file } }, { url: undefined, urls });
+  const order = await orderFor("web.internal");
+
+  await both.issue(order, never).catch(() => {});
+  const { chain } = await both.issue(order, never);
+
+  expect(chain[0].keyId).toBe(order.key.keyId);
+});
+
 describe("with several addresses of which the first refuses what the second would do", () => {
   /** The first one with this fault, or one that knows neither our certificates nor our provisioner. */
   async function behind(faults: Faults, secretOf: Readonly<Record<string, unknown>>) {

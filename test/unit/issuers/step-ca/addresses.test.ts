@@ -48,3 +48,14 @@ test("an address is the best while every other one is no better", () => {
   addresses.heard("https://c", answer(503));
   expect(addresses.hasBetterThan("https://c")).toBe(false);
 });
+
+test("an address whose answer was of no use comes last until it is heard of again", () => {
+  const addresses = createAddresses(URLS);
+
+  addresses.distrust("https://a");
+  addresses.distrust("https://a");
+  expect(addresses.inOrder()).toEqual(["https://b", "https://c", "https://a"]);
+
+  addresses.heard("https://a", answer(201));
+  expect(addresses.inOrder()).toEqual(URLS);
+});
