@@ -28,11 +28,28 @@ export interface JwkProvisioner {
 }
 
 /**
- * The JWK provisioner of exactly this name, among at most 2000. Throws `ISSUER_REJECTED` where there is none, naming
- * those that there are.
+ * The JWK provisioner of exactly this name, among at most 2000 at each address. Throws `ISSUER_REJECTED` where there is
+ * none, naming those that there are.
  */
 export async function findProvisioner(session: Session, name: string): Promise<JwkProvisioner> {
   const others: string[] = [];
+  do {
+    const found = await search(session, name, others);
+    if (found !== undefined) return found;
+  } while (session.leave());
+  const known = others.slice(0, 8).map((other) => `"${remoteText(other).slice(0, 64)}"`);
+  const more = others.length > known.length ? ` and ${others.length - known.length} more` : "";
+  throw new AgentError(
+    "ISSUER_REJECTED",
+    `Cannot use the provisioner "${name}": the CA has no JWK provisioner of that name`,
+    {
+      hint: others.length === 0 ? "the CA has no JWK provisioner at all" : `it has ${known.join(", ")}${more}`,
+    },
+  );
+}
+
+/** Looks for it at one address. Adds the names of what else it meets. */
+async function search(session: Session, name: string, others: string[]): Promise<JwkProvisioner | undefined> {
   let cursor = "";
   for (let number = 0; number < MOST_PAGES; number++) {
     const path = `/provisioners?limit=${PAGE}&cursor=${encodeURIComponent(cursor)}`;
@@ -46,15 +63,7 @@ export async function findProvisioner(session: Session, name: string): Promise<J
     if (nextCursor === "" || nextCursor === cursor) break;
     cursor = nextCursor;
   }
-  const known = others.slice(0, 8).map((other) => `"${remoteText(other).slice(0, 64)}"`);
-  const more = others.length > known.length ? ` and ${others.length - known.length} more` : "";
-  throw new AgentError(
-    "ISSUER_REJECTED",
-    `Cannot use the provisioner "${name}": the CA has no JWK provisioner of that name`,
-    {
-      hint: others.length === 0 ? "the CA has no JWK provisioner at all" : `it has ${known.join(", ")}${more}`,
-    },
-  );
+  return undefined;
 }
 
 function parsePage(answer: unknown): z.output<typeof page> {

@@ -51,6 +51,8 @@ export interface Session {
   /** Sends, and returns the JSON of a success; everything else becomes the `AgentError` of {@link errorOf}. */
   readonly ask: (call: Call) => Promise<unknown>;
   readonly errorOf: (call: Call, reply: Reply) => AgentError;
+  /** Asks the one that answered last after all others from now on; false where each was left so. */
+  readonly leave: () => boolean;
   /** The address that says that it has issued; undefined where none has. */
   readonly issuedBy: () => string | undefined;
   /** Set where the CA has renewed to a leaf that nobody can use: it would do so again through every other door. */
@@ -71,6 +73,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   let skew: Milliseconds = 0;
   let origins = addresses.inOrder();
   let issuedBy: string | undefined;
+  let unleft = origins.length - 1;
 
   const anchors = (): ReturnType<Roots> => (trust ??= roots(signal));
   const now = (): Instant => clock.now() + skew;
@@ -125,8 +128,14 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
     return jsonOf(call, reply, "ISSUER_UNREACHABLE");
   };
 
+  const leave = (): boolean => {
+    origins = [...origins.slice(1), ...origins.slice(0, 1)];
+    unleft -= 1;
+    return unleft >= 0;
+  };
+
   const told = { skew: () => skew, issuedBy: () => issuedBy };
-  return { signal, roots: anchors, ...told, now, send, ask, errorOf, renewedInVain: false };
+  return { signal, roots: anchors, ...told, leave, now, send, ask, errorOf, renewedInVain: false };
 }
 
 /** A `Date` header has whole seconds: the difference is known to within one. */

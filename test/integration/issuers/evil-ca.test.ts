@@ -388,14 +388,22 @@ describe("with several addresses of which the first refuses what the second woul
     expect(via).toBe("bearer");
   });
 
-  test("a new certificate is minted by a provisioner that the first does not have", async () => {
-    const { first, issuer: both } = await behind({}, { key: { file: secret.file } });
-    await using _first = first;
+  test.each(["key", "password"])(
+    "a new certificate is minted by the %s of a provisioner that the first does not have",
+    async (kind) => {
+      await using password = await secretFile(ca.provisioner.password);
+      const { first, issuer: both } = await behind(
+        {},
+        { [kind]: { file: kind === "key" ? secret.file : password.file } },
+      );
+      await using _first = first;
+      first.removeProvisioner();
 
-    const { via } = await both.issue(await orderFor("web.internal"), never);
+      const { via } = await both.issue(await orderFor("web.internal"), never);
 
-    expect(via).toBe("token");
-  });
+      expect(via).toBe("token");
+    },
+  );
 
   test("a one-time token that was refused is sent to no other", async () => {
     await using token = await secretFile(await ca.token("web.internal"));

@@ -19,7 +19,8 @@ const D = "qY4tN9Rq0_wivUBf1hEnz2TRfMy__zuFmGRKzQv1_Ts";
 /** A CA that lists these provisioners; what it is asked is answered here, since no real one says such things. */
 function listing(...pages: readonly unknown[]): Session {
   let asked = 0;
-  return { ask: () => Promise.resolve(pages[Math.min(asked++, pages.length - 1)]) } as Pick<Session, "ask"> as Session;
+  const ask = () => Promise.resolve(pages[Math.min(asked++, pages.length - 1)]);
+  return { ask, leave: () => false } as Pick<Session, "ask" | "leave"> as Session;
 }
 
 function withKey(encryptedKey: string): Session {
@@ -67,7 +68,8 @@ test("a list without an end is left after a hundred pages, and the error names a
       const provisioners = Array.from({ length: 20 }, (_, number) => name(number));
       return Promise.resolve({ provisioners, nextCursor: String(asked) });
     },
-  } as Pick<Session, "ask"> as Session;
+    leave: () => false,
+  } as Pick<Session, "ask" | "leave"> as Session;
 
   const error = await failureOf(unlockSigningKey(session, "p", Buffer.from("password"), "here"));
 
