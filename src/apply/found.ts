@@ -75,9 +75,10 @@ async function findIn(host: Host, folder: Folder, name: string, looking: Looking
     if (looking.isOurs) return { kind: "spoilt", because: fact, link: null };
     throw refusal(path, `the file there ${fact}`, `ls -l ${shellWord(path)}`);
   }
+  // An entry may shut out whom the bits for others let in. Where the group has no bits nobody is let in by any, nor are they taken off.
   let grants: readonly Grant[] = [];
   const file = await readRegular(folder.at(name), LIMIT, host.files, async (handle, { mode }) => {
-    if (aclMatters(Number(mode), looking.wanted)) grants = await readGrants(handle);
+    if (looking.wanted.grants.length > 0 || (Number(mode) & 0o070) !== 0) grants = await readGrants(handle);
   }).catch((error: unknown) => {
     if (!looking.isOurs || errnoOf(error) !== "EIO") throw fileError("read", path, error);
   });
@@ -88,7 +89,7 @@ async function findIn(host: Host, folder: Folder, name: string, looking: Looking
   return { kind: "file", bytes: file.bytes, stat: file.stat, access, link: null };
 }
 
-/** The mask of an ACL is the group's bits: only where these let more in than others' does an ACL change anything. */
+/** The mask of an ACL is the group's bits: only where these let more in than others' does an ACL let anybody in. */
 export function aclMatters(mode: number, wanted: ExactAccess): boolean {
   return wanted.grants.length > 0 || ((mode >> 3) & ~mode & 0o7) !== 0;
 }

@@ -367,6 +367,23 @@ test("an ACL that was lost is drift, in words", async () => {
   expect(facts?.outputs[0]).toMatchObject({ state: "drifted", because: "has no ACL, the spec says user:33:r--" });
 });
 
+test.each([0o644, 0o640])("an ACL that shuts somebody out of a file is drift (mode %o)", async (mode) => {
+  await using host = await makeHost();
+  const applier = await host.open();
+  await host.issue();
+  const path = host.path("web.pem");
+  host.desired = { ...host.desired, outputs: [output("fullchain", path, { mode })] };
+  execFileSync("setfacl", ["-d", "-m", "u:www-data:r", host.tls]);
+  await applier.apply(NAME, never);
+  const look = async () => (await applier.observe([ASKED], never)).get(NAME)?.outputs[0];
+  expect(await look()).toMatchObject({ state: "current" });
+  execFileSync("setfacl", ["-m", "u:33:---", path]);
+
+  expect(await look()).toMatchObject({ state: "drifted", because: "has the ACL user:33:---, the spec says none" });
+  await applier.apply(NAME, never);
+  expect(await look()).toMatchObject({ state: "current" });
+});
+
 test("a folder that others may write is an obstacle with the command that mends it", async () => {
   await using host = await makeHost();
   const applier = await host.open();
