@@ -1,8 +1,6 @@
 import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { lookUpGroup, lookUpUser } from "../base/accounts.ts";
-import { failureOf } from "../base/errors.ts";
-import { fileError } from "../base/file-error.ts";
 import { readRegular } from "../base/read-file.ts";
 import type { Run } from "../base/run.ts";
 import { sha256 } from "../core/hash.ts";
@@ -15,7 +13,7 @@ import { fileProblem, formatKey, type Problem } from "./problem.ts";
 import { settle } from "./settle.ts";
 import { LARGEST_FILE, type Position, type Source } from "./source.ts";
 import { specFrom } from "./spec.ts";
-import { closedTo, distrustOfFile, distrustOfFolder, type Reader, type Trust } from "./trust.ts";
+import { closedTo, distrustOfFile, distrustOfFolder, type Reader, type Trust, unreadable } from "./trust.ts";
 
 export interface CheckOptions {
   /** Files and folders to judge; none means the live folder and the host configuration. */
@@ -160,11 +158,6 @@ async function load(report: Report, file: string): Promise<readonly Loaded[]> {
 async function judgeReach({ options, warnings }: Report, path: string): Promise<void> {
   const closed = options.reader && closedTo(options.reader, path, await stat(path));
   if (closed !== undefined) warnings.push(fileProblem(path, closed.message, closed.hint));
-}
-
-function unreadable(path: string, error: unknown): Problem {
-  const { message, hint } = failureOf(fileError("read", path, error, "SPEC_INVALID"));
-  return fileProblem(path, message, hint);
 }
 
 function isHost(data: unknown): boolean {

@@ -3,7 +3,7 @@ import { lstat, readlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { failureOf } from "../base/errors.ts";
 import type { FileStat } from "../base/file-calls.ts";
-import { fileError, isMissing } from "../base/file-error.ts";
+import { errnoOf, fileError, isMissing } from "../base/file-error.ts";
 import { readRegular } from "../base/read-file.ts";
 import { shellWord } from "../base/shell-word.ts";
 import { fileProblem, type Problem } from "./problem.ts";
@@ -33,10 +33,13 @@ export function distrustOfFile(path: string, stat: FileStat, trust: Trust): Dist
     stat.nlink > 1n
       ? `the file has ${stat.nlink} names (hard links), so it can change under another`
       : distrust(path, Number(stat.uid), Number(stat.mode), trust)?.message;
-  // Not chown or chmod: who has the file open for writing goes on writing.
+  return message === undefined ? undefined : { message, hint: copyOf(path) };
+}
+
+/** Not chown or chmod: who has the file open for writing goes on writing. */
+function copyOf(path: string): string {
   const [file, copy] = [shellWord(path), shellWord(`${path}.new`)];
-  const hint = `read it, then: cp ${file} ${copy} && mv ${copy} ${file} makes it a file of its own`;
-  return message === undefined ? undefined : { message, hint };
+  return `read it, then: cp ${file} ${copy} && mv ${copy} ${file} makes it a file of its own`;
 }
 
 function distrust(path: string, uid: number, mode: number, { users }: Trust): Distrust | undefined {
@@ -140,7 +143,13 @@ export async function readTrusted(file: string, trust: Trust, folder?: "folder w
       ? { bytes: Buffer.from(bytes), stat }
       : { problem: fileProblem(file, distrust.message, distrust.hint), isMissing: false };
   } catch (error) {
-    const { message, hint } = failureOf(fileError("read", file, error, "SPEC_INVALID"));
-    return { problem: fileProblem(file, message, hint), isMissing: isMissing(error) };
+    return { problem: unreadable(file, error), isMissing: isMissing(error) };
   }
+}
+
+/** Why a file cannot be read. */
+export function unreadable(file: string, error: unknown): Problem {
+  const { message, hint } = failureOf(fileError("read", file, error, "SPEC_INVALID"));
+  const isLink = errnoOf(error) === "ELOOP";
+  return fileProblem(file, message, isLink ? `${copyOf(file)}; its folder may be a link` : hint);
 }

@@ -148,7 +148,13 @@ test("check refuses a link in the live folder, as the daemon does, by whatever p
     const { ok, problems } = await judge(world, paths);
 
     expect(ok).toBe(false);
-    expect(problems).toEqual([expect.objectContaining({ message: expect.stringMatching(/it is a symbolic link$/) })]);
+    const [file, copy] = [world.file("web"), `${world.file("web")}.new`];
+    expect(problems).toEqual([
+      expect.objectContaining({
+        message: expect.stringMatching(/it is a symbolic link$/),
+        hint: expect.stringContaining(`cp ${file} ${copy} && mv ${copy} ${file}`),
+      }),
+    ]);
   }
 });
 
