@@ -4,7 +4,7 @@ import { shellWord } from "../base/shell-word.ts";
 import { formatInstant, type Instant } from "../base/time.ts";
 import { formatName } from "../x509/name.ts";
 import { addressText, placesOf, placesText } from "./address.ts";
-import type { ApplyFacts } from "./applier.ts";
+import type { ApplyFacts, OutputState } from "./applier.ts";
 import type { Streak } from "./facts.ts";
 import { endOfStorm, isByHand } from "./issuing.ts";
 import type { Observed } from "./observed.ts";
@@ -260,7 +260,9 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
   });
   if (next.kind === "prove") return probes;
   const wrong = observed.apply.outputs.filter(({ state }) => next.kind === "issue" || state !== "current");
-  const writes = wrong.map(({ path }) => `write ${path}`);
+  // What is taken over stays as it is where it is what the spec says, to the byte.
+  const mayStay = (state: OutputState): boolean => next.kind === "adopt" && state !== "missing";
+  const writes = wrong.map(({ path, state }) => `write ${path}${mayStay(state) ? " where it differs" : ""}`);
   // Where no file changes, who took them and serves them is not told of them again.
   const isAtRest = (index: number): boolean =>
     next.kind === "apply" &&
@@ -268,10 +270,12 @@ function stepsOf(next: Plan, desired: Desired, observed: Observed): readonly str
     !next.again.includes(index) &&
     hasTaken(observed.apply.services[index], observed.generation?.number);
   const commands = desired.services.flatMap((service, index) => (isAtRest(index) ? [] : service.steps));
+  // They are for a change of files alone.
+  const condition = wrong.every(({ state }) => mayStay(state)) ? " where a file differs" : "";
   const hook = (which: "before" | "after"): readonly string[] => {
     const argv = desired.hooks[which];
-    // They are for a change of files alone.
-    return argv === null || writes.length === 0 ? [] : [`run the ${which} hook: ${argv.map(shellWord).join(" ")}`];
+    if (argv === null || writes.length === 0) return [];
+    return [`run the ${which} hook${condition}: ${argv.map(shellWord).join(" ")}`];
   };
   const rest = [...new Set([...hook("before"), ...writes, ...commands, ...hook("after"), ...probes])];
   if (next.kind === "adopt") return ["take over the pair at the outputs", ...rest];

@@ -1135,7 +1135,10 @@ test("a kill right after what is in force was renewed does not lose what a servi
 
   const after = await manage({ ...world, applier }, edited, null);
   await after.look(never);
-  expect(after.view().observed).toMatchObject({ generation: { request: wanted.request }, refused: { number: refused } });
+  expect(after.view().observed).toMatchObject({
+    generation: { request: wanted.request },
+    refused: { number: refused },
+  });
 });
 
 test("where what is in force cannot be renewed either, both are told; and a CA that is busy is not asked for the change, too", async () => {

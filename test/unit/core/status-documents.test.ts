@@ -138,6 +138,34 @@ test("a plan that changes files names the hooks around that, and one that change
   ]);
 });
 
+test("a plan to take over a pair does not say that files are written that may stay as they are", () => {
+  const hooks = { before: ["/bin/before"], after: null, failed: null };
+  const outputs = [
+    { path: "/etc/web.crt", format: "fullchain", state: "foreign", because: "is not certagent's" },
+    { path: "/etc/ca.crt", format: "roots", state: "missing", because: "is missing" },
+  ] as const;
+  const stepsFor = (count: number) =>
+    planOf(
+      managed(
+        { ...nothing, apply: apply({ deployed: null, adoptable: true, outputs: outputs.slice(0, count) }) },
+        { desired: desired({ hooks, services: [] }) },
+      ),
+      NOW,
+    ).steps;
+
+  expect(stepsFor(1)).toEqual([
+    "take over the pair at the outputs",
+    "run the before hook where a file differs: /bin/before",
+    "write /etc/web.crt where it differs",
+  ]);
+  expect(stepsFor(2)).toEqual([
+    "take over the pair at the outputs",
+    "run the before hook: /bin/before",
+    "write /etc/web.crt where it differs",
+    "write /etc/ca.crt",
+  ]);
+});
+
 test("a plan to tell one service again names no command of another, which serves", () => {
   const services = [service({ key: "a", steps: ["systemctl restart a"] }), service({ key: "b", steps: ["reload b"] })];
   const asked = managed(
