@@ -595,3 +595,24 @@ test("ten thousand requests for specs that do not exist cost a handful of answer
   expect((user + system) / 1e6, "seconds of processor time").toBeLessThan(20);
   expect((await readdir(host.layout.reports)).length).toBeLessThan(100);
 });
+
+test("of three hundred requests that are made at one time few are just being written, as many would pass for junk", async () => {
+  await using sides = await twoSides();
+  const { host, remote } = sides;
+  const over = new AbortController();
+
+  const asking = Array.from({ length: 300 }, (_, index) =>
+    remote.apply(`h${index}`, over.signal).catch(() => undefined),
+  );
+  let most = 0;
+  for (let whole = 0; whole < asking.length; ) {
+    const names = await readdir(host.layout.requests);
+    const unfinished = names.filter((name) => name.startsWith(".")).length;
+    most = Math.max(most, unfinished);
+    whole = names.length - unfinished;
+  }
+  over.abort();
+  await Promise.all(asking);
+
+  expect(most).toBeLessThanOrEqual(16);
+});
