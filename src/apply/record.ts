@@ -119,12 +119,9 @@ export function openRecords({ layout, files }: Host): Records {
       return new Map([...known].flatMap(([name, { paths }]) => paths.map((path) => [path, name])));
     },
     change: async (name, change) => {
-      const taken = new Set<string>();
-      const record = await changeOne(name, ({ paths }) => {
-        for (const path of change.paths ?? []) if (!paths.includes(path)) taken.add(path);
-        return change;
-      });
-      if (taken.size === 0) return record;
+      const record = await changeOne(name, () => change);
+      const taken = new Set(change.paths);
+      if (taken.size === 0) return record; // most changes: a look at all for each would be felt
       // A path is of the last spec that deployed it: one that was removed or renamed must not claim it when it is back.
       for (const [other, { paths }] of known) {
         if (other === name || !paths.some((path) => taken.has(path))) continue;
