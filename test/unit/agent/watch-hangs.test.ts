@@ -13,7 +13,8 @@ test("a watcher that does not begin, as a file system hangs, is told as that", a
     (error) => failures.push(error),
   );
 
-  for (let second = 0; second < 1000 && failures.length === 0; second++) {
+  // However long a busy machine takes to load the watcher.
+  for (const begin = performance.now(); failures.length === 0 && performance.now() - begin < 4000; ) {
     await vi.advanceTimersByTimeAsync(1000);
     await turn();
   }
