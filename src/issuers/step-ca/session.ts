@@ -96,12 +96,12 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
         refused ??= reply;
         continue;
       }
-      if (outcome.status !== undefined) {
-        origins = [origin, ...origins.filter((other) => other !== origin)];
-        if (method === "POST" && isSuccess(reply)) issuedBy = origin;
-        return reply;
-      }
-      if (outcome.sent && method !== "GET") return reply;
+      if (outcome.status === undefined && (!outcome.sent || method === "GET")) continue;
+      // That another one is away or busy must not end the ladder: a lower rung may be had of the one that refuses this.
+      if (refused !== undefined && !saysSuccess(outcome.status)) return refused;
+      if (outcome.status !== undefined) origins = [origin, ...origins.filter((other) => other !== origin)];
+      if (method === "POST" && isSuccess(reply)) issuedBy = origin;
+      return reply;
     }
     if (reply === undefined) throw new TypeError("an issuer without an address");
     return refused ?? reply;

@@ -418,6 +418,24 @@ describe("with several addresses of which the first refuses what the second woul
     expect(ca.requests.length).toBe(asked);
   });
 
+  test.each<[string, Faults]>([
+    ["that has no backend", { answer: { status: 502, body: "Bad Gateway" } }],
+    ["that is overloaded", { answer: { status: 503, body: "no server is available" } }],
+    ["whose answers are lost", { transport: "lost" }],
+  ])("the first mints what it does not renew beside a second one %s", async (_, faults) => {
+    await using second = await startDevCa();
+    second.faults = faults;
+    ca.faults = { answer: { status: 401, body: "{}" }, only: ["/renew"] };
+    const rootFile = join(folder.path, "beside.crt");
+    await writeFile(rootFile, [ca, second].map(({ root }) => root.pem).join(""));
+    const urls = [ca.url, second.url];
+    const both = issuerOf({ ...ca, url: ca.url, rootFile }, { key: { file: secret.file } }, { url: undefined, urls });
+
+    const { via } = await both.issue(renewal, never);
+
+    expect(via).toBe("token");
+  });
+
   test("what the first has refused is told where no other answers", async () => {
     const refusing = { answer: { status: 401, body: "{}" } };
     await using first = await startDevCa();
