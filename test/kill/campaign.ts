@@ -45,8 +45,8 @@ const PLANTED: readonly PlantedBug[] = [
   },
   {
     name: "key renamed last",
-    pattern: /Number\(b\.format\.holdsKey\) ?- ?Number\(a\.format\.holdsKey\)/,
-    instead: "Number(a.format.holdsKey) - Number(b.format.holdsKey)",
+    pattern: /Number\(b\.output\.format\.holdsKey\) ?- ?Number\(a\.output\.format\.holdsKey\)/,
+    instead: "Number(a.output.format.holdsKey) - Number(b.output.format.holdsKey)",
     shows: "the old key beside the new certificate",
   },
 ];
