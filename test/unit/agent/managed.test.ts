@@ -1055,24 +1055,32 @@ test("what is in force is renewed as it is for as long as a change of its spec c
   expect(observed.facts.failures).toEqual({ issue: null, apply: null, prove: null });
 });
 
+/** A root side whose service refuses what it is told of while that holds: it goes back. */
+function refusing(
+  { applier, host }: Pick<Awaited<ReturnType<typeof hostWithSpec>>, "applier" | "host">,
+  isRefused: () => boolean,
+): Applier {
+  return {
+    ...applier,
+    apply: async (...args) => {
+      const site = host.site("web");
+      const { deployed, onDisk, served } = site;
+      const report = await applier.apply(...args);
+      if (!isRefused()) return report;
+      Object.assign(site, { deployed, onDisk, served });
+      const failure = failureOf(new AgentError("RELOAD_FAILED", "Cannot reload: it needs a client's certificate"));
+      return { ...report, deployed, files: "rolled-back", failure };
+    },
+  };
+}
+
 test("what is in force is renewed as it is for as long as a service refuses a change, which needs no secret again", async () => {
   await using here = await hostWithSpec();
   const { world, wanted } = await worldOf(here);
   const { time } = here;
   const request = { ...wanted.request, usages: ["server"] as const };
   let isRefusing = true;
-  const applier: Applier = {
-    ...world.applier,
-    apply: async (...args) => {
-      const site = here.host.site("web");
-      const before = { ...site };
-      const report = await world.applier.apply(...args);
-      if (!isRefusing || web.view().observed.generation?.request.usages.length !== 1) return report;
-      Object.assign(site, { deployed: before.deployed, onDisk: before.onDisk, served: before.served });
-      const failure = failureOf(new AgentError("RELOAD_FAILED", "Cannot reload: it needs a client's certificate"));
-      return { ...report, deployed: before.deployed, files: "rolled-back", failure };
-    },
-  };
+  const applier = refusing(here, () => isRefusing && web.view().observed.generation?.request.usages.length === 1);
   const minted: CertificateRequest[] = [];
   const issue: Issuer["issue"] = async (order, signal) => {
     if (order.current === undefined) minted.push(order.request);
@@ -1104,18 +1112,7 @@ test("a kill right after what is in force was renewed does not lose what a servi
   const { world, wanted } = await worldOf(here);
   const { time, layout } = here;
   const edited = { ...wanted, digest: "edited", request: { ...wanted.request, usages: ["server"] as const } };
-  const applier: Applier = {
-    ...world.applier,
-    apply: async (...args) => {
-      const site = here.host.site("web");
-      const before = { ...site };
-      const report = await world.applier.apply(...args);
-      if (web.view().observed.generation?.request.usages.length !== 1) return report;
-      Object.assign(site, { deployed: before.deployed, onDisk: before.onDisk, served: before.served });
-      const failure = failureOf(new AgentError("RELOAD_FAILED", "Cannot reload: it needs a client's certificate"));
-      return { ...report, deployed: before.deployed, files: "rolled-back", failure };
-    },
-  };
+  const applier = refusing(here, () => web.view().observed.generation?.request.usages.length === 1);
   const kill = new AbortController();
   let [refused, onDisk] = [0, ""];
   const info = (_: string, { because }: { because?: unknown } = {}): void => {
