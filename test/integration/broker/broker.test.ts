@@ -10,7 +10,7 @@ import { pause, SECOND, systemClock } from "../../../src/base/time.ts";
 import { ALIVE, showAlive } from "../../../src/store/alive.ts";
 import { writeReport } from "../../../src/store/reports.ts";
 import { ASKED, NAME, never, output, pairAt, shellService } from "../apply/harness.ts";
-import { hasty, reportOf, silent, twoSides } from "./harness.ts";
+import { hasty, hastyBy, reportOf, silent, twoSides } from "./harness.ts";
 
 /** A root side that is asked as the real one is, and counts. */
 function counted(applier: RecoveringApplier, change: Partial<RecoveringApplier> = {}) {
@@ -415,14 +415,14 @@ test("a root side that took a request and ends without an answer is known to be 
 });
 
 test("a root side that takes long to come to a request, for others came before it, is not taken for one that takes nothing", async () => {
-  await using sides = await twoSides({}, hasty);
+  await using sides = await twoSides({}, hastyBy(10)); // who serves then has three seconds to begin
   const { host, remote } = sides;
   const { number } = await host.issue();
   await mkdir(host.layout.reports, { recursive: true });
   const alive = await showAlive(host.layout.reports, { mode: 0o400 });
 
   const applying = remote.apply(NAME, never);
-  await pause(4 * SECOND); // for the agent's clock more than three minutes
+  await pause(4 * SECOND); // for the agent's clock more than half a minute
   await alive[Symbol.asyncDispose]();
   sides.serving();
 
