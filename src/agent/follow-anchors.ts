@@ -1,6 +1,8 @@
 import { chainToAdopt } from "../core/fit.ts";
+import { reasonToIssue } from "../core/issuing.ts";
+import { isInPlace } from "../core/plan.ts";
 import type { Certificate } from "../x509/certificate.ts";
-import type { Memory } from "./memory.ts";
+import { type Memory, observedOf } from "./memory.ts";
 import { observedGeneration } from "./observed-generation.ts";
 
 /**
@@ -11,6 +13,7 @@ import { observedGeneration } from "./observed-generation.ts";
 export async function followAnchors(memory: Memory): Promise<boolean> {
   const { desired, newest } = memory;
   if (newest === null || newest.request.issuer !== desired.request.issuer || !holdAnchors(memory)) return false;
+  if (!isAtRest(memory)) return false;
   // What cannot be read is told of by who needs it.
   const pinned = await anchorsOf(memory).catch(() => []);
   const seen = textOf(pinned);
@@ -45,4 +48,10 @@ async function anchorsOf({ world, desired }: Memory): Promise<readonly Certifica
 
 function textOf(certificates: readonly Certificate[]): string {
   return certificates.map(({ fingerprint }) => fingerprint).join();
+}
+
+/** The newest generation is in force, and nothing is asked for. */
+function isAtRest(memory: Memory): boolean {
+  const observed = observedOf(memory);
+  return isInPlace(observed) && reasonToIssue(memory.desired, observed, memory.world.clock.now()) === undefined;
 }

@@ -2,7 +2,6 @@
 import { asAgentError } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP, pause } from "../base/time.ts";
 import { type Step, withDeployed, withoutDelay, withoutFailure } from "../core/facts.ts";
-import { reasonToIssue } from "../core/issuing.ts";
 import { isInPlace, type Plan, plan, stepsOver } from "../core/plan.ts";
 import { followAnchors } from "./follow-anchors.ts";
 import { fail, type Memory, observedOf, save, viewOf, wasEdited } from "./memory.ts";
@@ -34,7 +33,7 @@ export async function comeToRest(memory: Memory, signal: AbortSignal): Promise<I
         continue;
       }
       if (next.kind === "wait") {
-        isIssued = isAtRest(memory) && (await followAnchors(memory));
+        isIssued = await followAnchors(memory);
         if (isIssued) continue;
         // An edit may have taken an output out, which another spec may deploy from now on.
         if (isInPlace(observedOf(memory))) memory.facts = withDeployed(memory.facts, memory.desired);
@@ -75,12 +74,6 @@ function hurryIfSeenAgain(memory: Memory): void {
   memory.unseenFor = null;
   if (unseenFor === null || facts.failures.apply?.message !== unseenFor) return;
   memory.facts = withoutDelay(facts, "apply", world.clock.now());
-}
-
-/** The newest generation is in force, and nothing is asked for. */
-function isAtRest(memory: Memory): boolean {
-  const observed = observedOf(memory);
-  return isInPlace(observed) && reasonToIssue(memory.desired, observed, memory.world.clock.now()) === undefined;
 }
 
 /** A failure is told for as long as there is something to do again, no longer. */

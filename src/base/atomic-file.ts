@@ -215,7 +215,7 @@ async function verify(
     throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": the disk does not hold what was written`);
   const is = { mode: Number(found.mode & 0o7777n), uid: Number(found.uid), gid: Number(found.gid) };
   const wanted = { mode, uid: uid ?? is.uid, gid: gid ?? is.gid };
-  if (accessText(is) !== accessText(wanted)) {
+  if (is.mode !== wanted.mode || is.uid !== wanted.uid || is.gid !== wanted.gid) {
     const fact = `its file system keeps ${accessText(is)} in place of ${accessText(wanted)}`;
     const hint = `findmnt -T ${shellWord(dirname(path))} shows it: name a path on one that keeps both, or what this one has`;
     throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": ${fact}`, { hint });

@@ -59,6 +59,7 @@ function createIssued(): IssuedFor {
     [key.keyId, current?.chain[0].fingerprint, request.subject, ...request.names.map(({ value }) => value)].join(" ");
   return {
     take: (order) => {
+      if (origins.size === 0) return undefined;
       const origin = origins.get(idOf(order));
       origins.delete(idOf(order));
       return origin;

@@ -53,7 +53,7 @@ export interface Session {
   readonly errorOf: (call: Call, reply: Reply) => AgentError;
   /** Asks the one that answered last after all others from now on; false where each was left so. */
   readonly leave: () => boolean;
-  /** The address that says that it has issued; undefined where none has. */
+  /** Which of several addresses says that it has issued; undefined where none has, or there is one alone. */
   readonly issuedBy: () => string | undefined;
   /** Set where the CA has renewed to a leaf that nobody can use: it would do so again through every other door. */
   renewedInVain: boolean;
@@ -100,7 +100,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
       // That another one is away or busy must not end the ladder: a lower rung may be had of the one that refuses this.
       if (refused !== undefined && !saysSuccess(outcome.status)) return refused;
       if (outcome.status !== undefined) origins = [origin, ...origins.filter((other) => other !== origin)];
-      if (method === "POST" && isSuccess(reply)) issuedBy = origin;
+      if (origins.length > 1 && method === "POST" && isSuccess(reply)) issuedBy = origin;
       return reply;
     }
     if (reply === undefined) throw new TypeError("an issuer without an address");
