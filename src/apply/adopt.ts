@@ -1,10 +1,10 @@
 import type { Adopted } from "../core/applier.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import type { Desired } from "../core/ports.ts";
+import { certificatesIn, pairIn } from "./files/pair.ts";
+import { lookAt, outputPlaces } from "./files/target.ts";
 import type { Host } from "./host.ts";
-import { certificatesIn, pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
-import { lookAt, outputPlaces } from "./target.ts";
 
 /**
  * The pair that stands at a spec's outputs, in order, where it fits the spec by names, dates and chain. `fetched`: the

@@ -11,17 +11,17 @@ import { hasTaken } from "../core/service-needs.ts";
 import type { Layout } from "../store/layout.ts";
 import { fetchedRoots, openStaged, type SpecGenerations } from "../store/staged.ts";
 import { type AnchorsOf, accept } from "./accept.ts";
-import { createAccessResolver } from "./access.ts";
 import { adoptPair } from "./adopt.ts";
 import { applyNewest, streakOfIssuing } from "./apply.ts";
 import { createCoalesce } from "./coalesce.ts";
-import { makeOwnFolders } from "./folders.ts";
+import { createAccessResolver } from "./files/access.ts";
+import { makeOwnFolders } from "./files/folders.ts";
+import { openRelabel } from "./files/relabel.ts";
 import { createOutputsObserver } from "./observe.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD, openRecords } from "./record.ts";
 import { finish, finishAll, sweepAll } from "./recover.ts";
-import { openRelabel } from "./relabel.ts";
-import type { ServiceHost } from "./service-actions.ts";
-import { openServiceWatch } from "./service-watch.ts";
+import type { ServiceHost } from "./services/actions.ts";
+import { openServiceWatch } from "./services/watch.ts";
 import { createTurns } from "./turns.ts";
 
 export interface ApplierOptions {

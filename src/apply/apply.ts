@@ -3,15 +3,15 @@ import type { ApplyReport } from "../core/applier.ts";
 import type { Generation, Service } from "../core/ports.ts";
 import { accept, readAccepted } from "./accept.ts";
 import { changeOutputs, recordOutputs } from "./change-outputs.ts";
-import { removeSets } from "./deploy-link.ts";
-import { runHook } from "./hooks.ts";
+import { removeSets } from "./files/deploy-link.ts";
+import { isTrue, type Target, targetsOf } from "./files/target.ts";
 import { type Previous, previousFromStore, previousOf } from "./previous.ts";
 import { type Applying, keep, type Progress } from "./progress.ts";
 import type { ApplyRecord } from "./record.ts";
 import { rollBack } from "./roll-back.ts";
-import { type Before, fallenOf, lookBefore, type ServiceTask } from "./service-actions.ts";
-import { settleServices } from "./settle-services.ts";
-import { isTrue, type Target, targetsOf } from "./target.ts";
+import { type Before, fallenOf, lookBefore, type ServiceTask } from "./services/actions.ts";
+import { runHook } from "./services/hooks.ts";
+import { settleServices } from "./services/settle.ts";
 
 /**
  * Makes outputs and services true for the newest generation: deploy, preflight, reload, and back where that broke

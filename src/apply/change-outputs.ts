@@ -4,16 +4,16 @@ import { sha256 } from "../core/hash.ts";
 import type { Desired, Generation } from "../core/ports.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { acceptedStill } from "./accept.ts";
-import { identityOf } from "./change.ts";
-import { deployFiles } from "./deploy-files.ts";
-import { deployLink } from "./deploy-link.ts";
-import { letGo } from "./let-go.ts";
+import { identityOf } from "./files/change.ts";
+import { deployFiles } from "./files/deploy-files.ts";
+import { deployLink } from "./files/deploy-link.ts";
+import { letGo } from "./files/let-go.ts";
+import { keepReplaced } from "./files/replaced.ts";
+import { stagingFolders } from "./files/sweep.ts";
+import { isTrue, type Target } from "./files/target.ts";
 import { isUntouched, type Previous } from "./previous.ts";
 import { type Applying, keep, type Progress } from "./progress.ts";
 import { type ApplyRecord, NO_SERVICE_RECORD } from "./record.ts";
-import { keepReplaced } from "./replaced.ts";
-import { stagingFolders } from "./sweep.ts";
-import { isTrue, type Target } from "./target.ts";
 
 /** Makes outputs true that are not, and records that. Throws `DEPLOY_FAILED` with everything as it was. */
 export async function changeOutputs(

@@ -3,7 +3,7 @@ import type { Log } from "../base/log.ts";
 import type { System } from "../core/ports.ts";
 import type { Layout } from "../store/layout.ts";
 import type { AnchorsOf } from "./accept.ts";
-import type { ResolveAccess } from "./access.ts";
+import type { ResolveAccess } from "./files/access.ts";
 import type { Turns } from "./turns.ts";
 
 /** What the parts of this folder share: the world, and where state lies. */

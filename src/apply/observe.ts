@@ -7,15 +7,15 @@ import { NOBODY } from "../base/trusted-folder.ts";
 import type { OutputFacts } from "../core/applier.ts";
 import { sha256 } from "../core/hash.ts";
 import type { Desired, Generation, Output } from "../core/ports.ts";
-import type { ExactAccess } from "./access.ts";
-import { identityOf } from "./change.ts";
-import { aclMatters, differenceOfAccess, type Found } from "./found.ts";
+import type { ExactAccess } from "./files/access.ts";
+import { identityOf } from "./files/change.ts";
+import { aclMatters, differenceOfAccess, type Found } from "./files/found.ts";
+import { pairIn } from "./files/pair.ts";
+import { createFolderCheck } from "./files/room.ts";
+import { isAs, lookAt, type OutputPlace, outputPlaces } from "./files/target.ts";
+import { createLookInto, type LookInto } from "./files/way.ts";
 import type { Host } from "./host.ts";
-import { pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
-import { createFolderCheck } from "./room.ts";
-import { isAs, lookAt, type OutputPlace, outputPlaces } from "./target.ts";
-import { createLookInto, type LookInto } from "./way.ts";
 
 /** What was seen of a spec's outputs. */
 export interface OutputsSeen {

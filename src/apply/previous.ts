@@ -2,15 +2,15 @@ import { dirname } from "node:path";
 import type { FileStat } from "../base/file-calls.ts";
 import { reach } from "../base/trusted-folder.ts";
 import type { Desired, Generation } from "../core/ports.ts";
-import type { ExactAccess } from "./access.ts";
-import { type Change, identityOf, putBack } from "./change.ts";
-import { deployFiles } from "./deploy-files.ts";
-import { deployLink } from "./deploy-link.ts";
-import { MISSING } from "./found.ts";
+import type { ExactAccess } from "./files/access.ts";
+import { type Change, identityOf, putBack } from "./files/change.ts";
+import { deployFiles } from "./files/deploy-files.ts";
+import { deployLink } from "./files/deploy-link.ts";
+import { MISSING } from "./files/found.ts";
+import { pairIn } from "./files/pair.ts";
+import type { Target } from "./files/target.ts";
 import type { Host } from "./host.ts";
-import { pairIn } from "./pair.ts";
 import type { ApplyRecord } from "./record.ts";
-import type { Target } from "./target.ts";
 
 /** What is gone back to where a service does not take what was deployed. */
 export interface Previous {

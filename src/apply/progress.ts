@@ -2,7 +2,7 @@ import type { ApplyReport } from "../core/applier.ts";
 import type { Desired } from "../core/ports.ts";
 import type { StagedGenerations } from "../store/staged.ts";
 import type { ApplyRecord, Records } from "./record.ts";
-import type { ServiceHost } from "./service-actions.ts";
+import type { ServiceHost } from "./services/actions.ts";
 
 /** One apply: of which spec, with what. */
 export interface Applying {

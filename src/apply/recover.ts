@@ -4,14 +4,14 @@ import { sweepTemporaries } from "../base/sweep.ts";
 import type { Desired } from "../core/ports.ts";
 import type { StagedGenerations } from "../store/staged.ts";
 import { accept, readAccepted } from "./accept.ts";
-import { deployFiles } from "./deploy-files.ts";
-import { sweepSets } from "./deploy-link.ts";
-import { makeOwnFolders } from "./folders.ts";
+import { deployFiles } from "./files/deploy-files.ts";
+import { sweepSets } from "./files/deploy-link.ts";
+import { makeOwnFolders } from "./files/folders.ts";
+import { finishIntent, openIntents, removeIntent } from "./files/intent.ts";
+import { stagingFolders, sweepFolders } from "./files/sweep.ts";
+import { isTrue, targetsOf } from "./files/target.ts";
 import type { Host } from "./host.ts";
-import { finishIntent, openIntents, removeIntent } from "./intent.ts";
 import type { Records } from "./record.ts";
-import { stagingFolders, sweepFolders } from "./sweep.ts";
-import { isTrue, targetsOf } from "./target.ts";
 
 /**
  * Finishes the changes that a killed process left open, from their staged files, else by deploying again. One that cannot

@@ -4,8 +4,8 @@ import { written } from "./change-outputs.ts";
 import { type Previous, restore } from "./previous.ts";
 import { type Applying, keep, type Progress } from "./progress.ts";
 import { NO_SERVICE_RECORD } from "./record.ts";
-import { reload, type ServiceTask } from "./service-actions.ts";
-import type { Settled } from "./settle-services.ts";
+import { reload, type ServiceTask } from "./services/actions.ts";
+import type { Settled } from "./services/settle.ts";
 
 /**
  * Goes back to what stood at the outputs, and tells the services of that which were told of the change. Answers why the

@@ -87,7 +87,7 @@ async function doApply(invocation: Invocation, world: World, log: Log): Promise<
 
 /** What could not be finished leaves files as they are, perhaps of two generations: that is no success. */
 async function tellOpen(layout: Layout, log: Log): Promise<ExitCode> {
-  const { openIntents } = await import("../apply/intent.ts");
+  const { openIntents } = await import("../apply/files/intent.ts");
   const open = await openIntents(layout);
   for (const name of open) {
     const remedy = `certagent apply ${name}; where its spec is gone for good: rm ${shellWord(`${layout.apply.intents}/${name}.json`)}`;
@@ -105,7 +105,7 @@ async function serveRequests(
   log: Log,
   signal: AbortSignal,
 ): Promise<ExitCode> {
-  const { LINGER, serve } = await import("../apply/serve.ts");
+  const { LINGER, serve } = await import("../apply/requests/serve.ts");
   const notifier = openNotifier(env, (reason) => log.warning("cannot tell the service manager", { reason }));
   await using opened = await open().catch(async (error: unknown) => {
     if (asAgentError(error).code !== "LOCKED") throw error;
@@ -126,7 +126,7 @@ async function serveRequests(
 /** Where systemd confines this process, it has to be told first what the specs want written. */
 async function openMayServe(applier: RootSide, { apply }: Layout, ask: Run, log: Log): Promise<() => Promise<boolean>> {
   if (!systemdRuns()) return async () => true;
-  const { createWritablePaths } = await import("../apply/writable-paths.ts");
+  const { createWritablePaths } = await import("../apply/requests/writable-paths.ts");
   const paths = createWritablePaths({ ask, log, list: join(apply.folder, "outputs.conf") });
   // What is wrong with the configuration is told to each who asks.
   return async () => (await paths.open(await applier.files().catch(() => []))) === "ready";

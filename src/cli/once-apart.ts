@@ -1,6 +1,6 @@
 /** `once` by root on a state folder of another user: the agent's half is done as that user, root's half by root. */
 import { dirname } from "node:path";
-import { serve } from "../apply/serve.ts";
+import { serve } from "../apply/requests/serve.ts";
 import { makeFolder, makeFolders } from "../base/folder.ts";
 import type { Logger } from "../base/logger.ts";
 import { startAs, type User } from "../base/run.ts";

@@ -12,7 +12,7 @@ export const relay: Command = {
   exitCodes: [[0, "the connection has ended, or there was none, which was told"]],
   run: async ({ operands: [host, port, path] }) => {
     if (host === undefined || path === undefined) throw misused("relay takes a host, a port and a socket");
-    const { relayBetween } = await import("../apply/relay.ts");
+    const { relayBetween } = await import("../apply/services/relay.ts");
     await relayBetween({ host, port: Number(port) }, path);
     return 0;
   },

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { createRelayConnect } from "../apply/relay-connect.ts";
-import { createUnitRun, sweepUnits } from "../apply/unit-run.ts";
+import { createRelayConnect } from "../apply/services/relay-connect.ts";
+import { createUnitRun, sweepUnits } from "../apply/services/unit-run.ts";
 import { connect } from "../base/connect.ts";
 import type { System } from "../core/ports.ts";
 import { systemdRuns } from "../services/unit.ts";

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { takeRequests } from "../../src/apply/take-requests.ts";
+import { takeRequests } from "../../src/apply/requests/take.ts";
 import { type Files, nodeFiles } from "../../src/base/atomic-file.ts";
 import { AgentError } from "../../src/base/errors.ts";
 import { openFolder } from "../../src/base/folder.ts";

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type Broker, openBroker } from "../../../src/agent/broker.ts";
 import type { RecoveringApplier } from "../../../src/apply/applier.ts";
-import { serve } from "../../../src/apply/serve.ts";
+import { serve } from "../../../src/apply/requests/serve.ts";
 import { type Clock, type Milliseconds, SECOND, systemClock } from "../../../src/base/time.ts";
 import { makeHost, type TestHost } from "../apply/harness.ts";
 

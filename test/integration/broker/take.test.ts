@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
-import { type Catch, takeRequests } from "../../../src/apply/take-requests.ts";
+import { type Catch, takeRequests } from "../../../src/apply/requests/take.ts";
 import { openFolder } from "../../../src/base/folder.ts";
 import { MINUTE, systemClock } from "../../../src/base/time.ts";
 

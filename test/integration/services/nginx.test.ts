@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { openServiceWatch } from "../../../src/apply/service-watch.ts";
+import { openServiceWatch } from "../../../src/apply/services/watch.ts";
 import { run } from "../../../src/base/run.ts";
 import { HOUR, MINUTE, type Milliseconds, pause, SECOND } from "../../../src/base/time.ts";
 import type { ProbeTarget, Service } from "../../../src/core/ports.ts";

@@ -1,8 +1,8 @@
 import { Socket } from "node:net";
 import { expect, test } from "vitest";
 import { createCoalesce } from "../../../src/apply/coalesce.ts";
-import { reload, type ServiceHost, type ServiceTask } from "../../../src/apply/service-actions.ts";
-import { openServiceWatch } from "../../../src/apply/service-watch.ts";
+import { reload, type ServiceHost, type ServiceTask } from "../../../src/apply/services/actions.ts";
+import { openServiceWatch } from "../../../src/apply/services/watch.ts";
 import { createTurns } from "../../../src/apply/turns.ts";
 import type { Connect } from "../../../src/base/connect.ts";
 import { AgentError } from "../../../src/base/errors.ts";
