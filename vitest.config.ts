@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { LongFirst } from "./test/long-first.ts";
 
 export default defineConfig({
   test: {
@@ -10,6 +11,7 @@ export default defineConfig({
     maxWorkers: 4,
     // Node's exit can wait for a compiler thread for ever (nodejs/node 54918), and workers end by it.
     execArgv: ["--no-concurrent-sparkplug"],
+    sequence: { sequencer: LongFirst },
     // These end what hangs. How fast a machine is decides no test.
     testTimeout: 600_000,
     hookTimeout: 600_000,

@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config";
+import { LongFirst } from "./test/long-first.ts";
 
-/** A run of its own: whole machines want the processors for themselves. */
+/** A run of its own: few whole machines at one time. */
 export default defineConfig({
   test: {
     include: ["test/system/**/*.test.ts"],
@@ -8,6 +9,7 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 3,
     execArgv: ["--no-concurrent-sparkplug"],
+    sequence: { sequencer: LongFirst },
     testTimeout: 420_000,
     hookTimeout: 240_000,
   },
