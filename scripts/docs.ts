@@ -17,8 +17,8 @@ One file a host, \`/etc/certagent/certagent.yaml\`: the CAs, and what is the sam
 An annotated sample is [config/certagent.yaml](../../config/certagent.yaml).`,
   spec: `# Reference: specs
 
-One file a certificate, \`/etc/certagent.d/NAME.yaml\`. In every text \`\${fqdn}\` and \`\${hostname}\` are this host's names.
-Durations have units (\`30s\`, \`24h\`, \`7d\`), modes are quoted strings. Annotated samples are in
+One file a certificate, \`/etc/certagent.d/NAME.yaml\`. In every text \`\${fqdn}\` and \`\${hostname}\` are this host's names; on one
+that is still called localhost they are refused. Durations have units (\`30s\`, \`24h\`, \`7d\`), modes are quoted strings. Annotated samples are in
 [config/specs](../../config/specs).`,
 };
 

@@ -78,7 +78,7 @@ const ABOUT_FILES: Readonly<Record<SchemaName, readonly [name: string, what: str
     "specs of certagent, one certificate each",
     "/etc/certagent.d/NAME.yaml",
     `One file a certificate; its name is the file's name without .yaml. In every text \${fqdn} and \${hostname} are this host's
-names. Durations have units (30s, 24h, 7d), modes are quoted strings.`,
+names; on one that is still called localhost they are refused. Durations have units (30s, 24h, 7d), modes are quoted strings.`,
   ],
 };
 

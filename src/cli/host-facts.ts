@@ -8,22 +8,23 @@ const schema = z.object({ schema: z.literal(1), hostname: z.string(), fqdn: z.st
 
 /**
  * This host's facts, steady over restarts: where the resolver does not answer (a boot before the network is up), the
- * domain that was known before stands for as long as the host keeps its name. A certificate for the bare name is
- * nobody's wish. Remembered in the file at `path`, unless `readOnly`.
+ * domain that was known before stands for as long as the host keeps its name, and where the host has none yet (one that
+ * gets it from DHCP is called localhost until then), its name of before. A certificate for the bare name is nobody's
+ * wish. Remembered in the file at `path`, unless `readOnly`.
  */
 export async function steadyFacts(
   path: string,
-  { readOnly, ask }: { readonly readOnly: boolean; readonly ask?: CanonicalName },
+  about: { readonly readOnly: boolean; readonly ask?: CanonicalName; readonly kernelName?: string },
 ): Promise<HostFacts> {
-  const facts = await readHostFacts(ask);
-  const { hostname, fqdn } = facts;
-  if (hostname === null || fqdn === null) return facts;
+  const { readOnly, ask, kernelName } = about;
+  const facts = await readHostFacts(ask, kernelName);
   const before = await readState(path, schema);
-  const isSame = before?.hostname === hostname;
-  if (fqdn === hostname) return isSame ? { hostname, fqdn: before.fqdn } : facts;
+  const known = before && { hostname: before.hostname, fqdn: before.fqdn };
+  const { hostname, fqdn } = facts;
+  if (hostname === null || fqdn === null) return known ?? facts;
+  if (known?.hostname === hostname && (fqdn === hostname || fqdn === known.fqdn)) return known;
   // A folder that cannot be written is told of by what needs it more.
-  const isKnown = isSame && before.fqdn === fqdn;
-  if (!readOnly && !isKnown) await writeState(path, { schema: 1, hostname, fqdn }).catch(() => undefined);
+  if (!readOnly) await writeState(path, { schema: 1, hostname, fqdn }).catch(() => undefined);
   return facts;
 }
 

@@ -7,7 +7,7 @@ import { sha256 } from "../core/hash.ts";
 import type { Desired } from "../core/ports.ts";
 import { isMisnamed, MISNAMED, specNameOf } from "./file-name.ts";
 import { type Host, hostFrom } from "./host.ts";
-import type { HostFacts } from "./host-facts.ts";
+import { anyNames, type HostFacts } from "./host-facts.ts";
 import { parseYaml } from "./parse.ts";
 import { fileProblem, formatKey, type Problem } from "./problem.ts";
 import { settle } from "./settle.ts";
@@ -143,7 +143,8 @@ async function load(report: Report, file: string): Promise<readonly Loaded[]> {
     const complaints = live ? report.problems : report.warnings;
     if (distrust !== undefined) complaints.push(fileProblem(file, distrust.message, distrust.hint));
     if (live) await judgeReach(report, file);
-    const parsed = parseYaml(bytes, file, report.options.facts);
+    const { facts } = report.options;
+    const parsed = parseYaml(bytes, file, live ? facts : anyNames(facts));
     if ("source" in parsed) {
       return [{ source: parsed.source, digest: sha256(bytes) }];
     }

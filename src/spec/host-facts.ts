@@ -10,6 +10,9 @@ export interface HostFacts {
   readonly hostname: string | null;
 }
 
+/** What a host is called that nobody has given a name yet; a certificate for that is of use to nobody. */
+const UNNAMED = /^localhost\d?(\.|$)/;
+
 const HOST_NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$/;
 
 /**
@@ -25,14 +28,18 @@ export async function readHostFacts(
   const [short = own] = own.split(".", 1);
   if (own.includes(".")) return { fqdn: own, hostname: short };
   const full = hostNameOf((await ask(own, 5 * SECOND)) ?? "");
-  // Some hosts resolve their name to the loopback's line; nobody wants a certificate for that.
-  return { fqdn: full === null || full.startsWith("localhost") ? own : full, hostname: short };
+  return { fqdn: full ?? own, hostname: short }; // some hosts resolve their name to the loopback's line
 }
 
 /** A DHCP server may name a host anything: only what is safe in a file name and in a certificate is a fact. */
 function hostNameOf(text: string): string | null {
   const name = text.toLowerCase().replace(/\.$/, "");
-  return name.length <= 253 && HOST_NAME.test(name) ? name : null;
+  return name.length <= 253 && HOST_NAME.test(name) && !UNNAMED.test(name) ? name : null;
+}
+
+/** For a file that is meant for other hosts: it is judged whatever this one is called. */
+export function anyNames({ fqdn, hostname: short }: HostFacts): HostFacts {
+  return { fqdn: fqdn ?? "host.example.com", hostname: short ?? "host" };
 }
 
 /** Replaces `${fqdn}` and `${hostname}` in a text; every other `${` is a complaint. */
@@ -52,7 +59,7 @@ export function substitute(
     const value = facts[name];
     if (value !== null) return value;
     complaint ??= {
-      message: `${whole} is not known: the name of this host cannot stand in a certificate`,
+      message: `${whole} is not known: this host has no name that a certificate could be for`,
       hint: "set it with hostnamectl set-hostname, then restart certagent",
     };
     return whole;

@@ -29,6 +29,17 @@ test("another domain is believed as soon as the resolver gives it", async () => 
   expect((await steadyFacts(path, { readOnly: false, ask: answers(undefined) })).fqdn).toBe(`${short}.example`);
 });
 
+test("a host that is called localhost has the name that it had", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-facts-"));
+  const path = join(folder.path, "host.json");
+  const unnamed = { readOnly: false, ask: answers("localhost"), kernelName: "localhost" };
+
+  expect(await steadyFacts(path, unnamed)).toEqual({ hostname: null, fqdn: null });
+  await steadyFacts(path, { readOnly: false, ask: answers(undefined) });
+
+  expect(await steadyFacts(path, unnamed)).toEqual({ hostname: short, fqdn: short });
+});
+
 test("nothing is written where only a look is taken", async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), "certagent-facts-"));
   const path = join(folder.path, "host.json");

@@ -236,6 +236,19 @@ test("check of specs where there is no host configuration says that issuers were
   ]);
 });
 
+test("on a host without a name a spec that needs one is refused in the live folder alone", async () => {
+  await using world = await worldIn();
+  const text = specText("${fqdn}", "/srv/web");
+  await world.write("web", text);
+  await writeFile(join(world.base, "web.yaml"), text);
+  const about = { ...world, trust: TRUST, facts: { fqdn: null, hostname: null }, run };
+
+  expect((await check({ ...about, paths: [] })).problems).toEqual([
+    expect.objectContaining({ message: expect.stringMatching(/^\$\{fqdn\} is not known/) }),
+  ]);
+  expect((await check({ ...about, paths: [join(world.base, "web.yaml")] })).ok).toBe(true);
+});
+
 test("check of a host configuration judges it as one, whatever its name", async () => {
   await using world = await worldIn();
   await writeFile(join(world.base, "production.yaml"), HOST.replace("url:", "ulr:"));

@@ -27,7 +27,7 @@ test("a fact is not substituted a second time, whatever a host is called", () =>
 
 test("a spec that needs a name that the host does not have is told so", () => {
   expect(substitute("${fqdn}", { fqdn: null, hostname: null })).toMatchObject({
-    message: "${fqdn} is not known: the name of this host cannot stand in a certificate",
+    message: "${fqdn} is not known: this host has no name that a certificate could be for",
   });
 });
 
@@ -56,6 +56,9 @@ test("a kernel that knows the full name is believed, and nobody else is asked", 
   expect(facts).toEqual({ fqdn: "vm1.internal", hostname: "vm1" });
 });
 
-test.each(["../../etc/shadow", "", "a b", "-x", "vm1;reboot"])("a host that is called %j has no name", async (name) => {
-  expect(await readHostFacts(unasked, name)).toEqual({ fqdn: null, hostname: null });
-});
+test.each(["../../etc/shadow", "", "a b", "-x", "vm1;reboot", "localhost", "Localhost.localdomain", "localhost6"])(
+  "a host that is called %j has no name",
+  async (name) => {
+    expect(await readHostFacts(unasked, name)).toEqual({ fqdn: null, hostname: null });
+  },
+);
