@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 
 const execute = promisify(execFile);
-const MODULE = join(import.meta.dirname, "../../../src/apply/writable-paths.ts");
+const MODULE = join(import.meta.dirname, "../../../../src/apply/requests/writable-paths.ts");
 
 interface Seen {
   readonly answer: string;
