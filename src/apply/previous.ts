@@ -2,11 +2,10 @@ import { dirname } from "node:path";
 import type { FileStat } from "../base/file-calls.ts";
 import { reach } from "../base/trusted-folder.ts";
 import type { Desired, Generation } from "../core/ports.ts";
-import type { ExactAccess } from "./files/access.ts";
-import { type Change, identityOf, putBack } from "./files/change.ts";
+import { identityOf, putBack } from "./files/change.ts";
 import { deployFiles } from "./files/deploy-files.ts";
 import { deployLink } from "./files/deploy-link.ts";
-import { MISSING } from "./files/found.ts";
+import { type Found, MISSING } from "./files/found.ts";
 import { pairIn } from "./files/pair.ts";
 import type { Target } from "./files/target.ts";
 import type { Host } from "./host.ts";
@@ -18,18 +17,16 @@ export interface Previous {
   readonly number: number | null;
   /** For the reload that follows. */
   readonly generation: Generation;
-  readonly contents: readonly Content[];
-}
-
-interface Content {
-  readonly target: Target;
-  /** Null where what stood there was no file that was read: it is put back as it was. */
-  readonly file: { readonly bytes: Uint8Array; readonly access: ExactAccess } | null;
+  /** What is written anew, in the order of the outputs, over what was deployed. */
+  readonly files: readonly Target[];
+  /** What is put back as it was found: a link of others', or nothing. A file that cannot be read stays as it was deployed. */
+  readonly others: readonly Target[];
 }
 
 /**
- * The pair that was in force before the outputs are changed; undefined where none was. What others did to files of
- * certagent's since is not gone back to: a key may be gone, or open to all.
+ * The pair that is in force before the outputs are changed: the deployed generation (undefined where nobody has it any
+ * more), else others' pair that stands there; undefined where there is neither. What others did to files of certagent's
+ * since is not gone back to: a key may be gone, or open to all. `generation` is what is about to be deployed.
  */
 export function previousOf(
   targets: readonly Target[],
@@ -37,38 +34,68 @@ export function previousOf(
   deployed: Generation | undefined,
   generation: Generation,
 ): Previous | undefined {
+  const isLeft = targets.every((target) => isUntouched(target, record));
   // What stands there as certagent wrote it need not be read to know whose it is.
-  const isOurs = deployed !== undefined && targets.every((target) => isUntouched(target, record));
-  const pair = isOurs
-    ? undefined
-    : pairIn(targets.flatMap(({ before }) => (before.kind === "file" ? [before.bytes] : [])));
-  const isEarlier = deployed !== undefined && deployed.number !== generation.number;
-  if (
-    pair === undefined &&
-    !isEarlier &&
-    !targets.every(
-      (target) => target.before.kind !== "spoilt" && (!target.output.format.holdsKey || isUntouched(target, record)),
-    )
-  ) {
-    return undefined;
+  const pair =
+    isLeft && deployed !== undefined
+      ? undefined
+      : pairIn(targets.flatMap(({ before }) => (before.kind === "file" ? [before.bytes] : [])));
+  const isOthers = !isLeft && pair !== undefined && pair.key.keyId !== deployed?.key.keyId;
+  if (deployed !== undefined && !isOthers) {
+    // A path that is new in the spec gets that pair as well: a service may be told of it already.
+    return goneBackTo(record.deployed, deployed, targets, (target) =>
+      isUntouched(target, record) || isAdopted(target, record, deployed)
+        ? asItStood(target, record)
+        : { bytes: target.output.format.render(deployed), access: target.access },
+    );
   }
-  const isDeployed = pair === undefined || deployed?.key.keyId === pair.key.keyId;
-  const contents = targets.map((target): Content => {
-    const { before, path, output, access } = target;
-    const isOthers = !isUntouched(target, record);
-    // A path that is new in the spec gets the pair of before as well: a service may be told of it already.
-    if (isOthers && isDeployed && isEarlier) return { target, file: { bytes: output.format.render(deployed), access } };
-    // A link of `layout: link` becomes a file again: links cannot be put back as a set.
-    const isOthersLink = isOthers && before.kind === "file" && before.link !== null && target.link === null;
-    const isDrifted = isOthers && record.files[path] !== undefined;
-    if (before.kind !== "file" || isOthersLink) return { target, file: null };
-    return { target, file: { bytes: before.bytes, access: isDrifted ? access : before.access } };
-  });
+  const areCertificates = targets.every(({ before, output }) => before.kind === "file" && !output.format.holdsKey);
+  if (pair === undefined && !areCertificates) return undefined;
+  return goneBackTo(isOthers ? null : record.deployed, { ...generation, ...pair }, targets, (target) =>
+    asItStood(target, record),
+  );
+}
+
+/** An earlier generation, rendered again: for a process that was killed before it knew how its services took the next. */
+export function previousFromStore(targets: readonly Target[], generation: Generation): Previous {
+  return goneBackTo(generation.number, generation, targets, ({ output, access }) => ({
+    bytes: output.format.render(generation),
+    access,
+  }));
+}
+
+type FileBefore = Pick<Target, "bytes" | "access">;
+
+/** `fileOf`: what each target is to hold again; undefined where it is put back as it was found. */
+function goneBackTo(
+  number: number | null,
+  generation: Generation,
+  targets: readonly Target[],
+  fileOf: (target: Target) => FileBefore | undefined,
+): Previous {
+  const all = targets.map((target) => ({ target, file: fileOf(target) }));
   return {
-    number: isDeployed ? record.deployed : null,
-    generation: (isDeployed ? deployed : undefined) ?? { ...generation, ...pair },
-    contents,
+    number,
+    generation,
+    files: all.flatMap(({ target, file }) => (file ? [{ ...target, ...file, before: onceDeployed(target) }] : [])),
+    others: all.flatMap(({ target, file }) => (file ? [] : [target])),
   };
+}
+
+/** What stood at a target as a file; undefined where that was none, or stood behind a link of others'. */
+function asItStood(target: Target, record: ApplyRecord): FileBefore | undefined {
+  const { before, path, access, link } = target;
+  const isOurs = isUntouched(target, record);
+  // A link of `layout: link` becomes a file again: links cannot be put back as a set.
+  if (before.kind !== "file" || (before.link !== null && link === null && !isOurs)) return undefined;
+  const isDrifted = !isOurs && record.files[path] !== undefined;
+  return { bytes: before.bytes, access: isDrifted ? access : before.access };
+}
+
+/** What stands at a target once it is deployed: what `deployFiles` puts back where it fails half-way. */
+function onceDeployed({ bytes, access, link, before }: Target): Found {
+  if (before.kind !== "file") return link === null ? MISSING : { kind: "link", link };
+  return { kind: "file", bytes: Buffer.from(bytes), access, stat: before.stat, link };
 }
 
 /** Whether a file is as certagent wrote it. */
@@ -76,41 +103,24 @@ export function isUntouched({ path, before }: Target, record: ApplyRecord): bool
   return before.kind === "file" && record.files[path]?.identity === identityOf(before.stat);
 }
 
-/** An earlier generation, rendered again: for a process that was killed before it knew how its services took the next. */
-export function previousFromStore(targets: readonly Target[], generation: Generation): Previous {
-  const contents = targets.map(
-    (target): Content => ({
-      target,
-      file: { bytes: target.output.format.render(generation), access: target.access },
-    }),
-  );
-  return { number: generation.number, generation, contents };
+/** Whether a file that certagent has never written holds what the deployed generation has for it: it was taken over so. */
+function isAdopted({ path, before, output }: Target, record: ApplyRecord, deployed: Generation): boolean {
+  if (before.kind !== "file" || record.files[path] !== undefined) return false;
+  return before.bytes.equals(output.format.render(deployed));
 }
 
-/** Makes the outputs what they were, as fresh files. Answers what then stands at each path. Throws `DEPLOY_FAILED`. */
+/** Makes the outputs what they were, as fresh files. Answers what then stands at each of these. Throws `DEPLOY_FAILED`. */
 export async function restore(
   host: Host,
   desired: Desired,
-  { contents, number }: Previous,
+  { number, files, others }: Previous,
 ): Promise<ReadonlyMap<string, FileStat>> {
-  const made = (): void => {};
-  const plain = contents.filter(({ file }) => file !== null);
-  const changes = plain.map(({ file, target }): Target => {
-    const standing = standingNow(target);
-    return { ...target, bytes: file?.bytes ?? target.bytes, access: file?.access ?? target.access, before: standing };
-  });
   const deploy = desired.layout === "link" ? deployLink : deployFiles;
-  const stats = await deploy(host, desired, number ?? 0, changes, made);
-  for (const { target } of contents.filter((content) => !plain.includes(content))) {
+  const stats = await deploy(host, desired, number ?? 0, files, () => {});
+  for (const target of others) {
     await using reached = await reach(dirname(target.path), target.owner, host.files);
     await putBack(host, reached.folder, target);
     await reached.folder.sync();
   }
   return stats;
-}
-
-/** What stands there since the change: what `deployFiles` puts back where it fails half-way. */
-function standingNow({ bytes, access, link, before }: Target): Change["before"] {
-  if (before.kind !== "file") return link === null ? MISSING : { kind: "link", link };
-  return { kind: "file", bytes: Buffer.from(bytes), access, stat: before.stat, link };
 }

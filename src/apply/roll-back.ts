@@ -28,19 +28,16 @@ export async function rollBack(
   const to = previous.number === null ? "what was there before" : `generation ${previous.number}`;
   progress.actions.push(`went back to ${to}`);
   host.log.warning("went back", { certificate: desired.name, to, reason: cause });
-  const restored = previous.contents.flatMap(({ target, file }) => (file ? [{ ...target, bytes: file.bytes }] : []));
-  // Where nothing is put back, nothing of certagent's is missing from then on.
-  const empty = previous.contents.filter(({ file, target }) => file === null && target.before.kind === "missing");
-  const files = Object.entries(progress.record.files).filter(([path]) =>
-    empty.every(({ target }) => target.path !== path),
-  );
+  // What is others' again, or nothing, is none of certagent's from then on.
+  const gone = new Set(previous.others.filter(({ before }) => before.kind !== "spoilt").map(({ path }) => path));
+  const files = Object.entries(progress.record.files).filter(([path]) => !gone.has(path));
   const services = { ...progress.record.services };
   await keep(applying, progress, {
     deployed: previous.number,
     before: null,
     accepted: acceptedStill(progress.record, { deployed: previous.number, before: null }),
     owesAfter: false,
-    files: { ...Object.fromEntries(files), ...written(restored, stats) },
+    files: { ...Object.fromEntries(files), ...written(previous.files, stats) },
   });
 
   const did = (action: string): void => void progress.actions.push(action);

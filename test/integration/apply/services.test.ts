@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
-import { chmod, readdir, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
+import { chmod, readdir, readlink, rm, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import { connect } from "../../../src/base/connect.ts";
@@ -151,6 +152,21 @@ test.each([
   const report = await (await host.open()).apply(NAME, never);
 
   expect(report).toMatchObject({ deployed: 1, files: "rolled-back", failure: { code: "RELOAD_FAILED" } });
+  expect(pairAt(host)).toEqual(old);
+});
+
+test.each([
+  ["gone", (path: string) => rm(path)],
+  ["torn", (path: string) => truncate(path, 100)],
+])("a certificate that was %s stays put right, though the service refuses its reload", async (_, spoil) => {
+  await using host = await served();
+  const old = pairAt(host);
+  await spoil(host.path("web.crt"));
+  host.desired = { ...host.desired, services: [shellService({ ...traced(host), reloadBy: "false" })] };
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: 1, failure: { code: "RELOAD_FAILED" } });
   expect(pairAt(host)).toEqual(old);
 });
 
@@ -370,6 +386,26 @@ test("a foreign pair comes back where the first reload fails", async () => {
   expect(report).toMatchObject({ deployed: null, files: "rolled-back" });
   expect(pairAt(host)).toMatchObject({ leaf: foreign.leaf.fingerprint });
   expect((await stat(host.path("web.key"))).mode & 0o777).toBe(0o640);
+});
+
+test("others' links that are gone back to are others' still, and what is written there again is no repair", async () => {
+  await using host = await makeHost();
+  const foreign = await host.pki.issue({ names: ["other.internal"] });
+  const archive = (file: string): string => join(host.folder, file);
+  await writeFile(archive("web.crt"), foreign.pem);
+  await writeFile(archive("web.key"), foreign.key.toPem(), { mode: 0o600 });
+  for (const file of ["web.crt", "web.key"]) await symlink(archive(file), host.path(file));
+  host.desired = { ...host.desired, services: [shellService({ reloadBy: "false" })] };
+  await host.issue();
+  const applier = await host.open();
+  await applier.apply(NAME, never);
+
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
+  const report = await applier.apply(NAME, never);
+
+  expect(await readlink(host.path("web.key"))).toBe(archive("web.key"));
+  expect(facts).toMatchObject({ deployed: null, outputs: [{ state: "foreign" }, { state: "foreign" }] });
+  expect(report).toMatchObject({ files: "rolled-back", repaired: [] });
 });
 
 test("a service that is down gets its files and no commands; when it runs, it is reloaded", async () => {
