@@ -66,7 +66,6 @@ export interface Memory {
   newest: ObservedGeneration | null;
   deployed: ObservedGeneration | null;
   refused: ObservedGeneration | null;
-  servedUntil: Instant | null;
   /** When the obstacle at the outputs was first seen. */
   obstacleSince: Instant | null;
   /** When the outputs are looked at again at the earliest. */
@@ -109,7 +108,6 @@ export async function recall(world: World, desired: Desired, broken: Streak | nu
     newest: null,
     deployed: null,
     refused: null,
-    servedUntil: null,
     obstacleSince: null,
     nextLook: 0,
   };
@@ -154,7 +152,9 @@ function unobserved({ outputs, services }: Desired): ApplyFacts {
   return {
     deployed: null,
     outputs: outputs.map(({ path, format }) => ({ path, format: format.name, state: "unknown", because: NOT_SEEN })),
-    services: services.map(({ type, probe }) => ({ type, liveness: "unknown", probe: probe ?? null, reloaded: null })),
+    services: services.map(({ type, probe }) => {
+      return { type, liveness: "unknown", probe: probe ?? null, reloaded: null, servedUntil: null };
+    }),
     adoptable: false,
     obstacle: null,
   };
@@ -162,7 +162,7 @@ function unobserved({ outputs, services }: Desired): ApplyFacts {
 
 /** What `plan` is asked with. */
 export function observedOf(memory: Memory): Observed {
-  const { apply, facts, wish, servedUntil, obstacleSince, nextLook, adoptionRefused, world } = memory;
+  const { apply, facts, wish, obstacleSince, nextLook, adoptionRefused, world } = memory;
   return {
     generation: memory.newest,
     deployed: memory.deployed,
@@ -170,7 +170,6 @@ export function observedOf(memory: Memory): Observed {
     apply,
     facts,
     wish,
-    servedUntil,
     clockSuspectFor: world.clockSuspectFor(),
     obstacleSince,
     nextLook,

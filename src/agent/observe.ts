@@ -28,11 +28,6 @@ async function observeAll(memory: Memory, signal: AbortSignal): Promise<void> {
   else if (obstacle.message !== before?.message) memory.obstacleSince = world.clock.now();
   memory.deployed = memory.apply.deployed === null ? null : await cache.read(memory.apply.deployed);
   memory.refused = memory.facts.refused === null ? null : await cache.read(memory.facts.refused);
-  const served = memory.facts.proofs.find(
-    (proof) => proof?.proven === true && proof.generation !== memory.newest?.number,
-  );
-  const old = served?.generation == null ? null : await cache.read(served.generation);
-  memory.servedUntil = old === null ? null : old.chainNotAfter;
   await noticeSecret(memory);
 }
 

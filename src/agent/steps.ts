@@ -88,9 +88,9 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
 }
 
 /** Whether a service was not told of the newest generation yet, and is not to be now. Nothing has failed there. */
-function waitsForWindow({ apply, newest, servedUntil, world }: Memory, service: Service, index: number): boolean {
-  const now = world.clock.now();
-  return !hasTaken(apply.services[index], newest?.number) && windowOpensAt(service, servedUntil, now) > now;
+function waitsForWindow({ apply, newest, world }: Memory, service: Service, index: number): boolean {
+  const [facts, now] = [apply.services[index], world.clock.now()];
+  return !hasTaken(facts, newest?.number) && windowOpensAt(service, facts?.servedUntil ?? null, now) > now;
 }
 
 /** Undefined where the spec changed meanwhile and has no such service. */

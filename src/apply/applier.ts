@@ -242,8 +242,14 @@ async function observeServices(
   const facts: ServiceFacts[] = [];
   for (const service of desired.services) {
     const liveness = await watch.liveness(desired, service, signal);
-    const { reloaded } = record.services[service.key] ?? NO_SERVICE_RECORD;
-    facts.push({ type: service.type, liveness, probe: await watch.probe(desired, service, signal), reloaded });
+    const { reloaded, servedUntil } = record.services[service.key] ?? NO_SERVICE_RECORD;
+    facts.push({
+      type: service.type,
+      liveness,
+      probe: await watch.probe(desired, service, signal),
+      reloaded,
+      servedUntil,
+    });
   }
   return facts;
 }

@@ -28,6 +28,8 @@ export interface ServiceFacts {
   readonly probe: ProbeTarget | null;
   /** The last reload that was run for this spec: of which generation, when, how it ended. Null where none was. */
   readonly reloaded: { readonly generation: number; readonly at: Instant; readonly failure: Failure | null } | null;
+  /** Until when the certificate is good that it took last: so long it may wait for its window. Null where that is not known. */
+  readonly servedUntil: Instant | null;
 }
 
 /** What the root side sees of one spec, judged against the newest generation that is staged for it. */

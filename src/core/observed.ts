@@ -35,8 +35,6 @@ export interface Observed {
   readonly apply: ApplyFacts;
   readonly facts: Facts;
   readonly wish: Wish | null;
-  /** When the certificate expires that the services still serve, while the newest is not proven; null where there is none. */
-  readonly servedUntil: Instant | null;
   /** How long the clock has been older than the newest record, by monotonic time; null where it is not. */
   readonly clockSuspectFor: Milliseconds | null;
   /** When the obstacle at the outputs was first seen; null where there is none. */

@@ -86,7 +86,7 @@ function needOfUnproven(one: ObservedService): Need {
   const isStale = lookedAt !== null && code === "SERVICE_STALE" && isSure && streak !== null;
   // The root side tells nobody who does not run, nor outside of a window, however often it is asked.
   const mayBeTold =
-    !service.passive && !isGone(facts.liveness) && windowOpensAt(service, generation.chainNotAfter, now) <= now;
+    !service.passive && !isGone(facts.liveness) && windowOpensAt(service, facts.servedUntil, now) <= now;
   return isStale && mayBeTold
     ? { action: "apply", at: nextReload(one), because, again: true }
     : { action: "prove", at: nextLook(one), because };
@@ -94,8 +94,8 @@ function needOfUnproven(one: ObservedService): Need {
 
 /** It runs, and was not told of the files yet. */
 function needOfUntold(one: ObservedService): Need {
-  const { service, generation, observed, now } = one;
-  const opens = windowOpensAt(service, observed.servedUntil, now);
+  const { service, facts, generation, observed, now } = one;
+  const opens = windowOpensAt(service, facts.servedUntil, now);
   if (opens > now)
     return { action: "apply", at: opens, because: `${calledOf(service)} waits for its maintenance window` };
   // What others were not seen to serve is no reason to keep from it what it was never told of.

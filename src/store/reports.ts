@@ -63,6 +63,7 @@ const facts: z.ZodType<ApplyFacts> = z.strictObject({
         })
         .nullable(),
       reloaded: z.strictObject({ generation, at: instant, failure: failure.nullable() }).nullable(),
+      servedUntil: instant.nullable().default(null), // a root side that an upgrade has left at work does not tell
     }),
   ),
   adoptable: z.boolean(),

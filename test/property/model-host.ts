@@ -63,6 +63,7 @@ export function modelHost(scenario: Scenario, time: SimulatedTime): ModelHost {
           liveness: has("service-down") ? "down" : "up",
           probe: probeOf(name),
           reloaded: one.reloaded,
+          servedUntil: null,
         },
       ],
       adoptable: false,

@@ -9,6 +9,8 @@ import { AgentError } from "../../../src/base/errors.ts";
 import { HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
 import type { Liveness, Service } from "../../../src/core/ports.ts";
 import { targetAt } from "../../../src/services/recipe.ts";
+import { openGenerations } from "../../../src/store/generations.ts";
+import { earliestExpiry } from "../../../src/x509/chain.ts";
 import { freePort, listens, startDaemon } from "../../servers/daemon.ts";
 import { serviceOf } from "../../servers/service.ts";
 import { ASKED, makeHost, NAME, never, output, pairAt, shellService, type TestHost, text } from "./harness.ts";
@@ -427,10 +429,14 @@ test("a service that is down gets its files and no commands; when it runs, it is
 test("outside its maintenance window a service waits, with its files in place", async () => {
   const closed = { at: (now: number) => ({ open: false, nextOpensAt: now + 3_600_000 }) };
   await using host = await served({ window: closed });
+  const old = await openGenerations(host.layout.agent.generations(NAME)).read(1);
   const { chain } = await host.issue();
+  const applier = await host.open();
 
-  const report = await (await host.open()).apply(NAME, never);
+  const report = await applier.apply(NAME, never);
+  const facts = (await applier.observe([ASKED], never)).get(NAME);
 
+  expect(facts?.services).toMatchObject([{ servedUntil: earliestExpiry(old.chain) }]);
   expect(report).toMatchObject({ deployed: 2, failure: null, services: [{ outcome: "waits" }] });
   expect(pairAt(host)).toMatchObject({ leaf: chain[0].fingerprint });
   expect(await trace(host)).not.toContain("reload");

@@ -17,7 +17,13 @@ function facts(
     deployed: 3,
     outputs: [{ path: "/x.pem", format: "key", state, because: null }],
     services: [
-      { type: "nginx", liveness, probe: hasProbe ? targetAt({ host: "::1", port: 443 }) : null, reloaded: null },
+      {
+        type: "nginx",
+        liveness,
+        probe: hasProbe ? targetAt({ host: "::1", port: 443 }) : null,
+        reloaded: null,
+        servedUntil: null,
+      },
     ],
     adoptable: false,
     obstacle: null,

@@ -143,9 +143,10 @@ test("that one service serves ends its failure, though another one waits for its
   const window = { at: (now: number) => ({ open: false, nextOpensAt: now + HOUR }) };
   const waiting = Object.assign(memory, {
     desired: desired({ services: [service({ key: "a", window }), service({ key: "b" })] }),
-    apply: apply({ services: [serviceFacts({ reloaded: null }), serviceFacts()] }),
+    apply: apply({
+      services: [serviceFacts({ reloaded: null, servedUntil: systemClock.now() + DAY }), serviceFacts()],
+    }),
     facts: { ...memory.facts, proofs: [proof({ generation: 2 }), proof({ proven: false })] },
-    servedUntil: systemClock.now() + DAY,
   });
 
   await prove(waiting, [1], signal);

@@ -82,6 +82,7 @@ export function serviceFacts(changes: Partial<ServiceFacts> = {}): ServiceFacts 
     liveness: "up",
     probe,
     reloaded: { generation: 3, at: NOT_BEFORE, failure: null },
+    servedUntil: NOT_BEFORE + LIFETIME,
     ...changes,
   };
 }
@@ -137,7 +138,6 @@ export function settled(changes: Partial<Observed> = {}): Observed {
     apply: apply(),
     facts: facts(),
     wish: null,
-    servedUntil: null,
     obstacleSince: null,
     nextLook: NOW,
     clockSuspectFor: null,

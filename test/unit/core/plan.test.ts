@@ -916,8 +916,7 @@ const rows: readonly Row[] = [
     title: "lets a service wait for its maintenance window",
     desired: { services: [service({ window: { at: () => ({ open: false, nextOpensAt: NOW + 2 * HOUR }) } })] },
     observed: settled({
-      servedUntil: NOW + 5 * HOUR,
-      apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+      apply: apply({ services: [serviceFacts({ reloaded: null, servedUntil: NOW + 5 * HOUR })] }),
       facts: unproven,
     }),
     kind: "wait",
@@ -928,8 +927,7 @@ const rows: readonly Row[] = [
     title: "does not wait for a window that the old certificate would not live to see",
     desired: { services: [service({ window: { at: () => ({ open: false, nextOpensAt: NOW + 6 * HOUR }) } })] },
     observed: settled({
-      servedUntil: NOW + 5 * HOUR,
-      apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+      apply: apply({ services: [serviceFacts({ reloaded: null, servedUntil: NOW + 5 * HOUR })] }),
       facts: unproven,
     }),
     kind: "apply",

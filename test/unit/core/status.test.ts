@@ -174,9 +174,8 @@ const rows: readonly Row[] = [
     title: "unproven: the service waits for its maintenance window",
     managed: managed(
       {
-        apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+        apply: apply({ services: [serviceFacts({ reloaded: null, servedUntil: NOW + 5 * DAY })] }),
         facts: unproven,
-        servedUntil: NOW + 5 * DAY,
       },
       {
         desired: desired({ services: [service({ window: { at: () => ({ open: false, nextOpensAt: NOW + HOUR }) } })] }),

@@ -26,6 +26,7 @@ const FACTS = {
       liveness: "up",
       probe: { address: { host: "127.0.0.1", port: 443 }, starttls: "tls", serverName: null, timeout: 1000 },
       reloaded: { generation: 1, at: 5, failure: FAILURE },
+      servedUntil: 7,
     },
   ],
   adoptable: false,
