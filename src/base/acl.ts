@@ -5,10 +5,13 @@ import { loadLibc } from "./libc.ts";
 import type { Run, RunResult } from "./run.ts";
 import { SECOND } from "./time.ts";
 
-/** A right of one more user or group, by number. Permissions are a non-empty subset of `rwx` in that order. */
+/**
+ * A right of one more user or group, by number; of the file's own group (null) only where it is not what the mode says.
+ * Permissions are a subset of `rwx` in that order.
+ */
 export interface Grant {
   readonly tag: "user" | "group";
-  readonly id: number;
+  readonly id: number | null;
   readonly permissions: string;
 }
 
@@ -61,25 +64,29 @@ async function readAttribute(file: OpenFile, name: string): Promise<Buffer> {
 /** `rw` → `rw-`, sorted, so that two lists of the same rights are the same text. */
 export function grantsText(grants: readonly Grant[]): string {
   return grants
-    .map(({ tag, id, permissions }) => `${tag}:${id}:${padded(permissions)}`)
+    .map(({ tag, id, permissions }) => `${tag}:${id ?? ""}:${padded(permissions)}`)
     .toSorted()
     .join(",");
 }
 
+const [USER, OWN_GROUP, GROUP, MASK] = [0x02, 0x04, 0x08, 0x10];
+
 /** As the kernel hands it out: a version, then entries of tag, permissions and number (linux/posix_acl_xattr.h). */
 function parseAcl(attribute: Buffer): readonly Grant[] {
-  const tags = new Map<number, Grant["tag"]>([
-    [0x02, "user"],
-    [0x08, "group"],
-  ]);
-  const grants: Grant[] = [];
+  const entries: { readonly tag: number; readonly id: number; readonly permissions: string }[] = [];
   for (let at = 4; at + 8 <= attribute.length; at += 8) {
-    const tag = tags.get(attribute.readUInt16LE(at));
     const bits = attribute.readUInt16LE(at + 2);
     const permissions = ["r", "w", "x"].filter((_, bit) => bits & (4 >> bit)).join("");
-    if (tag !== undefined) grants.push({ tag, id: attribute.readUInt32LE(at + 4), permissions });
+    entries.push({ tag: attribute.readUInt16LE(at), id: attribute.readUInt32LE(at + 4), permissions });
   }
-  return grants;
+  // The group's bits of the mode are the mask: what the group itself has may be less, or more once the mask changes.
+  const mask = entries.find(({ tag }) => tag === MASK)?.permissions;
+  return entries.flatMap(({ tag, id, permissions }): readonly Grant[] => {
+    if (tag === USER) return [{ tag: "user", id, permissions }];
+    if (tag === GROUP) return [{ tag: "group", id, permissions }];
+    const differs = tag === OWN_GROUP && mask !== undefined && permissions !== mask;
+    return differs ? [{ tag: "group", id: null, permissions }] : [];
+  });
 }
 
 /** With grants the group bits of the mode are the mask, as `stat` shows them. */

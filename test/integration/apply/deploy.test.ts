@@ -384,6 +384,26 @@ test.each([0o644, 0o640])("an ACL that shuts somebody out of a file is drift (mo
   expect(await look()).toMatchObject({ state: "current" });
 });
 
+test.each([[], [{ tag: "user", qualifier: "33", permissions: "r" } as const]])(
+  "an ACL that shuts a file's own group out below its mask is drift (ACL %o)",
+  async (...acl) => {
+    await using host = await makeHost();
+    const applier = await host.open();
+    await host.issue();
+    const path = host.path("web.key");
+    host.desired = { ...host.desired, outputs: [output("key", path, { mode: 0o640, acl })] };
+    await applier.apply(NAME, never);
+    const look = async () => (await applier.observe([ASKED], never)).get(NAME)?.outputs[0];
+    expect(await look()).toMatchObject({ state: "current" });
+    execFileSync("setfacl", ["-m", "g::---,m::r--", path]);
+
+    expect(await look()).toMatchObject({ state: "drifted", because: expect.stringContaining("group::---") });
+    await applier.apply(NAME, never);
+    expect(await look()).toMatchObject({ state: "current" });
+    expect(execFileSync("getfacl", ["-nc", path]).toString()).toContain("group::r--");
+  },
+);
+
 test("a folder that others may write is an obstacle with the command that mends it", async () => {
   await using host = await makeHost();
   const applier = await host.open();
