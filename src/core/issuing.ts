@@ -30,7 +30,7 @@ export interface Reason {
 
 /** Why a certificate is to be issued now; undefined where there is no reason. */
 export function reasonToIssue(desired: Desired, observed: Observed, now: Instant): Reason | undefined {
-  const { generation, deployed, apply, wish, credentialChanged } = observed;
+  const { generation, deployed, apply, facts, wish, credentialChanged } = observed;
   const base = baseOf(desired, observed);
   if (generation === null || base === null) return { because: "nothing was issued yet", by: "minting", base };
   const change = changeOfRequest(base, desired.request);
@@ -41,9 +41,12 @@ export function reasonToIssue(desired: Desired, observed: Observed, now: Instant
     }
     const refused = refusedStill(desired, observed, now);
     if (refused === null) return { because: change, by: "minting", base };
-    // First comes into force what was renewed for as long as that is refused, unless somebody wants it now.
+    // First comes into force what was renewed for as long as that is refused, unless somebody wants it now. Where that is
+    // refused too, what is asked for must not run into its end meanwhile.
     const isAwaited = apply.deployed !== generation.number && !isByHand(wish);
-    if (isAwaited && !isDue(desired, generation, now)) return undefined;
+    const hasFailed = (facts.failures.apply?.at ?? 0) > generation.issuedAt;
+    const next = hasFailed ? [generation, refused] : [generation];
+    if (isAwaited && !next.some((one) => isDue(desired, one, now))) return undefined;
     const because = `${change}, and a service refused generation ${refused.number}, which was issued for that`;
     return { because, by: "renewal", base: refused };
   }
@@ -129,7 +132,6 @@ function isRefused(
     deployed.number < generation.number &&
     changeOfRequest(deployed, desired.request) !== undefined &&
     isDue(desired, deployed, now) &&
-    deployed.chainNotAfter > now &&
     !isTurnOfNewest &&
     !isByHand(wish)
   );

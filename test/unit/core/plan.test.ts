@@ -229,6 +229,58 @@ const rows: readonly Row[] = [
     because: /generation 5 is not deployed yet/,
   },
   {
+    title: "renews what a service has refused, before that ends, where it refuses what was renewed as it is, too",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({
+        number: 5,
+        issuedAt: NOW,
+        notAfter: NOW + 2 * LIFETIME,
+        chainNotAfter: NOW + 2 * LIFETIME,
+      }),
+      refused: generation({ number: 4, request: wanted }),
+      facts: facts({ failures: { ...NO_FACTS.failures, apply: streak({ code: "RELOAD_FAILED", at: NOW + HOUR }) } }),
+    }),
+    now: RENEW_AT,
+    kind: "issue",
+    because: /a service refused generation 4/,
+    by: "renewal",
+  },
+  {
+    title: "deploys what was renewed as it is once, although what a service has refused is due, too",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({
+        number: 5,
+        issuedAt: RENEW_AT,
+        notAfter: NOW + 2 * LIFETIME,
+        chainNotAfter: NOW + 2 * LIFETIME,
+      }),
+      refused: generation({ number: 4, request: wanted }),
+      facts: facts({ failures: { ...NO_FACTS.failures, apply: streak({ code: "RELOAD_FAILED", tryAt: NOW }) } }),
+    }),
+    now: RENEW_AT,
+    kind: "apply",
+    because: /generation 5 is not deployed yet/,
+  },
+  {
+    title: "renews what is deployed as it is after it has expired, too, while a service refuses the newest",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({
+        number: 4,
+        request: wanted,
+        notAfter: NOW + 3 * LIFETIME,
+        chainNotAfter: NOW + 3 * LIFETIME,
+      }),
+      facts: facts({ failures: { ...NO_FACTS.failures, apply: streak({ code: "RELOAD_FAILED" }) } }),
+    }),
+    now: NOW + LIFETIME,
+    kind: "issue",
+    because: /a service refuses generation 4/,
+    by: "renewal as before",
+  },
+  {
     title: "does at once what an operator asks for, although what was renewed as it is does not stand there yet",
     desired: { request: wanted },
     observed: settled({
