@@ -14,8 +14,9 @@ export interface Addresses {
 }
 
 /**
- * As configured, but that those come last which took a request and gave no answer of a CA's, or none of use: within one
- * attempt none may be asked after them, as they may have acted on it, and the next one would end there again.
+ * As configured, but that those come last which gave no answer of a CA's, or none of use. Who took a request may have acted
+ * on it, so that none is asked after it in one attempt, and the next one would end there again; who took none may have been
+ * waited for.
  */
 export function createAddresses(urls: readonly string[]): Addresses {
   let last: readonly string[] = [];
@@ -40,7 +41,7 @@ export function createAddresses(urls: readonly string[]): Addresses {
  */
 function isAway(outcome: Answer | NoAnswer): boolean {
   if (outcome.status !== undefined) return outcome.status >= 500 || outcome.status === 429 || !isJson(outcome.body);
-  return outcome.sent && !CLIENT_CERTIFICATE_ALERTS.has(outcome.alert ?? 0);
+  return !CLIENT_CERTIFICATE_ALERTS.has(outcome.alert ?? 0);
 }
 
 /**

@@ -3,8 +3,8 @@ import type { Dispatcher } from "undici";
 import { type Milliseconds, withDeadline } from "../../base/time.ts";
 import { type ConnectOptions, connect } from "./connect.ts";
 
-/** More of an answer is not read: the largest honest one is a page of provisioners. */
-export const MOST_BODY_BYTES = 256 * 1024;
+/** More of an answer is not read where nothing else is asked for. */
+const MOST_BODY_BYTES = 256 * 1024;
 
 export interface HttpRequest extends ConnectOptions {
   readonly method: "GET" | "POST";
@@ -12,6 +12,8 @@ export interface HttpRequest extends ConnectOptions {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string | undefined;
+  /** Of the answer's body. */
+  readonly mostBytes?: number | undefined;
   /** For everything from the first packet to the last byte. */
   readonly timeout: Milliseconds;
   /** Called where there is a connection, before a byte of the request leaves. */
@@ -65,7 +67,7 @@ export async function exchange(request: HttpRequest, signal: AbortSignal): Promi
     isHeard ||= socket.readableLength > 0;
   });
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-  const receiver = receive();
+  const receiver = receive(request.mostBytes ?? MOST_BODY_BYTES);
   request.onSend?.();
   try {
     return await converse(request, socket, receiver, deadline);
@@ -125,8 +127,8 @@ interface Receiver {
   abort(reason: Error): void;
 }
 
-/** Collects one answer of at most {@link MOST_BODY_BYTES}. */
-function receive(): Receiver {
+/** Collects one answer of at most so many bytes. */
+function receive(mostBytes: number): Receiver {
   const { promise: answer, resolve, reject } = Promise.withResolvers<Answer>();
   let controller: Dispatcher.DispatchController | undefined;
   let status: number | undefined;
@@ -147,7 +149,7 @@ function receive(): Receiver {
     },
     onResponseData: (_controller, chunk) => {
       length += chunk.length;
-      if (length > MOST_BODY_BYTES) abort(new Error(`the answer is longer than ${MOST_BODY_BYTES / 1024} KiB`));
+      if (length > mostBytes) abort(new Error(`the answer is longer than ${mostBytes / 1024} KiB`));
       else chunks.push(chunk);
     },
     onResponseEnd: () => resolve({ status: status ?? 0, headers, body: Buffer.concat(chunks) }),

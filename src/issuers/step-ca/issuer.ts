@@ -118,6 +118,7 @@ async function climb(session: Session, rungs: readonly Rung[]): Promise<Climbed>
     } catch (thrown) {
       if (session.signal.aborted) throw thrown;
       const failure = asAgentError(thrown);
+      if (session.metStranger) throw failure;
       failures.push(failure);
       if (!GOES_ON.has(failure.code) && !session.renewedInVain) break;
     }

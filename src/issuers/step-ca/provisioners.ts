@@ -3,8 +3,9 @@ import { AgentError } from "../../base/errors.ts";
 import { remoteText } from "./remote-text.ts";
 import type { Session } from "./session.ts";
 
-/** Each may bring a template of kilobytes, or roots, and no more of a page is read than 256 KiB. */
+/** Each may bring a template of kilobytes, one now and then roots of hundreds of kilobytes. */
 const PAGE = 20;
+const MOST_PAGE_BYTES = 1024 * 1024;
 const MOST_PAGES = 100;
 
 const listed = z.object({
@@ -53,7 +54,12 @@ async function search(session: Session, name: string, others: string[]): Promise
   let cursor = "";
   for (let number = 0; number < MOST_PAGES; number++) {
     const path = `/provisioners?limit=${PAGE}&cursor=${encodeURIComponent(cursor)}`;
-    const answer = await session.ask({ action: "read the provisioners", method: "GET", path });
+    const answer = await session.ask({
+      action: "read the provisioners",
+      method: "GET",
+      path,
+      mostBytes: MOST_PAGE_BYTES,
+    });
     const { provisioners, nextCursor } = parsePage(answer);
     for (const { type, name: found, key, encryptedKey } of provisioners) {
       if (type?.toUpperCase() !== "JWK" || found === undefined) continue;

@@ -33,6 +33,15 @@ interface Rule {
 const CA_AWAY =
   "a proxy or balancer before the CA says so, and not step-ca: is step-ca running, and can that reach it?";
 
+/** No step-ca of a version that there is answers so: it has all paths that are asked for, and sends nobody elsewhere. */
+const ELSEWHERE: readonly number[] = [301, 302, 303, 307, 308];
+const NO_SUCH_PATH: readonly number[] = [404, 405];
+
+/** Whether somebody else has answered in the CA's place. */
+export function isStranger(status: number): boolean {
+  return ELSEWHERE.includes(status) || NO_SUCH_PATH.includes(status);
+}
+
 /** First match wins. The texts are those of step-ca 0.19 to 0.30. */
 const RULES: readonly Rule[] = [
   {
@@ -110,9 +119,9 @@ const RULES: readonly Rule[] = [
     code: "ISSUER_REJECTED",
     hint: "the CA's configuration, or its log, has the reason",
   },
-  { status: [404, 405], code: "ISSUER_REJECTED", hint: "is that a step-ca? curl -k URL/health" },
+  { status: NO_SUCH_PATH, code: "ISSUER_REJECTED", hint: "is that a step-ca? curl -k URL/health" },
   {
-    status: [301, 302, 303, 307, 308],
+    status: ELSEWHERE,
     code: "ISSUER_REJECTED",
     hint: "write the CA's own address; redirects are not followed",
   },

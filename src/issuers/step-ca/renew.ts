@@ -6,8 +6,8 @@ import { allowsUsage, type Certificate, issued, loadCertificates } from "../../x
 import type { Chain } from "../../x509/chain.ts";
 import type { PrivateKey } from "../../x509/key.ts";
 import { parseJson } from "./json.ts";
-import { MOST_SKEW } from "./rejection.ts";
-import { type Call, chainOf, isSuccess, type Reply, type Session } from "./session.ts";
+import { isStranger, MOST_SKEW } from "./rejection.ts";
+import { type Answered, type Call, chainOf, isSuccess, type Reply, type Session } from "./session.ts";
 import { renewToken } from "./token.ts";
 import { CLIENT_CERTIFICATE_ALERTS } from "./unreachable.ts";
 
@@ -109,8 +109,10 @@ function renewed(session: Session, call: Call, old: Certificate, reply: Reply): 
   });
 }
 
-function renewalRejected(session: Session, call: Call, old: Certificate, reply: Reply): AgentError {
+function renewalRejected(session: Session, call: Call, old: Certificate, reply: Answered): AgentError {
   const error = session.errorOf(call, reply);
+  // A path for rekeying alone may be one that a proxy does not let through.
+  session.metStranger ||= call.path === "/renew" && isStranger(reply.status);
   const lengthIsBackdate = reply.status === 500 && old.notAfter - old.notBefore <= MINUTE;
   if (lengthIsBackdate) return refused(call.action, "the CA cannot renew what lives for no longer than its backdate");
   if (reply.status !== 401 || error.hint !== undefined) return error;

@@ -20,6 +20,8 @@ export interface Call {
   readonly method: "GET" | "POST";
   readonly path: string;
   readonly identity?: Identity | undefined;
+  /** Of the answer, where that may be longer than any other. */
+  readonly mostBytes?: number;
   /** Made anew for every attempt: a token is spent by nearly every attempt, also by failed ones. */
   readonly fill?: (origin: string) => Promise<{ readonly headers?: Record<string, string>; readonly body?: string }>;
   /** Called where there is a connection, before a byte of the request leaves: who hears of it sends nothing twice. */
@@ -28,10 +30,10 @@ export interface Call {
 
 /** What became of a call: the answer, whatever its status, or why there is none. */
 export type Reply = { readonly origin: string } & (Answer | NoAnswer);
-export type Success = { readonly origin: string } & Answer;
+export type Answered = { readonly origin: string } & Answer;
 
 /** step-ca answers 201 where others would answer 200. */
-export function isSuccess(reply: Reply): reply is Success {
+export function isSuccess(reply: Reply): reply is Answered {
   return saysSuccess(reply.status);
 }
 
@@ -57,6 +59,8 @@ export interface Session {
   readonly issuedBy: () => string | undefined;
   /** Set where the CA has renewed to a leaf that nobody can use: it would do so again through every other door. */
   renewedInVain: boolean;
+  /** Set where a renewal was answered by what is no step-ca: no secret would help there. */
+  metStranger: boolean;
 }
 
 /** What the sessions of one issuer share. */
@@ -73,6 +77,8 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   let skew: Milliseconds = 0;
   let origins = addresses.inOrder();
   let issuedBy: string | undefined;
+  /** Each may have taken ten seconds to be found so. */
+  const unreached = new Set<string>();
   let unleft = origins.length - 1;
 
   const anchors = (): ReturnType<Roots> => (trust ??= roots(signal));
@@ -80,18 +86,21 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
 
   /** The addresses in turn, until one does as it is asked, or may have. What the first has refused is told before what others are. */
   const send = async (call: Call): Promise<Reply> => {
-    const { method, path, identity, onSend } = call;
+    const { method, path, identity, mostBytes, onSend } = call;
     const { proxy, timeout } = config;
     let reply: Reply | undefined;
     let refused: Reply | undefined;
-    for (const origin of origins) {
+    const reachable = origins.filter((origin) => !unreached.has(origin));
+    for (const origin of reachable.length > 0 ? reachable : origins) {
       const filled = await call.fill?.(origin);
       const headers = { "user-agent": userAgent, "x-request-id": randomUUID(), ...filled?.headers };
-      const request = { method, origin, path, headers, body: filled?.body, identity, proxy, timeout, onSend };
+      const { body } = { body: undefined, ...filled };
+      const request = { method, origin, path, headers, body, mostBytes, identity, proxy, timeout, onSend };
       const outcome = await exchange({ ...request, trust: await anchors() }, signal);
       addresses.heard(origin, outcome);
       reply = { ...outcome, origin };
       if (outcome.status !== undefined) skew = skewOf(outcome, clock.now()) ?? skew;
+      if (outcome.status === undefined && !outcome.sent) unreached.add(origin);
       if (isRefusal(outcome) && onSend === undefined) {
         refused ??= reply;
         continue;
@@ -135,7 +144,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   };
 
   const told = { skew: () => skew, issuedBy: () => issuedBy };
-  return { signal, roots: anchors, ...told, leave, now, send, ask, errorOf, renewedInVain: false };
+  return { signal, roots: anchors, ...told, leave, now, send, ask, errorOf, renewedInVain: false, metStranger: false };
 }
 
 /** A `Date` header has whole seconds: the difference is known to within one. */
@@ -147,7 +156,7 @@ function skewOf({ headers }: Answer, now: Instant): Milliseconds | undefined {
 const NO_STEP_CA = "is that a step-ca? curl -k URL/health";
 
 /** The JSON of an answer. Throws an error with `code` for what cannot be read. */
-function jsonOf(call: Call, reply: Success, code: "CHAIN_UNUSABLE" | "ISSUER_UNREACHABLE"): unknown {
+function jsonOf(call: Call, reply: Answered, code: "CHAIN_UNUSABLE" | "ISSUER_UNREACHABLE"): unknown {
   try {
     return parseJson(reply.body);
   } catch (cause) {
@@ -160,7 +169,7 @@ function jsonOf(call: Call, reply: Success, code: "CHAIN_UNUSABLE" | "ISSUER_UNR
  * The chain in the answer to sign, renew and rekey, leaf first: `certChain`, or of very old servers `crt` and `ca`.
  * Throws `CHAIN_UNUSABLE`.
  */
-export function chainOf(call: Call, reply: Success): Chain {
+export function chainOf(call: Call, reply: Answered): Chain {
   const { certChain, crt, ca } = (jsonOf(call, reply, "CHAIN_UNUSABLE") ?? {}) as Partial<
     Record<"certChain" | "crt" | "ca", unknown>
   >;
@@ -173,6 +182,6 @@ export function chainOf(call: Call, reply: Success): Chain {
   throw noChain(call, reply, "the answer holds no chain");
 }
 
-function noChain(call: Call, { origin }: Success, fact: string, cause?: unknown): AgentError {
+function noChain(call: Call, { origin }: Answered, fact: string, cause?: unknown): AgentError {
   return new AgentError("CHAIN_UNUSABLE", `Cannot ${call.action} at ${origin}: ${fact}`, { cause, hint: NO_STEP_CA });
 }

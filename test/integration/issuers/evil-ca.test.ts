@@ -7,6 +7,7 @@ import { judgeChain } from "../../../src/core/fit.ts";
 import type { Issuer, Order } from "../../../src/core/ports.ts";
 import { type DevCa, startDevCa } from "../../../src/devca/devca.ts";
 import type { Faults } from "../../../src/devca/faults.ts";
+import { startPlainServer } from "../../servers/tls.ts";
 import { failure, issuerOf, never, orderFor, renewalOf, secretFile } from "./desk.ts";
 
 let ca: DevCa;
@@ -340,6 +341,22 @@ test.each<[string, Faults]>([
   expect(retryAt).toBeUndefined();
   expect(chain[0].subject).toBe("web.internal");
   expect(first.requests.length).toBe(asked);
+});
+
+test("with several addresses one that hangs is waited for once, not in each request and attempt", async () => {
+  let connections = 0;
+  await using hanging = await startPlainServer(() => (connections += 1));
+  ca.faults = { answer: { status: 401, body: "{}" }, only: ["/renew"] };
+  const urls = [`https://127.0.0.1:${hanging.port}`, ca.url];
+  const named = { ...ca, url: ca.url, rootFile: join(folder.path, "root.crt") };
+  const both = issuerOf(named, { key: { file: secret.file } }, { url: undefined, urls, timeout: "2s" });
+
+  const minted = await both.issue(renewal, never);
+  ca.faults = {};
+  const renewed = await both.issue(renewalOf(renewal, minted), never);
+
+  expect([minted.via, renewed.via]).toEqual(["token", "mtls"]);
+  expect(connections).toBe(1);
 });
 
 test.each<[string, (stranger: readonly string[]) => unknown]>([

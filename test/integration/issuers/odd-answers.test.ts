@@ -136,6 +136,37 @@ test("the last of fifty provisioners with templates of 6 kB can be minted by: no
   expect(message).toMatch(/^Cannot mint at .*: HTTP 403/);
 });
 
+test("of provisioners one may bring more than other answers are read of", async () => {
+  const { publicJwk, encryptedKey } = await makeProvisioner("last", "pw");
+  const roots = { type: "X5C", name: "x5c", roots: "x".repeat(600_000) };
+  const provisioners = [roots, { type: "JWK", name: "last", key: publicJwk, encryptedKey }];
+  await using password = await secretFile("pw");
+  await using ca = await standIn((response) => {
+    if (response.req.method === "GET") response.end(JSON.stringify({ provisioners, nextCursor: "" }));
+    else response.writeHead(403).end();
+  });
+  const minting = issuerOf({ ...ca, provisioner: { name: "last" } }, { password: { file: password.file } });
+
+  const { message } = await failure(minting.issue({ ...renewal, current: undefined }, never));
+
+  expect(message).toMatch(/^Cannot mint at .*: HTTP 403/);
+});
+
+test.each([
+  [302, /^write the CA's own address/],
+  [404, /^is that a step-ca\?/],
+])(
+  "HTTP %d in answer to a renewal is told with its own remedy where there is no secret either",
+  async (status, remedy) => {
+    await using ca = await standIn((response) => response.writeHead(status, { location: "/" }).end());
+
+    const { code, hint } = await failure(ca.issuer.issue(renewal, never));
+
+    expect(code).toBe("ISSUER_REJECTED");
+    expect(hint).toMatch(remedy);
+  },
+);
+
 test.each([
   ["no HTTP", "SSH-2.0-OpenSSH_10.0\r\n\r\n", "what it answers is no HTTP"],
   ["an answer that ends in its headers", "HTTP/1.1 201 Created\r\ncontent-type: app", "the connection was closed"],

@@ -17,7 +17,7 @@ test.each([
   ["has a page for everything", answer(200, "<html>"), ["https://b", "https://c", "https://a"]],
   ["lets nobody through", answer(403, "forbidden"), ["https://b", "https://c", "https://a"]],
   ["asks to be left alone", answer(429), ["https://b", "https://c", "https://a"]],
-  ["was not reached", noAnswer({ sent: false }), URLS],
+  ["was not reached", noAnswer({ sent: false }), ["https://b", "https://c", "https://a"]],
   ["refused a client certificate", noAnswer({ alert: 45 }), URLS],
   ["refused a request", answer(403), URLS],
 ])("where the first address %s, the next attempt begins with the right one", (_, outcome, order) => {
