@@ -66,6 +66,7 @@ export async function exchange(request: HttpRequest, signal: AbortSignal): Promi
   socket.on("readable", () => {
     isHeard ||= socket.readableLength > 0;
   });
+  passOverContinue(socket);
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   const receiver = receive(request.mostBytes ?? MOST_BODY_BYTES);
   request.onSend?.();
@@ -118,6 +119,19 @@ async function converse(
     await client.destroy();
     socket.destroy();
   }
+}
+
+/**
+ * Has an interim answer that nobody asked for passed over (RFC 9110, 15.2): at `100 Continue` undici ends the connection,
+ * at `103 Early Hints` it goes on.
+ */
+function passOverContinue(socket: TLSSocket): void {
+  const read = socket.read.bind(socket) as (size?: number) => Buffer | null;
+  socket.read = (size?: number): Buffer | null => {
+    const chunk = read(size);
+    if (chunk?.toString("latin1", 0, 13) === "HTTP/1.1 100 ") chunk.write("103", 9, "latin1");
+    return chunk;
+  };
 }
 
 interface Receiver {

@@ -62,6 +62,23 @@ test.each([20 * HOUR, -20 * HOUR, 8000 * 365 * DAY])(
   },
 );
 
+test.each(["100 Continue", "103 Early Hints"])(
+  "%s before the answer is passed over, asked for or not",
+  async (interim) => {
+    const now = systemClock.now();
+    const { chain } = await pki.issue({ key: renewal.key, notBefore: now - 60_000, notAfter: now + DAY });
+    const body = JSON.stringify({ certChain: chain.map(({ pem }) => pem) });
+    await using ca = await standIn((response) => {
+      response.socket?.write(`HTTP/1.1 ${interim}\r\n\r\n`);
+      response.writeHead(201).end(body);
+    });
+
+    const { via } = await ca.issuer.issue(renewal, never);
+
+    expect(via).toBe("mtls");
+  },
+);
+
 test("a token that a proxy repeats in its refusal is not told", async () => {
   const { jwk } = await makeProvisioner("x", "not looked at");
   await using secret = await secretFile(jwk);
