@@ -2,6 +2,7 @@
 
 import { type Files, nodeFiles } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
+import { createInTime } from "../base/in-time.ts";
 import { createLocks } from "../base/locks.ts";
 import type { Log } from "../base/log.ts";
 import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
@@ -61,6 +62,9 @@ export interface RecoveringApplier extends Applier {
 /** How long a spec may go by a reading of all that was made before: of two that want one file both may be the edited one. */
 const READING_BELIEVED: Milliseconds = 20 * SECOND;
 
+/** It takes milliseconds, seconds on a busy host with thousands of specs. */
+const READING: Milliseconds = 15 * SECOND;
+
 export async function createApplier(options: ApplierOptions): Promise<RecoveringApplier> {
   const { layout, system, log, specs } = options;
   const host: ServiceHost = {
@@ -90,12 +94,15 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   // A hundred specs that are observed at one time read the folder once or twice.
   const reading = createCoalesce<ReadonlyMap<string, Desired>>(system.clock, 0);
   let lastReading: { readonly all: ReadonlyMap<string, Desired>; readonly until: Milliseconds } | undefined;
-  const readSpecs = () =>
+  const readNow = () =>
     reading("specs", async () => {
       const all = await specs(await records.owners());
       lastReading = { all, until: system.clock.monotonic() + READING_BELIEVED };
       return all;
     });
+  // The file system of the specs may hang: what was in force goes on meanwhile.
+  const inTime = createInTime(READING);
+  const readSpecs = () => (lastReading === undefined ? readNow() : inTime(readNow, lastReading.all));
 
   /**
    * Each step of each spec asks for that one: a hundred others are looked at only now and then. For a look it will do
@@ -109,7 +116,8 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     }
     const read = known.all.get(name);
     const isAgreed = asked !== undefined && asked.afresh !== true && asked.digest === read?.digest;
-    return isAgreed || (await specIsCurrent(name)) ? read : (await readSpecs()).get(name);
+    const isCurrent = isAgreed || (await inTime(() => specIsCurrent(name), true));
+    return isCurrent ? read : (await readSpecs()).get(name);
   };
 
   const finished = untilDone(() => finishAll(host, readSpecs, records, generationsOf));

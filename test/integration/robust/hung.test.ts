@@ -1,5 +1,6 @@
 /** A file system that hangs, as one of a server that is away does. Needs root. */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { constants } from "node:os";
 import { join } from "node:path";
@@ -56,6 +57,31 @@ test("six certificates on a file system that hangs are told of and hold up no ot
 /** Mounts a file system at `$1` whose server never says a word: whoever looks there waits until it is killed. */
 const SILENT =
   'exec 5<>/dev/fuse && mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0 silent "$1" && shift && exec "$@"';
+
+test("a certificate is renewed while the folder of its spec hangs", async () => {
+  await using ca = await startDevCa({ policy: { longest: DAY } });
+  await using home = await makeHome();
+  await writeFile(join(home.folder, "root"), ca.root.pem);
+  await writeFile(join(home.folder, "jwk"), ca.provisioner.jwk, { mode: 0o600 });
+  const provisioner = { type: "jwk", name: ca.provisioner.name, key: { file: join(home.folder, "jwk") } };
+  const internal = { type: "step-ca", url: ca.url, root: { file: join(home.folder, "root") }, provisioner };
+  await home.configure({ issuers: { internal }, default_issuer: "internal" });
+  const outputs = [{ format: "combined", path: join(home.folder, "web.pem") }];
+  await home.write("web", JSON.stringify({ subject: "web.internal", outputs }));
+  await using agent = await startAgent(home, { through: ["unshare", "--mount"] });
+  await agent.until("it is current", areCurrent);
+
+  const there = ["--target", `${agent.pid}`, "--mount", "sh", "-c", SILENT, "sh", home.specs, "sleep", "600"];
+  const server = spawn("/usr/bin/setpriv", ["--pdeathsig=KILL", "nsenter", ...there], { stdio: "ignore" });
+  const ended = once(server, "exit");
+  try {
+    await expect.poll(async () => await readFile(`/proc/${agent.pid}/mounts`, "utf8")).toContain("silent");
+    expect(await certagent(home, "renew", "web")).toMatchObject({ code: 0 });
+  } finally {
+    server.kill("SIGKILL");
+    await ended;
+  }
+});
 
 test.each([
   ["run", "specs", 0],
