@@ -104,6 +104,16 @@ test("configured and started, it does its work, and after a reboot too", async (
   expect(await generation()).toBe(1);
 });
 
+test("disabled, nothing is left that still starts things; enabled again, it goes on where it was", async () => {
+  await machine.sh("systemctl disable --now certagent");
+  await machine.sh(`until [ "$(systemctl show -P ActiveState certagent-apply)" = inactive ]; do sleep 0.2; done`);
+
+  expect(await machine.sh("systemctl list-units --no-legend --state=active,activating,failed 'certagent*'")).toBe("");
+
+  await machine.sh("systemctl enable --now certagent");
+  expect(await generation()).toBe(1);
+});
+
 test.each([
   ["an upgrade", "/root/new.deb"],
   ["a downgrade", "/root/old.deb"],
