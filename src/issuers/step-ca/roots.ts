@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { nodeFiles } from "../../base/atomic-file.ts";
 import { AgentError } from "../../base/errors.ts";
 import type { FileStat } from "../../base/file-calls.ts";
-import { fileError, isMissing } from "../../base/file-error.ts";
+import { errnoOf, fileError, isMissing } from "../../base/file-error.ts";
 import { makeFolders } from "../../base/folder.ts";
 import { readBounded, readRegular } from "../../base/read-file.ts";
 import { shellWord } from "../../base/shell-word.ts";
@@ -80,7 +80,9 @@ async function readAnchors(file: string, required: boolean): Promise<Anchors | u
       const fact = cause instanceof Error ? cause.message.replace(/^Cannot [^:]*: /, "") : String(cause);
       const known = cause instanceof AgentError ? cause.hint : undefined;
       const hint =
-        known ?? `put the CA's root there anew, for root alone to write: step ca root ${shellWord(file)} --force`;
+        errnoOf(thrown) === "EACCES"
+          ? `let everybody read it: chmod 0644 ${shellWord(file)}; namei -l ${shellWord(file)} shows the way there`
+          : (known ?? `put the CA's root there anew, for root alone to write: ${fetchInto(file)}`);
       throw new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": ${fact}`, { cause, hint });
     }
     if (required) throw missing(file);
@@ -125,8 +127,13 @@ function refuseStrangers({ uid, mode }: FileStat): void {
 
 function missing(file: string): AgentError {
   return new AgentError("SPEC_INVALID", `Cannot use the trust anchors in "${file}": no such file`, {
-    hint: `put the CA's root there (step ca root ${shellWord(file)}), or give its fingerprint in the issuer's root`,
+    hint: `put the CA's root there (${fetchInto(file)}), or give its fingerprint in the issuer's root`,
   });
+}
+
+/** `step` writes it for its own user alone. */
+function fetchInto(file: string): string {
+  return `step ca root ${shellWord(file)} --force && chmod 0644 ${shellWord(file)}`;
 }
 
 async function keep(cache: string, root: Certificate): Promise<void> {

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
-import { chown, readFile, rename, writeFile } from "node:fs/promises";
+import { chmod, chown, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DAY, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
@@ -254,6 +254,22 @@ test("a secret that root alone may read is told with what opens it, and serves t
   execFileSync("/bin/sh", ["-c", opens?.[0] ?? "false"]);
 
   await agent.until("it serves", (now) => isCurrent(now.get("web")));
+});
+
+test("a CA's root that root alone may read, as step writes it, is told with what opens it, and is trusted then", async () => {
+  const way = WAYS.apart;
+  await using home = await homeAt(ca, way.user);
+  const root = join(home.folder, "root");
+  await chmod(root, 0o600);
+  await using _beside = await way.prepare(home);
+  await addSpec(home, "web");
+  await using agent = await startAgent(home, way.agent);
+  const all = await agent.until("it is told", (now) => now.get("web")?.failure?.code === "SPEC_INVALID");
+
+  expect(all.get("web")?.failure?.hint).toContain(`chmod 0644 ${root};`);
+
+  await chmod(root, 0o644);
+  await agent.until("it is trusted", (now) => isCurrent(now.get("web")));
 });
 
 test("what `once` fails of is counted and told from one to the next, and where the storm breaker holds it, too", async () => {

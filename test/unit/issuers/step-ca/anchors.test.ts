@@ -46,7 +46,7 @@ test.each([
 
   await expect(known.issuer.anchors([])).rejects.toMatchObject({
     message: expect.stringContaining(fact),
-    hint: `put the CA's root there anew, for root alone to write: step ca root ${known.rootFile} --force`,
+    hint: `put the CA's root there anew, for root alone to write: step ca root ${known.rootFile} --force && chmod 0644 ${known.rootFile}`,
   });
 });
 
@@ -70,6 +70,6 @@ test("anchors that are none are told of with what puts some there", async () => 
 
   await expect(known.issuer.anchors([])).rejects.toMatchObject({
     message: `Cannot use the trust anchors in "${known.rootFile}": there is none in the text`,
-    hint: `put the CA's root there anew, for root alone to write: step ca root ${known.rootFile} --force`,
+    hint: `put the CA's root there anew, for root alone to write: step ca root ${known.rootFile} --force && chmod 0644 ${known.rootFile}`,
   });
 });
