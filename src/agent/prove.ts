@@ -1,4 +1,4 @@
-import { AgentError, type ErrorCode } from "../base/errors.ts";
+import { AgentError, type ErrorCode, errorOf } from "../base/errors.ts";
 import { type Instant, LONGEST_SLEEP, type Milliseconds, SECOND } from "../base/time.ts";
 import { addressText, placesOf } from "../core/address.ts";
 import type { ServiceFacts } from "../core/applier.ts";
@@ -88,6 +88,7 @@ function unprobed(service: Service, facts: ServiceFacts, generation: ObservedGen
     const what = facts.liveness === "absent" ? "it is not installed" : "it is not running";
     return withHint(new AgentError("SERVICE_DOWN", `Cannot prove ${called}: ${what}`), called, facts);
   }
+  if (facts.unseen !== undefined) return errorOf(facts.unseen);
   if (hasTaken(facts, generation.number)) return undefined;
   return new AgentError("SERVICE_STALE", `Cannot prove ${called}: it has not taken the new files`);
 }

@@ -251,13 +251,8 @@ async function observeServices(
   for (const service of desired.services) {
     const liveness = await watch.liveness(desired, service, signal);
     const { reloaded, servedUntil } = record.services[service.key] ?? NO_SERVICE_RECORD;
-    facts.push({
-      type: service.type,
-      liveness,
-      probe: await watch.probe(desired, service, signal),
-      reloaded,
-      servedUntil,
-    });
+    const found = await watch.probe(desired, service, signal);
+    facts.push({ type: service.type, liveness, ...found, reloaded, servedUntil });
   }
   return facts;
 }

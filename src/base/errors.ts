@@ -23,6 +23,7 @@ export const ERROR_CODES = {
   RELOAD_FAILED: "soon",
   SERVICE_STALE: "soon",
   SERVICE_DOWN: "soon",
+  SERVICE_UNSEEN: "soon",
   CLOCK_SUSPECT: "soon",
   STATE_UNUSABLE: "slowly",
   LOCKED: "never",

@@ -26,6 +26,8 @@ export interface ServiceFacts {
   readonly liveness: Liveness;
   /** Where to look: the spec's probe, else the address of the service's own configuration; null where there is none. */
   readonly probe: ProbeTarget | null;
+  /** Why nobody can look, although whom it shows the certificate is what proves it: no reload is a proof then. */
+  readonly unseen?: Failure | undefined;
   /** The last reload that was run for this spec: of which generation, when, how it ended. Null where none was. */
   readonly reloaded: { readonly generation: number; readonly at: Instant; readonly failure: Failure | null } | null;
   /** Until when the certificate is good that it took last: so long it may wait for its window. Null where that is not known. */

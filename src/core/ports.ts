@@ -266,8 +266,15 @@ export interface Service {
   reload(system: System, context: ReloadContext, signal: AbortSignal): Promise<string | undefined>;
   /** By its unit, else `unknown`. */
   liveness(system: System, signal: AbortSignal): Promise<Liveness>;
-  /** The address that the service's own configuration names for these outputs. Throws where it cannot be asked now. */
-  defaultProbe(system: System, outputs: readonly Output[], signal: AbortSignal): Promise<ProbeTarget | undefined>;
+  /**
+   * The address that the service's own configuration names for these outputs; undefined where it is not known to serve
+   * them, `SERVICE_UNSEEN` where nobody can look whether it does. Throws where it cannot be asked now.
+   */
+  defaultProbe(
+    system: System,
+    outputs: readonly Output[],
+    signal: AbortSignal,
+  ): Promise<ProbeTarget | AgentError | undefined>;
   /** Whether nothing needs to be run (`type: none`, or files read at every handshake). */
   readonly passive: boolean;
   /** When its action may run; null is always. */

@@ -124,6 +124,8 @@ function nextLook(one: ObservedService): Instant {
   const lookedAt = lookedAtOf(one);
   const retry = tryAt(observed.facts, "prove", now);
   if (lookedAt === null || retry === undefined) return now;
+  // There is a place to look at by now: what kept it from being seen is over.
+  if (proof?.code === "SERVICE_UNSEEN" && facts.unseen === undefined) return now;
   // Whoever answers with another leaf is not down, whatever the unit says.
   const isDown = proof?.code === "SERVICE_DOWN" || (isGone(facts.liveness) && proof?.code !== "SERVICE_STALE");
   if (!isDown) return retry;

@@ -6,8 +6,8 @@ import { sideBySide } from "../base/side-by-side.ts";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Output, ProbeTarget, System } from "../core/ports.ts";
-import { linkedFrom } from "./linked.ts";
-import { type Directive, readDump } from "./nginx-syntax.ts";
+import { createIsOneOf } from "./linked.ts";
+import { type Directive, folderOf, readDump } from "./nginx-syntax.ts";
 import { mapsOf, namesFor } from "./nginx-variables.ts";
 import { targetAt } from "./recipe.ts";
 
@@ -20,28 +20,53 @@ const AT_ONE_TIME = 8;
 const MOST_PLACED = 200_000;
 
 /**
- * The first server whose certificate is one of the outputs, or a link to one, as a client gets to it; undefined where
- * there is none. `dump` is the `nginx -T` of this very nginx. Throws `RELOAD_FAILED` where it does not tell.
+ * The first server whose certificate is one of the outputs, or a link to one, as a client gets to it. Where none can be
+ * got to: `SERVICE_UNSEEN`, or undefined where nginx has the outputs for something else than to serve them. `dump` is the
+ * `nginx -T` of this very nginx. Throws `RELOAD_FAILED` where it does not tell.
  */
 export async function servedByNginx(
   { run }: Pick<System, "run">,
   dump: readonly string[],
   outputs: readonly Output[],
   signal: AbortSignal,
-): Promise<ProbeTarget | undefined> {
+): Promise<ProbeTarget | AgentError | undefined> {
   const result = await run(dump, { timeout: DUMP_TIMEOUT, outputLimit: LONGEST_DUMP, isData: true, signal });
   if (!endedWell(result)) throw new AgentError("RELOAD_FAILED", "Cannot read the configuration of nginx");
-  const paths = new Set(outputs.map(({ path }) => path));
-  return findServer(result.output, paths) ?? findServer(result.output, await linksTo(paths, result.output));
+  const dumped = result.output;
+  const paths = outputs.map(({ path }) => path);
+  const direct = findServer(dumped, new Set(paths));
+  if (direct !== undefined) return direct;
+  const named = await namedIn(dumped, CERTIFICATE, paths);
+  const linked = named.length === 0 ? undefined : findServer(dumped, new Set(named));
+  if (linked !== undefined) return linked;
+  // Of what is too long the middle is left out, and words about that come in.
+  if (Buffer.byteLength(dumped) > LONGEST_DUMP) return unseen("its configuration is longer than 4 MiB");
+  if (named.length > 0) return unseen("it has this certificate only where certagent does not know how to ask for it");
+  if ((await namedIn(dumped, OTHER_USES, paths)).length > 0) return undefined;
+  return unseen(
+    "no ssl_certificate of its configuration is one of the outputs, but for variables that are not followed",
+  );
 }
 
-/** The certificates that a configuration names and that are links to these paths. */
-async function linksTo(paths: ReadonlySet<string>, dump: string): Promise<ReadonlySet<string>> {
-  const named = new Set(dump.matchAll(/\bssl_certificate\s+["']?(\/[^\s;"']+)/g).map(([, path = ""]) => resolve(path)));
-  const links = await sideBySide(AT_ONE_TIME, [...named].slice(0, MOST_LINKS), async (path) =>
-    paths.has(await linkedFrom(path)) ? [path] : [],
+const CERTIFICATE = /\bssl_certificate\s+["']?([^\s;"']+)/g;
+/** A certificate, a key or trust anchors that nobody is shown. */
+const OTHER_USES =
+  /\b(?:(?:proxy|grpc|uwsgi)_ssl_(?:certificate|certificate_key|trusted_certificate)|ssl_(?:client|trusted)_certificate)\s+["']?([^\s;"']+)/g;
+
+function unseen(fact: string): AgentError {
+  return new AgentError("SERVICE_UNSEEN", `Cannot look at what nginx serves: ${fact}`, {
+    hint: 'does nginx name the files of the spec? Where it does, write probe: { connect: "HOST:PORT", server_name: NAME }, or, without TLS over TCP (QUIC alone), type: command, which takes its reload for the proof',
+  });
+}
+
+/** The paths in a configuration that are these, by links or as they are. */
+async function namedIn(dump: string, directive: RegExp, paths: readonly string[]): Promise<readonly string[]> {
+  const named = new Set(dump.matchAll(directive).map(([, path = ""]) => resolve(folderOf(dump), path)));
+  const isOurs = await createIsOneOf(paths);
+  const found = await sideBySide(AT_ONE_TIME, [...named].slice(0, MOST_LINKS), async (path) =>
+    (await isOurs(path)) ? [path] : [],
   );
-  return new Set(links.flat());
+  return found.flat();
 }
 
 /** {@link servedByNginx} in what `nginx -T` printed: every file once, under a heading with its path. */
@@ -109,11 +134,12 @@ function* servers(directives: readonly Directive[], inherited: Inherited): Gener
     .flat()
     .map((name) => name.toLowerCase())
     .flatMap((name) => (name.startsWith(".") ? [name.slice(1), name] : [name]));
-  // QUIC has the same address for itself.
-  yield { ...own, listens: listens.filter(({ options }) => !options.includes("quic")), names };
+  yield { ...own, listens: listens.filter(({ options }) => !options.some((one) => OF_UDP.has(one))), names };
   for (const { block } of directives) if (block !== undefined) yield* servers(block, own);
 }
 
+/** Options of a `listen` that has the same address for itself, as it is one of UDP. */
+const OF_UDP: ReadonlySet<string> = new Set(["quic", "udp"]);
 /** Of an address without one, with `ssl` too. */
 const DEFAULT_PORT = 80;
 /** What stands for every address, and one of them. */

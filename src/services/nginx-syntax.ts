@@ -28,9 +28,16 @@ export interface Configuration {
   readonly directives: readonly Directive[];
 }
 
+const HEADING = /^# configuration file (\/.*):$/m;
+
+/** Where its main file lies, against which it has its relative paths. */
+export function folderOf(dump: string): string {
+  return dirname(HEADING.exec(dump)?.[1] ?? "/");
+}
+
 /** Every file stands in it once, under a heading with its path; undefined where there is none. */
 export function readDump(dump: string): Configuration | undefined {
-  const [, main, ...rest] = dump.split(/^# configuration file (\/.*):$/m);
+  const [, main, ...rest] = dump.split(HEADING);
   if (main === undefined) return undefined;
   const files = new Map<string, readonly Directive[]>();
   const budget = { directives: MOST_DIRECTIVES };

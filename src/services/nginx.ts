@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { AgentError } from "../base/errors.ts";
 import type { Service, System } from "../core/ports.ts";
 import { execute } from "./execute.ts";
 import { servedByNginx } from "./nginx-config.ts";
@@ -30,6 +31,8 @@ export const nginx = z
     const called = calledBy(spec.preflight) ?? calledBy(spec.reload);
     const itself = async (system: System, signal: AbortSignal): Promise<readonly string[]> =>
       called ?? (spec.unit !== undefined && systemdRuns() ? await startedByUnit(system, name, signal) : HOSTS_OWN);
+    // With a command of its own, nginx may run in a container, and the unit and the program of that name are another's.
+    const isElsewhere = called === undefined && spec.reload !== undefined && spec.unit === undefined;
     const check = spec.preflight ?? [...(called ?? HOSTS_OWN), "-t"];
     return {
       ...byRecipe(
@@ -51,10 +54,12 @@ export const nginx = z
         const own = spec.preflight ?? [...(await itself(system, signal)), "-t"];
         await execute(system, own, { action: "check the configuration of nginx", timeout, hint }, signal);
       },
-      // With a command of its own, nginx may run in a container, and a unit of that name is another nginx or none.
+      // Nor has one that is reloaded by `nginx -s reload` to be a unit's.
       liveness: async (system, signal) =>
         spec.reload && spec.unit === undefined ? "unknown" : await unitLiveness(system, name, signal),
-      defaultProbe: async (system, outputs, signal) =>
-        await servedByNginx(system, [...(await itself(system, signal)), "-T"], outputs, signal),
+      defaultProbe: async (system, outputs, signal) => {
+        const found = await servedByNginx(system, [...(await itself(system, signal)), "-T"], outputs, signal);
+        return isElsewhere && found instanceof AgentError ? undefined : found;
+      },
     };
   });

@@ -1,10 +1,11 @@
 /** Where a cluster of this host listens, by its own configuration. */
 import { lstat, opendir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { AgentError } from "../base/errors.ts";
 import { readBounded } from "../base/read-file.ts";
 import { addressText } from "../core/address.ts";
 import type { Address, Output, System } from "../core/ports.ts";
-import { linkedFrom } from "./linked.ts";
+import { createIsOneOf } from "./linked.ts";
 import { startedBy } from "./unit.ts";
 
 /** Debian, Fedora and its kin, the PostgreSQL project's own packages, a build from source. */
@@ -37,40 +38,58 @@ interface Budget {
 /**
  * The addresses of the clusters that the unit stands for: on Debian one (`postgresql@15-main.service`); of other units all
  * that run and whose `ssl_cert_file` is one of the outputs, or a link to one. Where none of them serves TLS, the address of
- * the first, else PostgreSQL's own default. An upgrade leaves the old cluster behind, stopped, with the same settings.
+ * the first, else PostgreSQL's own default; `SERVICE_UNSEEN` where one runs that listens at no address. An upgrade leaves the old cluster behind, stopped, with the same settings.
  */
 export async function clusterAddresses(
   unit: string,
   outputs: readonly Output[],
   configs: readonly string[] = CONFIGS,
-): Promise<readonly [Address, ...Address[]]> {
+): Promise<readonly [Address, ...Address[]] | AgentError> {
   const [, version, name] = /^postgresql@([\d.]+)-(.+)\.service$/.exec(unit) ?? [];
-  const ours = new Set(outputs.map(({ path }) => path));
+  const isOurs = await createIsOneOf(outputs.map(({ path }) => path));
   const serving = new Map<string, Address>();
   const others: Address[] = [];
+  let isSocketAlone = false;
   for (const config of (await Promise.all(configs.map(filesOf))).flat()) {
     if (name !== undefined && !config.endsWith(`/${version}/${name}/postgresql.conf`)) continue;
     const { data, settings } = await readCluster(config);
     const certificate = resolve(data, settings.get("ssl_cert_file") ?? "server.crt");
-    if (name !== undefined || ours.has(certificate) || ours.has(await linkedFrom(certificate))) {
+    if (name !== undefined || (await isOurs(certificate))) {
       const running = await runningAddress(data);
-      if (running === undefined) others.push(addressOf(settings.get("port"), settings.get("listen_addresses")));
+      if (running === NOWHERE) isSocketAlone = true;
+      else if (running === undefined) others.push(addressOf(settings.get("port"), settings.get("listen_addresses")));
       else if (OFF.test(settings.get("ssl") ?? "")) others.unshift(running);
       else serving.set(addressText(running), running);
     }
   }
   const [first, ...more] = serving.values();
-  return first === undefined ? [others[0] ?? DEFAULT] : [first, ...more];
+  if (first !== undefined) return [first, ...more];
+  return isSocketAlone ? unseen() : [others[0] ?? DEFAULT];
 }
 
-/** The address of the cluster whose data folder a unit names, by `-D` or PGDATA; undefined where it names none. */
-export async function addressByUnit(system: System, unit: string, signal: AbortSignal): Promise<Address | undefined> {
+/** The same of the cluster whose data folder a unit names, by `-D` or PGDATA; undefined where it names none. */
+export async function addressByUnit(
+  system: System,
+  unit: string,
+  signal: AbortSignal,
+): Promise<Address | AgentError | undefined> {
   const { words, variable } = await startedBy(system, unit, signal);
   const given = words.find((_, at) => words[at - 1] === "-D");
   const data = given?.startsWith("/") ? given : variable("PGDATA"); // where it says -D ${PGDATA}
   if (data === undefined || !data.startsWith("/")) return undefined;
   const { settings } = await readCluster(join(data, "postgresql.conf"));
-  return (await runningAddress(data)) ?? addressOf(settings.get("port"), settings.get("listen_addresses"));
+  const running = await runningAddress(data);
+  return running === NOWHERE
+    ? unseen()
+    : (running ?? addressOf(settings.get("port"), settings.get("listen_addresses")));
+}
+
+/** At a unix socket PostgreSQL speaks no TLS, and no function of its own tells which certificate it has loaded. */
+function unseen(): AgentError {
+  const fact = "it listens at its unix socket alone, where it shows nobody a certificate";
+  return new AgentError("SERVICE_UNSEEN", `Cannot look at what PostgreSQL serves: ${fact}`, {
+    hint: "write listen_addresses = 'localhost' into postgresql.conf and restart it, or, as a reload is all that can be had, type: systemd with its unit",
+  });
 }
 
 async function readCluster(config: string): Promise<{ readonly data: string; readonly settings: Settings }> {
@@ -108,10 +127,14 @@ async function namesIn(folder: string, limit: number): Promise<readonly string[]
   return names.toSorted();
 }
 
-/** What the running server has written into postmaster.pid: its port is line 4, its first address line 6. */
-async function runningAddress(data: string): Promise<Address | undefined> {
-  const lines = (await read(join(data, "postmaster.pid"), MOST_BYTES)).split("\n");
-  return Number(lines[3]) > 0 ? addressOf(lines[3], lines[5]) : undefined;
+/** Of a server that runs and listens at no address. */
+const NOWHERE = "nowhere";
+
+/** What the running server has written into postmaster.pid: its port is line 4, its first address line 6, where it has one. */
+async function runningAddress(data: string): Promise<Address | typeof NOWHERE | undefined> {
+  const [, , , port, , first, more] = (await read(join(data, "postmaster.pid"), MOST_BYTES)).split("\n");
+  if (!(Number(port) > 0)) return undefined;
+  return first === "" && more !== undefined ? NOWHERE : addressOf(port, first);
 }
 
 function addressOf(port: string | undefined, listen: string | undefined): Address {

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { AgentError } from "../base/errors.ts";
 import type { Service } from "../core/ports.ts";
 import { addressByUnit, clusterAddresses } from "./postgresql-config.ts";
 import { keyRefusal } from "./postgresql-key.ts";
@@ -49,7 +50,9 @@ export const postgresql = z
       defaultProbe: async (system, outputs, signal) => {
         const isOfUnit = (!reload || spec.unit !== undefined) && systemdRuns();
         const told = isOfUnit ? await addressByUnit(system, name, signal) : undefined;
-        const [first, ...besides] = told ? [told] : await clusterAddresses(name, outputs);
+        const found = told ?? (await clusterAddresses(name, outputs));
+        if (found instanceof AgentError) return found;
+        const [first, ...besides] = "length" in found ? found : [found];
         return { ...targetAt(first, { flavour: "postgres" }), ...(besides.length > 0 && { besides }) };
       },
     };

@@ -66,15 +66,28 @@ export async function isListening({ connect }: Network, { address }: Control, si
   return await listening(connect, { to: address, name: addressText(address), timeout: QUESTION }, signal);
 }
 
-/** Where Redis serves TLS: where it takes commands by TLS, else what its configuration says. Throws where it does not tell. */
+/**
+ * Where Redis serves TLS: where it takes commands by TLS, else what its configuration says; `SERVICE_UNSEEN` where nobody
+ * may read that. Throws where it cannot be asked.
+ */
 export async function redisProbe(
   system: Network,
   control: Control,
   signal: AbortSignal,
-): Promise<ProbeTarget | undefined> {
+): Promise<ProbeTarget | AgentError | undefined> {
   if (control.tls) return targetAt(control.address);
   using deadline = withDeadline(QUESTION, signal);
   using redis = await logIn(system, control, undefined, deadline);
+  const refused = errorIn(await redis.ask("CONFIG", "GET", "tls-port"));
+  if (refused !== undefined) {
+    return new AgentError(
+      "SERVICE_UNSEEN",
+      `Cannot look at what Redis serves: it does not tell its tls-port: ${refused}`,
+      {
+        hint: 'write probe: { connect: "HOST:PORT" }, or let its ACL user read that: +config|get',
+      },
+    );
+  }
   const port = Number(await setting(redis, "tls-port"));
   const host = hostOf((await setting(redis, "bind")) ?? "");
   return port > 0 ? targetAt({ host, port }) : undefined;

@@ -62,6 +62,7 @@ const facts: z.ZodType<ApplyFacts> = z.strictObject({
           timeout: z.number().positive(),
         })
         .nullable(),
+      unseen: failure.optional(),
       reloaded: z.strictObject({ generation, at: instant, failure: failure.nullable() }).nullable(),
       servedUntil: instant.nullable().default(null), // a root side that an upgrade has left at work does not tell
     }),

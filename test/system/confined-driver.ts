@@ -3,7 +3,7 @@
  * and writes what came of them to its second.
  */
 import { readFile, writeFile } from "node:fs/promises";
-import { failureOf } from "../../src/base/errors.ts";
+import { AgentError, failureOf } from "../../src/base/errors.ts";
 import { type RunOptions, run } from "../../src/base/run.ts";
 import { pause, SECOND, systemClock } from "../../src/base/time.ts";
 import { openRootSystem } from "../../src/cli/root-system.ts";
@@ -79,7 +79,8 @@ async function reloaded(system: System, service: Service, pair: DrivenPair): Pro
   await service.preflight(system, never);
   const note = await service.reload(system, { outputs, generation: generationOf(pair) }, never);
   const probe = await service.defaultProbe(system, outputs, never);
-  return { liveness, note: note ?? null, probe: probe === undefined ? null : addressText(probe.address) };
+  const address = probe === undefined || probe instanceof AgentError ? null : addressText(probe.address);
+  return { liveness, note: note ?? null, probe: address };
 }
 
 function generationOf(pair: DrivenPair): Generation {

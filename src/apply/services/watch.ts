@@ -1,6 +1,8 @@
 import { listening } from "../../base/connect.ts";
+import { AgentError, failureOf } from "../../base/errors.ts";
 import { MINUTE, type Milliseconds, SECOND } from "../../base/time.ts";
 import { addressText, isAddress, placesOf } from "../../core/address.ts";
+import type { ServiceFacts } from "../../core/applier.ts";
 import type { Desired, Liveness, ProbeTarget, Service, System } from "../../core/ports.ts";
 import { labelled } from "../host.ts";
 
@@ -10,14 +12,16 @@ export interface ServiceWatch {
   liveness(desired: Desired, service: Service, signal: AbortSignal): Promise<Liveness>;
   /** The same, asked now. */
   livenessNow(desired: Desired, service: Service, signal: AbortSignal): Promise<Liveness>;
-  /** The spec's probe, else the address of the service's own configuration; null where there is none. */
-  probe(desired: Desired, service: Service, signal: AbortSignal): Promise<ProbeTarget | null>;
+  /** The spec's probe, else what the service's own configuration tells. */
+  probe(desired: Desired, service: Service, signal: AbortSignal): Promise<Found>;
 }
+
+type Found = Pick<ServiceFacts, "probe" | "unseen">;
 
 interface FoundProbe {
   /** Of the spec whose outputs it was found for. */
   readonly digest: string;
-  readonly probe: ProbeTarget | null;
+  readonly found: Found;
   readonly until: Milliseconds;
 }
 
@@ -31,27 +35,26 @@ export function openServiceWatch(system: System): ServiceWatch {
   const probes = new Map<string, FoundProbe>();
 
   const probe: ServiceWatch["probe"] = async (desired, service, signal) => {
-    if (service.probe !== undefined) return service.probe;
+    if (service.probe !== undefined) return { probe: service.probe };
     const { name, digest } = desired;
     const key = `${name} ${service.key}`;
     const last = probes.get(key);
     const known = last?.digest === digest ? last : undefined;
-    if (known !== undefined && known.until > system.clock.monotonic()) return known.probe;
+    if (known !== undefined && known.until > system.clock.monotonic()) return known.found;
     try {
-      const told = await service.defaultProbe(labelled(system, name), desired.outputs, signal);
-      const found = told !== undefined && placesOf(told).every(({ address }) => isAddress(address)) ? told : null;
-      const believed = found === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
-      probes.set(key, { digest, probe: found, until: system.clock.monotonic() + believed });
+      const found = foundOf(await service.defaultProbe(labelled(system, name), desired.outputs, signal));
+      const believed = found.probe === null ? NO_PROBE_BELIEVED : PROBE_BELIEVED;
+      probes.set(key, { digest, found, until: system.clock.monotonic() + believed });
       return found;
     } catch {
       // Asked again at the next look: `nginx -T` fails for as long as the first certificate is not there.
-      return known?.probe ?? null;
+      return known?.found ?? { probe: null };
     }
   };
 
   const livenessNow: ServiceWatch["livenessNow"] = async (desired, service, signal) => {
     const byUnit = await service.liveness(labelled(system, desired.name), signal);
-    const target = byUnit === "unknown" ? await probe(desired, service, signal) : null;
+    const target = byUnit === "unknown" ? (await probe(desired, service, signal)).probe : null;
     if (target === null) return remember(service.key, byUnit);
     return remember(placeOf(desired, service), await answers(system, target, signal));
   };
@@ -74,6 +77,12 @@ export function openServiceWatch(system: System): ServiceWatch {
     liveness: async (desired, service, signal) =>
       believedUntil(desired, service) > system.clock.monotonic() ? "up" : await livenessNow(desired, service, signal),
   };
+}
+
+function foundOf(told: ProbeTarget | AgentError | undefined): Found {
+  if (told instanceof AgentError) return { probe: null, unseen: failureOf(told) };
+  const isOne = told !== undefined && placesOf(told).every(({ address }) => isAddress(address));
+  return { probe: isOne ? told : null };
 }
 
 /** Whether anything takes connections there: what tells up from down where no unit does. */

@@ -2,6 +2,7 @@ import { chmod, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openServiceWatch } from "../../../src/apply/services/watch.ts";
+import { AgentError } from "../../../src/base/errors.ts";
 import { run } from "../../../src/base/run.ts";
 import { HOUR, MINUTE, type Milliseconds, pause, SECOND } from "../../../src/base/time.ts";
 import type { ProbeTarget, Service } from "../../../src/core/ports.ts";
@@ -233,7 +234,7 @@ test("an nginx that picks its certificate at each handshake is looked at, also w
   await run(nginx.reload, { timeout: MINUTE });
   const service = serviceOf({ type: "nginx", preflight: nginx.check });
   const target = await service.defaultProbe(system, outputsAt(nginx.files), signal);
-  if (target === undefined) throw new Error("it has no probe");
+  if (target === undefined || target instanceof AgentError) throw new Error("it has no probe");
   const proven = () => prove(target, first.leaf.fingerprint, { timeout: 5 * SECOND }, signal);
 
   expect(await proven()).toEqual({ served: true });
@@ -265,13 +266,24 @@ test("where nginx serves is asked again while it does not tell, and believed mea
   });
   const desired = desiredIn(nginx.folder, { outputs: outputsAt(nginx.files) });
   const look = () => watch.probe(desired, serviceOf({ type: "nginx" }), signal);
-  const place = { address: { host: "127.0.0.1", port: nginx.port } };
+  const place = { probe: { address: { host: "127.0.0.1", port: nginx.port } } };
 
   await rm(nginx.files.certificate);
-  expect(await look()).toBeNull();
+  expect(await look()).toEqual({ probe: null });
   await putPair(nginx.files, second);
   expect(await look()).toMatchObject(place);
   await nginx.configure("no_such_directive on;");
   later = HOUR;
   expect(await look()).toMatchObject(place);
+});
+
+test("an nginx that does not name the files of the spec is not proven by its reload, and one of another's command is", async () => {
+  await using nginx = await startNginx(first);
+  const outputs = outputsAt({ certificate: "/etc/elsewhere.crt", key: "/etc/elsewhere.key" });
+  const named = serviceOf({ type: "nginx", preflight: nginx.check });
+  const contained = serviceOf({ type: "nginx", preflight: ["/bin/true"], reload: ["/bin/true"] });
+  const itself: typeof run = (_argv, options) => run([...nginx.check, "-T"], options);
+
+  expect(await named.defaultProbe(system, outputs, signal)).toMatchObject({ code: "SERVICE_UNSEEN" });
+  expect(await contained.defaultProbe({ ...system, run: itself }, outputs, signal)).toBeUndefined();
 });

@@ -203,6 +203,19 @@ test("no password is sent to a server that this issuer did not certify, or not f
   }
 });
 
+test("a Redis whose user may set and not read its configuration does not tell where it serves", async () => {
+  const extra = [`requirepass ${SECRET}`, `user certagent on >${SECRET} -@all +config|set`];
+  await using redis = await startRedis(first, { roots, extra });
+  const password = await passwordFile(redis, SECRET);
+  const service = serviceOf({ type: "redis", socket: redis.socket, username: "certagent", password });
+
+  expect(await service.defaultProbe(system, outputsAt(redis.files), signal)).toMatchObject({
+    code: "SERVICE_UNSEEN",
+    message: expect.stringContaining("NOPERM"),
+    hint: expect.stringContaining("probe:"),
+  });
+});
+
 test("Redis's user has no secret of another's sent to it by a link in a folder of its own", async () => {
   const other = "not-for-redis";
   await using redis = await startRedis(first, { roots, extra: [`requirepass ${other}`] });

@@ -193,6 +193,8 @@ const failed = {
   failure: { code: "RELOAD_FAILED", message: "no", hint: null, retryAt: null },
 } as const;
 
+const unseen = { code: "SERVICE_UNSEEN", message: "QUIC alone", hint: "write probe:", retryAt: null } as const;
+
 interface Unprobed {
   readonly title: string;
   readonly facts: Partial<ServiceFacts>;
@@ -233,6 +235,17 @@ const unprobed: readonly Unprobed[] = [
     facts: { reloaded: null },
     code: "SERVICE_STALE",
     message: "Cannot prove nginx: it has not taken the new files",
+  },
+  {
+    title: "a reload that ended well, where it shows others a certificate that nobody can look at,",
+    facts: { reloaded: done, unseen },
+    code: "SERVICE_UNSEEN",
+    message: unseen.message,
+  },
+  {
+    title: "a unit that is down and could not be looked at if it ran",
+    facts: { reloaded: done, liveness: "down", unseen },
+    code: "SERVICE_DOWN",
   },
 ];
 

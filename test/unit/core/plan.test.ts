@@ -23,6 +23,7 @@ import {
   streak,
 } from "./given.ts";
 
+const unseen = { code: "SERVICE_UNSEEN", message: "QUIC alone", hint: null, retryAt: null } as const;
 const RENEW_AT = renewAt(generation().fingerprint, { notBefore: NOT_BEFORE, notAfter: NOT_BEFORE + LIFETIME }, null);
 const nothing = settled({
   generation: null,
@@ -785,6 +786,31 @@ const rows: readonly Row[] = [
       facts: facts({
         proofs: [proof({ proven: false, at: NOW - MINUTE })],
         failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_STALE", at: NOW - MINUTE, tryAt: NOW }) },
+      }),
+    }),
+    kind: "prove",
+    because: /refused/,
+    services: [0],
+  },
+  {
+    title: "does not ask for a reload of what nobody can look at, however often that was found",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ probe: null, unseen })] }),
+      facts: facts({
+        proofs: [proof({ proven: false, fingerprint: null, code: "SERVICE_UNSEEN", at: NOW - HOUR })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_UNSEEN", attempts: 9, tryAt: NOW }) },
+      }),
+    }),
+    kind: "prove",
+    because: /refused/,
+    services: [0],
+  },
+  {
+    title: "looks at once at what nobody could look at before",
+    observed: settled({
+      facts: facts({
+        proofs: [proof({ proven: false, fingerprint: null, code: "SERVICE_UNSEEN", at: NOW - MINUTE })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "SERVICE_UNSEEN", tryAt: NOW + HOUR }) },
       }),
     }),
     kind: "prove",

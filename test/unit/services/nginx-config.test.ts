@@ -1,6 +1,11 @@
 import { execFileSync } from "node:child_process";
+import { mkdir, mkdtempDisposable, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { findServer } from "../../../src/services/nginx-config.ts";
+import type { Run } from "../../../src/base/run.ts";
+import { findServer, servedByNginx } from "../../../src/services/nginx-config.ts";
+import { desiredIn } from "../../integration/apply/harness.ts";
 
 const OURS = new Set(["/etc/nginx/tls/web.pem"]);
 
@@ -28,6 +33,7 @@ test.for([
   ["listen unix:/run/nginx.sock ssl; listen 443 ssl;", { host: "127.0.0.1", port: 443 }],
   ["listen 443 ssl proxy_protocol; listen 444 ssl;", { host: "127.0.0.1", port: 444 }],
   ["listen unix:/srv/nginx.sock ssl; listen 443 ssl proxy_protocol;", { host: "127.0.0.1", port: 443 }],
+  ["listen 443 udp; listen 443 ssl;", { host: "127.0.0.1", port: 443 }],
   ["listen 443 quic; listen 443 ssl;", { host: "127.0.0.1", port: 443 }],
   ["listen 127.0.0.1:8443-8445 ssl;", { host: "127.0.0.1", port: 8443 }],
   ["listen 443; ssl on;", { host: "127.0.0.1", port: 443 }],
@@ -262,3 +268,56 @@ server { listen 450 ssl; ssl_certificate ${[...OURS][0]}; }`;
     expect(findServer(dump, OURS)).toMatchObject({ address: { port: 450 } });
   },
 );
+
+/** What is found in such a configuration for the outputs `web.crt` and `web.key` in a folder. */
+function foundIn(text: string, folder = "/etc/nginx/tls") {
+  const output = inHttp(text);
+  const run: Run = async () => ({ exitCode: 0, signal: null, timedOut: false, output });
+  return servedByNginx({ run }, ["nginx", "-T"], desiredIn(folder).outputs, new AbortController().signal);
+}
+
+const web = "ssl_certificate tls/web.crt; ssl_certificate_key tls/web.key;";
+const other443 = `server { listen 443 ssl default_server; server_name other.internal; ${theirs} }`;
+
+test.for([
+  ["serves it by QUIC alone", `server { listen 443 quic; ${web} }`, "only where"],
+  [
+    "serves it to names of a regular expression",
+    `${other443} server { listen 443 ssl; server_name ~^w; ${web} }`,
+    "only",
+  ],
+  [
+    "picks it by a wildcard",
+    `map $ssl_server_name $pem { hostnames; default their.pem; *.internal tls/web.crt; } server { listen 443 ssl; ${mapped} }`,
+    "variables that are not followed",
+  ],
+  ["serves it by STARTTLS of mail", `server { listen 143; starttls on; ${web} }`, "only where"],
+  ["names another file", other443, "is one of the outputs"],
+  ["has a configuration without end", `geo $a { ${"10.0.0.1 1;".repeat(400_000)} } ${other443}`, "longer than 4 MiB"],
+] as const)("of an nginx that %s it is told that nobody can look", async ([, text, fact]) => {
+  expect(await foundIn(text)).toMatchObject({ code: "SERVICE_UNSEEN", message: expect.stringContaining(fact) });
+});
+
+test.for([
+  "server { listen 80; location / { proxy_ssl_certificate tls/web.crt; proxy_ssl_certificate_key tls/web.key; } }",
+  `server { listen 443 ssl; ssl_client_certificate /etc/nginx/tls/web.crt; ${theirs} }`,
+])("an nginx that shows nobody the certificate, as it has it for %s, has nothing to look at", async (text) => {
+  expect(await foundIn(text)).toBeUndefined();
+});
+
+test("a listener of UDP at the same address has it for itself", async () => {
+  const text = `stream { server { listen 853 udp; proxy_pass dns; } server { listen 853 ssl; ${web} } }`;
+
+  expect(await foundIn(text)).toMatchObject({ address: { port: 853 } });
+});
+
+test("an nginx that names the certificate by a linked folder is looked at where it serves that", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-nginx-"));
+  const [folder, link] = [join(data.path, "tls"), join(data.path, "link")];
+  await mkdir(folder);
+  await symlink("tls", link);
+
+  const found = await foundIn(`server { listen 443 ssl; ssl_certificate ${link}/web.crt; }`, folder);
+
+  expect(found).toMatchObject({ address: { port: 443 } });
+});

@@ -166,3 +166,30 @@ test.each([
 
   expect(await addressByUnit({ ...system, ask }, "pg.service", new AbortController().signal)).toBeUndefined();
 });
+
+test("of a cluster that listens at its unix socket alone it is told that nobody can look, unless another serves", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-postgresql-"));
+  const { outputs } = desiredIn(data.path);
+  const clusterAt = async (name: string, port: number, address: string): Promise<string> => {
+    const config = join(data.path, name, "postgresql.conf");
+    await mkdir(dirname(config));
+    await writeFile(config, "ssl_cert_file = '../web.crt'\n");
+    await writeFile(join(dirname(config), "postmaster.pid"), `9\n/d\n1\n${port}\n/tmp\n${address}\n 1 2\nready   \n`);
+    return config;
+  };
+  const alone = await clusterAt("alone", 6012, "");
+  const serving = await clusterAt("serving", 6013, "localhost");
+  const ask: typeof system.ask = async () => ({
+    exitCode: 0,
+    signal: null,
+    timedOut: false,
+    output: `ExecStart={ path=/usr/bin/postgres ; argv[]=/usr/bin/postgres -D ${dirname(alone)} ; ignore_errors=no ; }\n`,
+  });
+  const unseen = { code: "SERVICE_UNSEEN", hint: expect.stringContaining("listen_addresses") };
+
+  expect(await clusterAddresses("postgresql.service", outputs, [alone])).toMatchObject(unseen);
+  expect(await addressByUnit({ ...system, ask }, "pg.service", new AbortController().signal)).toMatchObject(unseen);
+  expect(await clusterAddresses("postgresql.service", outputs, [alone, serving])).toEqual([
+    { host: "localhost", port: 6013 },
+  ]);
+});
