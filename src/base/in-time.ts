@@ -1,4 +1,5 @@
-import { type Milliseconds, pause } from "./time.ts";
+import { once } from "node:events";
+import { type Milliseconds, withDeadline } from "./time.ts";
 
 /**
  * Does work that may hang: answers `known` where that takes longer than `limit` of real time, and at once for as long as
@@ -8,20 +9,15 @@ export function createInTime(limit: Milliseconds) {
   let isLate = false;
   return async <Result>(work: () => Promise<Result>, known: Result): Promise<Result> => {
     if (isLate) return known;
+    using deadline = withDeadline(limit);
     const working = work();
-    const over = new AbortController();
     const late = async (): Promise<Result> => {
-      await pause(limit, over.signal);
-      if (over.signal.aborted) return known; // nobody waits for it
+      await once(deadline, "abort");
       isLate = true;
       const end = (): void => void (isLate = false);
       working.then(end, end);
       return known;
     };
-    try {
-      return await Promise.race([working, late()]);
-    } finally {
-      over.abort();
-    }
+    return await Promise.race([working, late()]);
   };
 }

@@ -118,21 +118,20 @@ async function climb(session: Session, rungs: readonly Rung[]): Promise<Climbed>
     } catch (thrown) {
       if (session.signal.aborted) throw thrown;
       const failure = asAgentError(thrown);
-      if (session.metStranger) throw failure;
       failures.push(failure);
       if (!GOES_ON.has(failure.code) && !session.renewedInVain) break;
     }
   }
-  throw summary(failures);
+  throw summary(failures, session.stranger);
 }
 
 /**
- * A secret that is missing is to be put in place, else the last rung decides what is to be done; but what is wrong is an
- * answer of no use, where there was one. All are named.
+ * A stranger in the CA's place is to be looked for, a secret that is missing to be put in place, else the last rung decides
+ * what is to be done; but what is wrong is an answer of no use, where there was one. All are named.
  */
-function summary(failures: readonly AgentError[]): AgentError {
+function summary(failures: readonly AgentError[], stranger: AgentError | undefined): AgentError {
   const missing = failures.find(({ code }) => code === "CREDENTIAL_MISSING");
-  const last = missing ?? failures.at(-1) ?? asAgentError(new Error("a ladder without rungs"));
+  const last = stranger ?? missing ?? failures.at(-1) ?? asAgentError(new Error("a ladder without rungs"));
   if (failures.length === 1) return last;
   const [first, ...others] = new Set(failures.map(({ message }) => message));
   const message = [first, ...others.map((text) => text.replace(/^C/, "c"))].join("; ");

@@ -112,7 +112,7 @@ function renewed(session: Session, call: Call, old: Certificate, reply: Reply): 
 function renewalRejected(session: Session, call: Call, old: Certificate, reply: Answered): AgentError {
   const error = session.errorOf(call, reply);
   // A path for rekeying alone may be one that a proxy does not let through.
-  session.metStranger ||= call.path === "/renew" && isStranger(reply.status);
+  if (call.path === "/renew" && isStranger(reply.status)) session.stranger = error;
   const lengthIsBackdate = reply.status === 500 && old.notAfter - old.notBefore <= MINUTE;
   if (lengthIsBackdate) return refused(call.action, "the CA cannot renew what lives for no longer than its backdate");
   if (reply.status !== 401 || error.hint !== undefined) return error;

@@ -59,8 +59,8 @@ export interface Session {
   readonly issuedBy: () => string | undefined;
   /** Set where the CA has renewed to a leaf that nobody can use: it would do so again through every other door. */
   renewedInVain: boolean;
-  /** Set where a renewal was answered by what is no step-ca: no secret would help there. */
-  metStranger: boolean;
+  /** What a renewal came to that was answered by what is no step-ca: a secret that is missing is not what is wrong then. */
+  stranger?: AgentError;
 }
 
 /** What the sessions of one issuer share. */
@@ -144,7 +144,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   };
 
   const told = { skew: () => skew, issuedBy: () => issuedBy };
-  return { signal, roots: anchors, ...told, leave, now, send, ask, errorOf, renewedInVain: false, metStranger: false };
+  return { signal, roots: anchors, ...told, leave, now, send, ask, errorOf, renewedInVain: false };
 }
 
 /** A `Date` header has whole seconds: the difference is known to within one. */
