@@ -18,7 +18,7 @@ import { openGenerations } from "../../../src/store/generations.ts";
 import { type Layout, layoutOf } from "../../../src/store/layout.ts";
 import { loadCertificates } from "../../../src/x509/certificate.ts";
 import { matches, type PrivateKey, parseKey } from "../../../src/x509/key.ts";
-import { makePki, type Pki } from "../../servers/pki.ts";
+import { type IssuedLeaf, makePki, type Pki } from "../../servers/pki.ts";
 
 export const never = new AbortController().signal;
 export const NAME = "web";
@@ -59,25 +59,32 @@ let shared: Promise<Pki> | undefined;
 const PINNED = "root.pem";
 const SHM = "/dev/shm";
 
-/** `fast`: in memory, where syncing costs nothing, for tests that deploy hundreds of times. */
+/** Of hosts that are `fast`, for one issuance after the other: to make a leaf takes longer than to deploy it. */
+const sharedLeaves: Promise<IssuedLeaf>[] = [];
+
+/**
+ * `fast`: in memory, where syncing costs nothing, and with the leaves that others of them have had, for tests that deploy
+ * hundreds of times.
+ */
 export async function makeHost(change: Partial<Desired> = {}, { fast = false } = {}): Promise<TestHost> {
   shared ??= makePki();
   const folder = await mkdtemp(join(fast && existsSync(SHM) ? SHM : tmpdir(), "certagent-apply-"));
   await mkdir(join(folder, "tls"), { mode: 0o755 });
   await writeFile(join(folder, PINNED), (await shared).root.certificate.pem);
-  return hostIn(folder, await shared, change);
+  return hostIn(folder, await shared, change, fast);
 }
 
 /** A host that another process made, to apply what is staged there. */
 export async function reopenHost(folder: string, layout: Desired["layout"]): Promise<TestHost> {
   const roots = loadCertificates(await readFile(join(folder, PINNED)));
-  return hostIn(folder, { roots } as unknown as Pki, { layout });
+  return hostIn(folder, { roots } as unknown as Pki, { layout }, false);
 }
 
-function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
+function hostIn(folder: string, pki: Pki, change: Partial<Desired>, fast: boolean): TestHost {
   const tls = join(folder, "tls");
   const layout = layoutOf(join(folder, "state"), join(folder, "run"));
   const log: string[] = [];
+  let issued = 0;
   const host: TestHost = {
     folder,
     tls,
@@ -101,7 +108,10 @@ function hostIn(folder: string, pki: Pki, change: Partial<Desired>): TestHost {
         files,
       }),
     issue: async ({ key, via = "token", notAfter } = {}) => {
-      const leaf = await pki.issue({ ...(key && { key }), ...(notAfter && { notAfter }) });
+      const isPlain = fast && key === undefined && notAfter === undefined;
+      const leaf = isPlain
+        ? await (sharedLeaves[issued++] ??= pki.issue())
+        : await pki.issue({ ...(key && { key }), ...(notAfter && { notAfter }) });
       const { request } = host.desired;
       const draft = { request, key: leaf.key, chain: leaf.chain, roots: pki.roots, issuedAt: systemClock.now(), via };
       return await openGenerations(layout.agent.generations(NAME)).stage(draft);
