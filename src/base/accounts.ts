@@ -15,22 +15,22 @@ export function lookUpGroup(group: string, run: Run): Promise<number | undefined
 /** /etc first, as that needs no process; `getent` for what LDAP, sssd or systemd-userdb know. */
 async function lookUp(database: "passwd" | "group", name: string, run: Run): Promise<number | undefined> {
   if (/^\d+$/.test(name)) return Number(name);
-  const local = numberIn(await readFile(`/etc/${database}`, "utf8").catch(() => ""), name);
-  if (local !== undefined) return local;
+  const local = await readFile(`/etc/${database}`, "utf8").catch(() => "");
+  const number = numberIn(local.split("\n").find((line) => line.startsWith(`${name}:`)));
+  if (number !== undefined) return number;
   try {
     const { exitCode, output } = await run(["getent", database, name], { timeout: 10 * SECOND });
-    return exitCode === 0 ? numberIn(output, name) : undefined;
+    // A directory may answer with its own spelling of the name, or with the domain behind it.
+    return exitCode === 0 ? numberIn(output.split("\n")[0]) : undefined;
   } catch {
     return undefined; // no getent: a host without NSS has nothing beyond /etc
   }
 }
 
-function numberIn(text: string, name: string): number | undefined {
-  for (const line of text.split("\n")) {
-    const [entry, , number] = line.split(":");
-    if (entry === name && /^\d+$/.test(number ?? "")) return Number(number);
-  }
-  return undefined;
+/** What an entry of passwd or group has in its third field. */
+function numberIn(entry = ""): number | undefined {
+  const number = entry.split(":")[2] ?? "";
+  return /^\d+$/.test(number) ? Number(number) : undefined;
 }
 
 /** The user that certagent runs as. */

@@ -4,7 +4,12 @@ import { FORMATS, formatNamed } from "../formats/index.ts";
 import { expects, show, textOf, withHint } from "./describe.ts";
 import { writablePath } from "./fields.ts";
 
-const NAME = /^([A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|\d{1,10})$/;
+const PLAIN = String.raw`[A-Za-z_][A-Za-z0-9_.\-]{0,254}\$?`;
+/** Of a directory, as sssd and winbind call them: `alice@ad.example`, `AD\alice`, `AD\domain users`. */
+const DOMAIN = String.raw`[A-Za-z0-9][A-Za-z0-9_.\-]{0,254}`;
+const MEMBER = String.raw`[^\s\x00-\x1f:\/@\\,+~\-]([^\x00-\x1f:\/@\\,]{0,253}[^\s\x00-\x1f:\/@\\,])?`;
+const ACCOUNT = String.raw`(${PLAIN}|${MEMBER}@${DOMAIN}|${DOMAIN}[\\+]${MEMBER}|\d{1,10})`;
+const NAME = new RegExp(`^${ACCOUNT}$`, "u");
 const NOBODY_YET = 4_294_967_295; // (uid_t) -1 means "leave it" to chown(2)
 
 function isAccount(text: string): boolean {
@@ -56,7 +61,7 @@ const ACL_ENTRY = /^(u|user|g|group):([^:]*):([rwx-]{1,3})$/;
 /** `u:nginx:r`, as setfacl(1) takes it, for one more user or group; defaults, masks and `x` have no place on a file. */
 const aclEntry = z
   .string()
-  .meta({ pattern: "^(u|user|g|group):[^:\\s]+:(?=-*[rw])[rw-]{1,3}$" })
+  .meta({ pattern: `^(u|user|g|group):${ACCOUNT}:(?=-*[rw])[rw-]{1,3}$` })
   .transform((text, context): AclEntry => {
     const [, tag, qualifier = "", letters = ""] = ACL_ENTRY.exec(text) ?? [];
     const permissions = letters.replaceAll("-", "");

@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { lookUpGroup, lookUpUser, mayGiveFiles, ownGid, ownGroups, ownUid } from "../../base/accounts.ts";
 import type { Grant } from "../../base/acl.ts";
 import { AgentError } from "../../base/errors.ts";
+import { shellWord } from "../../base/shell-word.ts";
 import { MINUTE, type Milliseconds } from "../../base/time.ts";
 import type { Output, System } from "../../core/ports.ts";
 
@@ -34,7 +35,7 @@ export function createAccessResolver({ ask, clock }: System): ResolveAccess {
     const id = await (kind === "user" ? lookUpUser(name, ask) : lookUpGroup(name, ask));
     if (id === undefined) {
       throw new AgentError("DEPLOY_FAILED", `Cannot write "${path}": this host has no ${kind} "${name}"`, {
-        hint: `create it (a package may bring it), or name another in the spec; getent ${kind === "user" ? "passwd" : "group"} ${name} shows it`,
+        hint: `create it (a package may bring it), or name another in the spec; getent ${kind === "user" ? "passwd" : "group"} ${shellWord(name)} shows it`,
       });
     }
     known.set(key, { id, until: clock.monotonic() + BELIEVED });

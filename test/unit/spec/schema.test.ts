@@ -66,6 +66,15 @@ test.each([
   ["a setgid mode", 'subject: a\noutputs: [{ format: key, path: /a, mode: "2640" }]', false],
   ["a mode of five digits", 'subject: a\noutputs: [{ format: key, path: /a, mode: "00640" }]', true],
   ["an owner with a blank", 'subject: a\noutputs: [{ format: key, path: /a, owner: "a b" }]', false],
+  ["an owner of a directory", "subject: a\noutputs: [{ format: key, path: /a, owner: alice@ad.example }]", true],
+  [
+    "names of Active Directory",
+    "subject: a\noutputs: [{ format: key, path: /a, mode: '0640', group: 'AD\\domain users', acl: ['g:AD\\web:r'] }]",
+    true,
+  ],
+  ["an owner of no directory", "subject: a\noutputs: [{ format: key, path: /a, owner: alice@ }]", false],
+  ["an owner like an option", "subject: a\noutputs: [{ format: key, path: /a, owner: -s@ad.example }]", false],
+  ["an owner with a colon", "subject: a\noutputs: [{ format: key, path: /a, owner: 'a:b@ad.example' }]", false],
   ["an owner by number", 'subject: a\noutputs: [{ format: key, path: /a, owner: 0, group: "4294967294" }]', true],
   [
     "an owner that is no number of a user",
