@@ -66,7 +66,10 @@ export async function renewOrMint(
     }
     const isElse = by === "renewal as before, else minting" && current !== undefined;
     const setback = isElse ? await renewAsBefore(memory, current, asking) : undefined;
-    if (setback === "renewed") return;
+    if (setback === "renewed") {
+      memory.wish = wish; // which is one for the change
+      return;
+    }
     await ask(memory, { desired, renewal: by === "renewal" }, asking).catch((error: unknown) => {
       throw setback === undefined || signal.aborted ? error : alsoTelling(setback, error);
     });

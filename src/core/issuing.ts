@@ -87,9 +87,12 @@ function isDue({ renewBefore }: Desired, generation: ObservedGeneration, now: In
   return renewAt(generation.fingerprint, validityOf(generation), renewBefore) <= now;
 }
 
-/** A change that is refused, or that no secret is left to ask for, does not have what is in force run into its end. */
-function mustStayInForce(desired: Desired, base: ObservedGeneration, { facts, wish }: Observed, now: Instant): boolean {
-  return facts.failures.issue !== null && !isByHand(wish) && isDue(desired, base, now);
+/**
+ * A change that is refused, or that no secret is left to ask for, does not have what is in force run into its end, however
+ * often somebody asks for it.
+ */
+function mustStayInForce(desired: Desired, base: ObservedGeneration, { facts }: Observed, now: Instant): boolean {
+  return facts.failures.issue !== null && isDue(desired, base, now);
 }
 
 /** What holds an issuance back, and until when. The first try of an operator's wish passes all; its others are automatic. */

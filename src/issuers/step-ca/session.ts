@@ -100,7 +100,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
       addresses.heard(origin, outcome);
       reply = { ...outcome, origin };
       if (outcome.status !== undefined) skew = skewOf(outcome, clock.now()) ?? skew;
-      if (outcome.status === undefined && !outcome.sent) unreached.add(origin);
+      if (outcome.status === undefined && !outcome.sent && !isRefusal(outcome)) unreached.add(origin);
       if (isRefusal(outcome) && onSend === undefined) {
         refused ??= reply;
         continue;

@@ -1174,6 +1174,35 @@ test("where what is in force cannot be renewed either, both are told; and a CA t
   expect(asked).toEqual(["mint", "renew", "mint", "renew"]);
 });
 
+test("what is in force is renewed as it is although a change that cannot be had is asked for more often than it is tried again", async () => {
+  await using here = await hostWithSpec();
+  const { world, wanted } = await worldOf(here);
+  const asked: string[] = [];
+  const issue: Issuer["issue"] = async (order, signal) => {
+    asked.push(order.current === undefined ? "mint" : "renew");
+    if (order.current === undefined && asked.length > 1)
+      throw new AgentError("CREDENTIAL_MISSING", "Cannot mint: no secret is there");
+    return await here.issuer.issue(order, signal);
+  };
+  const web = await manage({ ...world, issuer: () => ({ ...here.issuer, issue }) }, wanted, null);
+  await web.work(never);
+  web.update({ ...wanted, digest: "edited", request: { ...wanted.request, usages: ["server"] } }, null);
+  await web.work(never);
+  expect(asked).toEqual(["mint", "mint"]);
+
+  for (let wishes = 0; wishes < 20 * 4; wishes += 1) {
+    here.time.pass(15 * MINUTE);
+    web.renew();
+    await web.work(never);
+  }
+
+  expect(asked.filter((how) => how === "renew")).toHaveLength(1);
+  expect(web.view().observed.apply.deployed).toBe(2);
+  expect(web.view().observed.facts.failures.issue).toMatchObject({ code: "CREDENTIAL_MISSING" });
+  // Each wish is one for the change, and is tried at once.
+  expect(asked.filter((how) => how === "mint")).toHaveLength(2 + 20 * 4);
+});
+
 test("a spec that is removed while it waits for its turn at the CA is renewed no more, and who waits for that is told", async () => {
   await using host = await hostWithSpec();
   const waiting = await oneWaits(host);
