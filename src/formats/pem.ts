@@ -6,11 +6,12 @@ export function renderCertificates(certificates: readonly Certificate[]): Uint8A
 }
 
 const BEGIN = "-----BEGIN ";
-const BEGIN_LINE = /^-----BEGIN [A-Z0-9 ]+-----[ \t]*\r?$/m;
+const BEGIN_LINE = /^-----BEGIN (?!OPENSSH |PGP )[A-Z0-9 ]+-----[ \t]*\r?$/m;
 
 /**
  * Whether bytes are PEM of any kind, torn or whole. A file that holds a zero byte is binary, whatever else it holds, and
- * PEM that is indented belongs to another format (YAML, XML).
+ * PEM that is indented belongs to another format (YAML, XML). What OpenSSH and PGP put between such lines is theirs: a
+ * typo must not cost the key that root logs in with.
  */
 export function isPem(bytes: Uint8Array): boolean {
   const content = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

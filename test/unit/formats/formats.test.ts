@@ -64,6 +64,8 @@ describe("recognizes()", () => {
     ["PEM named in a sentence", "lines such as -----BEGIN CERTIFICATE----- begin a block\n", false],
     ["a binary that holds PEM", Buffer.concat([Buffer.of(0x7f, 0x45, 0), Buffer.from(`\n${leaf.pem}`)]), false],
     ["DER", leaf.der, false],
+    ["a key of OpenSSH's", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", false],
+    ["a key of PGP's", "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nAAAA\n-----END PGP PRIVATE KEY BLOCK-----\n", false],
   ])("%s: %#", (_, content, answer) => {
     const bytes = typeof content === "string" ? Buffer.from(content) : content;
 
