@@ -1,5 +1,6 @@
 /** The steps that a certificate is had by. Each throws what went wrong; who called it keeps the streak. */
 import { AgentError, asAgentError, failureOf } from "../base/errors.ts";
+import { changeOfRequest } from "../core/change.ts";
 import { withIssuances, withoutDelay, withoutFailure } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import { endOfStorm, isByHand } from "../core/issuing.ts";
@@ -31,7 +32,8 @@ export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> 
     world.log.warning("what stands at the outputs does not fit", { certificate: name, reason: chain.fact });
     return;
   }
-  if (newest !== null && earliestExpiry(chain) <= newest.chainNotAfter) {
+  const isForThis = newest !== null && changeOfRequest(newest, request) === undefined;
+  if (isForThis && earliestExpiry(chain) <= newest.chainNotAfter) {
     memory.adoptionRefused = true;
     world.log.info("the pair at the outputs does not outlive the newest generation", { certificate: name });
     return;

@@ -5,6 +5,7 @@
 import type { Failure } from "../base/errors.ts";
 import { HOUR, type Instant, LONGEST_SLEEP } from "../base/time.ts";
 import type { OutputFacts } from "./applier.ts";
+import { changeOfRequest } from "./change.ts";
 import { type Facts, isWithin, type Step, tryAt } from "./facts.ts";
 import { baseOf, holdOfIssuance, type Reason, reasonToIssue } from "./issuing.ts";
 import { type Observed, validityOf } from "./observed.ts";
@@ -132,7 +133,8 @@ export function obstacleInForce(desired: Desired, observed: Observed, now: Insta
 /** A pair that stands there and fits is taken over: it costs no issuance and needs no secret on the host. */
 function pairFoundOnHost(desired: Desired, observed: Observed, now: Instant): Finding {
   const { generation, apply, adoptionRefused, facts } = observed;
-  const isFound = generation === null ? apply.adoptable : isBehind(desired, observed, now);
+  const isFound =
+    generation === null ? apply.adoptable : isBehind(desired, observed, now) || isOthersPlace(desired, observed);
   if (!isFound || adoptionRefused) return undefined;
   const at = tryAt(facts, "issue", now) ?? now;
   const because = "a certificate and its key stand at its outputs already";
@@ -152,6 +154,17 @@ function isBehind(desired: Desired, observed: Observed, now: Instant): boolean {
   return isLost || apply.outputs.some(({ state }) => state === "drifted" || state === "foreign");
 }
 
+/**
+ * All that stands at the outputs is others', and the newest generation is for something else than the spec asks for: a spec
+ * was given the name of an earlier one, or other names and paths at one time. Such a certificate replaces nobody's.
+ */
+function isOthersPlace({ request }: Desired, { generation, apply, facts }: Observed): boolean {
+  if (generation === null || changeOfRequest(generation, request) === undefined) return false;
+  const isOthers = ({ path, state }: OutputFacts): boolean =>
+    state === "foreign" || (state === "missing" && !facts.deployed.includes(path));
+  return apply.outputs.every(isOthers) && apply.outputs.some(({ state }) => state === "foreign");
+}
+
 /** Issues where a reason is due and nothing holds it. */
 function issuanceNeeded(desired: Desired, observed: Observed, now: Instant): Finding {
   const reason = reasonToIssue(desired, observed, now);
@@ -166,7 +179,7 @@ function issuanceNeeded(desired: Desired, observed: Observed, now: Instant): Fin
 /** The outputs do not hold the newest generation, or somebody changed them. */
 function outputsDiffer(desired: Desired, observed: Observed, now: Instant): Finding {
   const { generation, apply, facts } = observed;
-  if (generation === null) return undefined;
+  if (generation === null || isOthersPlace(desired, observed)) return undefined;
   // A file that somebody fights for does not hide another that may be put right now.
   const fightEndOf = ({ path }: OutputFacts): Instant => endOfFight(path, facts, now) ?? 0;
   const wrong = apply.outputs
@@ -207,7 +220,7 @@ function retryOfFiles(facts: Facts, isSpoiling: boolean, now: Instant): Instant 
 /** A service has not taken the deployed generation, or has not been seen to serve it. */
 function servicesUnsettled(desired: Desired, observed: Observed, now: Instant): Finding {
   const { generation, apply } = observed;
-  if (generation === null || apply.deployed !== generation.number) return undefined;
+  if (generation === null || apply.deployed !== generation.number || isOthersPlace(desired, observed)) return undefined;
   const needs = needsOf(desired, generation, observed, now);
   const due = needs.filter((need) => need.at <= now);
   const [apply1, ...more] = due.filter((need) => need.action === "apply");

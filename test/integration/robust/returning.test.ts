@@ -93,6 +93,31 @@ describe.each(Object.values<Way>(WAYS))("$name", { concurrent: true }, (way) => 
     expect(await leafIn(join(folder, "a.crt"))).toMatch(/^[0-9a-f]{64}$/);
   });
 
+  // Of links in another user's folder none is read through that another spec had.
+  test.for(KINDS.slice(1, 3))(
+    "one that takes an earlier one's name keeps its pair: $layout, user $owner",
+    async (kind, { expect }) => {
+      await using all = await scene(way);
+      const [folder, earlier] = ["tls", "earlier"].map((name) => join(all.home.folder, name)) as [string, string];
+      for (const one of [folder, earlier]) await makeOwn(one, kind);
+      await put(all, "web", folder, kind);
+      await put(all, "api", earlier, kind);
+      await hasCome(all, "web", folder);
+      await hasCome(all, "api", earlier);
+      const leaf = await leafIn(join(folder, "a.crt"));
+      await rm(join(all.home.folder, "jwk"));
+
+      await all.home.remove("api");
+      await hasGone(all, "api");
+      await all.home.remove("web");
+      await put(all, "api", folder, kind, { subject: "web.internal" });
+      await hasGone(all, "web");
+      await hasCome(all, "api", folder);
+
+      expect(await leafIn(join(folder, "a.crt"))).toBe(leaf);
+    },
+  );
+
   test.for(KINDS)("one that failed when it went: $layout, user $owner", async (kind, { expect }) => {
     await using all = await scene(way);
     const folder = join(all.home.folder, "tls");

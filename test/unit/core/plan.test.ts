@@ -37,6 +37,7 @@ const stale = {
   because: "has mode 0600, the spec says 0644",
 } as const;
 const wanted = { ...request, names: [...request.names, { type: "ip", value: "10.0.0.1" } as const] };
+const foreign = { ...stale, state: "foreign", because: "was not written by certagent" } as const;
 const removed = { ...stale, state: "missing", because: "is missing" } as const;
 const unproven = facts({ proofs: [proof({ proven: false })] });
 const refused = (at: number) =>
@@ -537,6 +538,28 @@ const rows: readonly Row[] = [
     observed: { ...nothing, apply: apply({ deployed: null, adoptable: true }), adoptionRefused: true },
     kind: "issue",
     because: /nothing was issued/,
+  },
+  {
+    title: "takes over what stands at the outputs of a spec that has the name of an earlier one",
+    desired: { request: wanted },
+    observed: settled({ apply: apply({ outputs: [foreign] }) }),
+    kind: "adopt",
+    because: /stand at its outputs/,
+  },
+  {
+    title: "does not put an earlier one's certificate in the place of others' where the wanted one cannot be had",
+    desired: { request: wanted },
+    observed: settled({
+      apply: apply({ outputs: [foreign, { ...removed, path: "/etc/web.key" }], services: [serviceFacts()] }),
+      facts: facts({
+        proofs: [proof({ proven: false })],
+        failures: { ...NO_FACTS.failures, issue: streak({ code: "CREDENTIAL_MISSING", tryAt: NOW + HOUR }) },
+      }),
+      adoptionRefused: true,
+    }),
+    kind: "wait",
+    because: /./,
+    next: "issue",
   },
   // files
   {
