@@ -2,10 +2,9 @@
 
 import { type Files, nodeFiles } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
-import { createInTime } from "../base/in-time.ts";
 import { createLocks } from "../base/locks.ts";
 import type { Log } from "../base/log.ts";
-import { type Instant, type Milliseconds, SECOND } from "../base/time.ts";
+import type { Instant } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked, ServiceFacts } from "../core/applier.ts";
 import type { Desired, System } from "../core/ports.ts";
 import { hasTaken } from "../core/service-needs.ts";
@@ -23,16 +22,13 @@ import { type ApplyRecord, NO_SERVICE_RECORD, openRecords } from "./record.ts";
 import { finish, finishAll, sweepAll } from "./recover.ts";
 import type { ServiceHost } from "./services/actions.ts";
 import { openServiceWatch } from "./services/watch.ts";
+import { openSpecsInForce, type SpecReading } from "./specs-in-force.ts";
 import { createTurns } from "./turns.ts";
 
-export interface ApplierOptions {
+export interface ApplierOptions extends SpecReading {
   readonly layout: Layout;
   readonly system: System;
   readonly log: Log;
-  /** The specs in force as the root side reads them, by name. `owners`: which spec has deployed a path. */
-  readonly specs: (owners: ReadonlyMap<string, string>) => Promise<ReadonlyMap<string, Desired>>;
-  /** Whether nothing that decides about this spec has changed since `specs` was last asked. Absent: always ask. */
-  readonly specIsCurrent?: ((name: string) => Promise<boolean>) | undefined;
   /** The trust anchors that a pair must chain to, be it staged or found. Never asks the network. */
   readonly anchors: AnchorsOf;
   /** Removes an issuer's secret that is to be deleted after use, where it was there before `used`. */
@@ -59,14 +55,8 @@ export interface RecoveringApplier extends Applier {
   recover(): Promise<void>;
 }
 
-/** How long a spec may go by a reading of all that was made before: of two that want one file both may be the edited one. */
-const READING_BELIEVED: Milliseconds = 20 * SECOND;
-
-/** It takes milliseconds, seconds on a busy host with thousands of specs. */
-const READING: Milliseconds = 15 * SECOND;
-
 export async function createApplier(options: ApplierOptions): Promise<RecoveringApplier> {
-  const { layout, system, log, specs } = options;
+  const { layout, system, log } = options;
   const host: ServiceHost = {
     layout,
     system,
@@ -91,52 +81,25 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     opened.set(name, generations);
     return generations;
   };
-  // A hundred specs that are observed at one time read the folder once or twice.
-  const reading = createCoalesce<ReadonlyMap<string, Desired>>(system.clock, 0);
-  let lastReading: { readonly all: ReadonlyMap<string, Desired>; readonly until: Milliseconds } | undefined;
-  const readNow = () =>
-    reading("specs", async () => {
-      const all = await specs(await records.owners());
-      lastReading = { all, until: system.clock.monotonic() + READING_BELIEVED };
-      return all;
-    });
-  // The file system of the specs may hang: what was in force goes on meanwhile.
-  const inTime = createInTime(READING);
-  const readSpecs = () => (lastReading === undefined ? readNow() : inTime(readNow, lastReading.all));
+  const specs = openSpecsInForce(options, records.owners, system.clock);
 
-  /**
-   * Each step of each spec asks for that one: a hundred others are looked at only now and then. For a look it will do
-   * that the asker has read the same text.
-   */
-  const readSpec = async (name: string, asked?: Asked): Promise<Desired | undefined> => {
-    const { specIsCurrent } = options;
-    const known = lastReading;
-    if (specIsCurrent === undefined || known === undefined || system.clock.monotonic() >= known.until) {
-      return (await readSpecs()).get(name);
-    }
-    const read = known.all.get(name);
-    const isAgreed = asked !== undefined && asked.afresh !== true && asked.digest === read?.digest;
-    const isCurrent = isAgreed || (await inTime(() => specIsCurrent(name), true));
-    return isCurrent ? read : (await readSpecs()).get(name);
-  };
-
-  const finished = untilDone(() => finishAll(host, readSpecs, records, generationsOf));
+  const finished = untilDone(() => finishAll(host, specs.all, records, generationsOf));
   const recovered = untilDone(async () => {
     await finished();
-    await sweepAll(host, await readSpecs(), records);
+    await sweepAll(host, await specs.all(), records);
   });
   const ready = async (): Promise<void> => {
     if (!options.readOnly) await recovered();
   };
 
   const specOf = async (name: string): Promise<Desired> => {
-    const desired = await readSpec(name);
+    const desired = await specs.one(name);
     if (desired !== undefined) return desired;
     throw new AgentError("SPEC_INVALID", `Cannot apply "${name}": no such spec is in force`);
   };
 
   const look = async (name: string, signal: AbortSignal, asked?: Asked): Promise<Look | undefined> => {
-    const desired = await readSpec(name, asked);
+    const desired = await specs.one(name, asked);
     if (desired === undefined) return undefined;
     const record = await records.read(desired.name);
     const generations = generationsOf(desired.name);
@@ -161,12 +124,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
       if (!options.readOnly) await finished();
     },
     recover: ready,
-    specs: async (asked) => {
-      const known = lastReading;
-      const isKnown = known !== undefined && system.clock.monotonic() < known.until;
-      const willDo = isKnown && asked?.every((name) => known.all.has(name)) === true;
-      return [...(willDo ? known.all : await readSpecs()).keys()];
-    },
+    specs: specs.names,
     look: async (name, signal) => {
       await ready();
       return await look(name, signal);
@@ -212,7 +170,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
       });
     },
     forget: async (issuer, used) => {
-      await readSpecs();
+      await specs.all();
       await options.removeUsed(issuer, used);
     },
   };

@@ -296,7 +296,9 @@ test("a service without a unit is up or down by a connection to its probe's addr
 
   const facts = (await (await host.open()).observe([ASKED], never)).get(NAME);
 
-  expect(facts?.services).toEqual([{ type: "shell", liveness: "down", probe: target, reloaded: null, servedUntil: null }]);
+  expect(facts?.services).toEqual([
+    { type: "shell", liveness: "down", probe: target, reloaded: null, servedUntil: null },
+  ]);
 });
 
 test("what a service says it would never take is an obstacle", async () => {
