@@ -260,6 +260,11 @@ export interface Service {
   readonly settle?: Milliseconds | undefined;
   /** What of these outputs the service would never take (an owner, a mode), from the spec alone: costs no issuance. */
   obstacle?(outputs: readonly Output[]): AgentError | undefined;
+  /**
+   * What this host shows to be wrong with the unit that the spec names: that it cannot be reloaded (`RELOAD_FAILED`), or is
+   * not there (`SERVICE_DOWN`; a package may bring it yet). Undefined where nothing is, or nothing tells.
+   */
+  unfit?(system: Pick<System, "ask">, signal: AbortSignal): Promise<AgentError | undefined>;
   /** Checks the service's whole configuration without changing it. Throws `RELOAD_FAILED` with the program's words. */
   preflight(system: System, signal: AbortSignal): Promise<void>;
   /** Makes the service take the files. Throws `RELOAD_FAILED`. A note that it returns is for the operator. */

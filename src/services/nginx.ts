@@ -5,7 +5,7 @@ import { execute } from "./execute.ts";
 import { servedByNginx } from "./nginx-config.ts";
 import { calledBy, HOSTS_OWN, startedByUnit } from "./nginx-program.ts";
 import { byRecipe, HEARD, probeTarget, recipe, unit } from "./recipe.ts";
-import { changeUnit, shortName, systemdRuns, unitLiveness } from "./unit.ts";
+import { changeUnit, requireFit, shortName, systemdRuns, unfitUnit, unitLiveness } from "./unit.ts";
 
 const UNIT = "nginx.service";
 const INSTEAD = 'give reload: a command that reloads this nginx, such as ["/usr/sbin/nginx", "-s", "reload"]';
@@ -34,17 +34,19 @@ export const nginx = z
     // With a command of its own, nginx may run in a container, and the unit and the program of that name are another's.
     const isElsewhere = called === undefined && spec.reload !== undefined && spec.unit === undefined;
     const check = spec.preflight ?? [...(called ?? HOSTS_OWN), "-t"];
+    const commands = byRecipe(
+      { ...spec, preflight: check },
+      {
+        check: "check the configuration of nginx",
+        act: "reload nginx",
+        step: `systemctl reload ${shortName(name)}`,
+        take: (system, context, signal) =>
+          changeUnit(system, { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }, context, signal),
+        unfit: (system, signal) => unfitUnit(system, name, "reload", signal),
+      },
+    );
     return {
-      ...byRecipe(
-        { ...spec, preflight: check },
-        {
-          check: "check the configuration of nginx",
-          act: "reload nginx",
-          step: `systemctl reload ${shortName(name)}`,
-          take: (system, context, signal) =>
-            changeUnit(system, { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }, context, signal),
-        },
-      ),
+      ...commands,
       type: "nginx",
       key: JSON.stringify(["nginx", name, check, spec.reload]),
       probe: probeTarget(spec.probe),
@@ -53,6 +55,7 @@ export const nginx = z
         const hint = "nginx refuses its whole configuration until this is mended";
         const own = spec.preflight ?? [...(await itself(system, signal)), "-t"];
         await execute(system, own, { action: "check the configuration of nginx", timeout, hint }, signal);
+        await requireFit(commands.unfit, system, signal);
       },
       // Nor has one that is reloaded by `nginx -s reload` to be a unit's.
       liveness: async (system, signal) =>

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { Service } from "../core/ports.ts";
 import { probeTarget, recipe, unit } from "./recipe.ts";
-import { shortName, unitLiveness } from "./unit.ts";
+import { shortName, unfitUnit, unitLiveness } from "./unit.ts";
 
 /** A service that reads its files at every handshake, or that somebody else reloads: only looked at. */
 export const none = z
@@ -25,6 +25,7 @@ export const none = z
       timeout: spec.timeout,
       passive: true,
       window: null,
+      unfit: async (system, signal) => (spec.unit ? await unfitUnit(system, spec.unit, null, signal) : undefined),
       preflight: async () => {},
       reload: async () => undefined,
       liveness: async (system, signal) => (spec.unit ? await unitLiveness(system, spec.unit, signal) : "unknown"),

@@ -4,7 +4,7 @@ import type { Service } from "../core/ports.ts";
 import { addressByUnit, clusterAddresses } from "./postgresql-config.ts";
 import { keyRefusal } from "./postgresql-key.ts";
 import { byRecipe, HEARD, probeTarget, recipe, targetAt, unit } from "./recipe.ts";
-import { changeUnit, shortName, systemdRuns, unitLiveness } from "./unit.ts";
+import { changeUnit, shortName, systemdRuns, unfitUnit, unitLiveness } from "./unit.ts";
 
 const INSTEAD =
   'give reload: a command, such as ["/usr/bin/pg_ctlcluster", "15", "main", "reload"] or ["/usr/bin/psql", "-c", "SELECT pg_reload_conf()"]';
@@ -32,6 +32,7 @@ export const postgresql = z
       step: `systemctl reload ${shortName(name)}`,
       take: (system, context, signal) =>
         changeUnit(system, { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }, context, signal),
+      unfit: (system, signal) => unfitUnit(system, name, "reload", signal),
     });
     return {
       ...commands,

@@ -6,6 +6,7 @@ import { HOUR, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Address, ProbeTarget, Service } from "../core/ports.ts";
 import { STARTTLS, type Starttls } from "../core/starttls.ts";
 import { execute, showCommand } from "./execute.ts";
+import { requireFit } from "./unit.ts";
 
 /** How long one connection of a probe may take, where the spec says nothing. */
 const PROBE_TIMEOUT: Milliseconds = 5 * SECOND;
@@ -137,20 +138,24 @@ export interface OwnWay {
   /** What `take` does, as people would type it. */
   readonly step: string;
   readonly take: Service["reload"];
+  /** Of the unit that `take` reloads. */
+  readonly unfit?: Service["unfit"];
 }
 
 /** What a kind does by the commands of its spec, and where there are none by its own way. */
 export function byRecipe(
   { preflight, reload, timeout }: Recipe,
-  { check, act, step, take }: OwnWay,
-): Pick<Service, "steps" | "timeout" | "passive" | "window" | "preflight" | "reload"> {
+  { check, act, step, take, unfit }: OwnWay,
+): Pick<Service, "steps" | "timeout" | "passive" | "window" | "unfit" | "preflight" | "reload"> {
   return {
+    ...(unfit && !reload && { unfit }),
     steps: [...(preflight ? [showCommand(preflight)] : []), reload ? showCommand(reload) : step],
     timeout,
     passive: false,
     window: null,
     preflight: async (system, signal) => {
       if (preflight) await execute(system, preflight, { action: check, timeout }, signal);
+      if (!reload) await requireFit(unfit, system, signal);
     },
     reload: async (system, context, signal) => {
       if (!reload) return await take(system, context, signal);

@@ -5,7 +5,7 @@ import type { Service } from "../core/ports.ts";
 import { pairPaths } from "./pair.ts";
 import { absolutePath, address, byRecipe, probeTarget, recipe, unit } from "./recipe.ts";
 import { type Control, isListening, redisProbe, takePair } from "./redis-control.ts";
-import { unitLiveness } from "./unit.ts";
+import { unfitUnit, unitLiveness } from "./unit.ts";
 
 const fields = z
   .strictObject({
@@ -89,6 +89,7 @@ export const redis = fields.transform((spec, context): Service => {
       const paths = pairPaths(outputs);
       return reload === undefined && paths instanceof AgentError ? paths : undefined;
     },
+    unfit: async (system, signal) => (spec.unit ? await unfitUnit(system, spec.unit, null, signal) : undefined),
     liveness: async (system, signal) => {
       if (spec.unit) return await unitLiveness(system, spec.unit, signal);
       return control ? await isListening(system, control, signal) : "unknown";

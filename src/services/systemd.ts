@@ -2,7 +2,7 @@ import * as z from "zod";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Service } from "../core/ports.ts";
 import { byRecipe, HEARD, probeTarget, recipe, unit } from "./recipe.ts";
-import { changeUnit, shortName, unitLiveness } from "./unit.ts";
+import { changeUnit, shortName, unfitUnit, unitLiveness } from "./unit.ts";
 
 /** Apache with a bad pair: its reload ends well, and the unit fails two seconds later. */
 const SETTLE: Milliseconds = 2.5 * SECOND;
@@ -36,6 +36,7 @@ export const systemd = z
         step: `systemctl ${action} ${called}`,
         take: (system, context, signal) =>
           changeUnit(system, { unit: name, action, timeout, settle: SETTLE, instead }, context, signal),
+        unfit: (system, signal) => unfitUnit(system, name, action, signal),
       }),
       type: "systemd",
       called,

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { AgentError } from "../base/errors.ts";
 import { type Milliseconds, pause, SECOND } from "../base/time.ts";
-import type { Liveness, ReloadContext, System } from "../core/ports.ts";
+import type { Liveness, ReloadContext, Service, System } from "../core/ports.ts";
 import { isGone } from "../core/service-needs.ts";
 import { execute } from "./execute.ts";
 
@@ -50,6 +50,33 @@ export async function unitState({ ask }: Pick<System, "ask">, unit: string, sign
     return { liveness: "up", text, isChanging };
   }
   return { liveness: fact("LoadState") === "not-found" ? "absent" : "down", text, isChanging };
+}
+
+/** {@link Service.unfit} of a unit; `action`: what certagent would do with it, null where nothing. */
+export async function unfitUnit(
+  { ask }: Pick<System, "ask">,
+  unit: string,
+  action: "reload" | "restart" | null,
+  signal: AbortSignal,
+): Promise<AgentError | undefined> {
+  const argv = ["systemctl", "show", "-p", "LoadState,CanReload", "--", unit];
+  const { output } = await ask(argv, { timeout: QUESTION, signal }).catch(() => ({ output: "" })); // no systemd
+  const what = `${action ?? "look at"} ${shortName(unit)}`;
+  if (/^LoadState=not-found$/m.test(output)) {
+    return new AgentError("SERVICE_DOWN", `Cannot ${what}: there is no ${unit} on this host`, {
+      hint: "its files are written all the same; it may come with a package",
+    });
+  }
+  if (action !== "reload" || !/^LoadState=loaded$/m.test(output) || !/^CanReload=no$/m.test(output)) return undefined;
+  return new AgentError("RELOAD_FAILED", `Cannot ${what}: ${unit} has no ExecReload=`, {
+    hint: "give reload: a command, or write type: systemd with action: restart where a restart may be afforded",
+  });
+}
+
+/** Throws where a unit cannot be reloaded, so that nothing is put in place for it in vain. */
+export async function requireFit(unfit: Service["unfit"], system: System, signal: AbortSignal): Promise<void> {
+  const error = systemdRuns() ? await unfit?.(system, signal) : undefined;
+  if (error?.code === "RELOAD_FAILED") throw error;
 }
 
 export interface UnitStart {

@@ -85,6 +85,7 @@ export async function check(options: CheckOptions): Promise<CheckResult> {
   }
   await judgeTogether(report, specs);
   await judgeAccounts(report, specs);
+  await judgeUnits(report, specs);
   const { problems, warnings } = report;
   return {
     ok: problems.length === 0,
@@ -222,6 +223,20 @@ async function judgeAccounts(report: Report, specs: readonly Judged[]): Promise<
       if (group !== null) await judge(source, "group", group, [...at, "group"]);
       for (const [entry, { tag, qualifier }] of acl.entries())
         await judge(source, tag, qualifier, [...at, "acl", entry]);
+    }
+  }
+}
+
+/** Units that cannot do what specs ask of them: a drop-in or a package may mend that, so it is only said. */
+async function judgeUnits(report: Report, specs: readonly Judged[]): Promise<void> {
+  const { run } = report.options;
+  for (const { desired, source } of specs) {
+    for (const [index, service] of desired.services.entries()) {
+      const unfit = await service.unfit?.({ ask: run }, new AbortController().signal);
+      if (unfit === undefined) continue;
+      const path = ["services", index];
+      const { message, hint = null } = unfit;
+      report.warnings.push({ file: source.file, ...source.valueAt(path), key: formatKey(path), message, hint });
     }
   }
 }

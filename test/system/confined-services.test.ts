@@ -70,6 +70,21 @@ test("a configuration that nginx refuses is told in its own words", async () => 
   await machine.sh("rm /etc/nginx/conf.d/broken.conf");
 });
 
+test("a unit that cannot be reloaded is told as that before it is tried", async () => {
+  await put(machine, "/etc/systemd/system/deaf.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+  await machine.sh("systemctl daemon-reload && systemctl start deaf");
+  const { pair } = await replaced("vlc-admin");
+  const entry = { type: "systemd", unit: "deaf" };
+
+  const [outcome] = await doConfined(machine, [{ kind: "service", entry, pair }]);
+
+  expect(outcome).toMatchObject({
+    code: "RELOAD_FAILED",
+    message: "Cannot reload deaf: deaf.service has no ExecReload=",
+  });
+  expect(await machine.sh("systemctl is-active deaf")).toBe("active");
+});
+
 const SECOND_NGINX = `[Service]
 Type=forking
 PIDFile=/run/nginx-two.pid

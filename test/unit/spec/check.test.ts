@@ -294,6 +294,34 @@ test("users and groups that this host does not have are warnings, and each is lo
   expect(asked).toEqual(["getent passwd nobody-like-that", "getent group no-such-group"]);
 });
 
+test("a unit that this host does not have, or cannot reload, is warned about", async () => {
+  await using world = await worldIn();
+  const units = ["one.service", "two.service", "three.service", "gone.service", "four.service"];
+  const services = units.map(
+    (unit, at) => `  - { type: systemd, unit: ${unit}, action: ${at === 1 ? "restart" : "reload"} }`,
+  );
+  services.push("  - { type: command, reload: [/bin/true] }", "  - { type: none, unit: gone }");
+  await world.write(
+    "web",
+    `subject: web.internal\noutputs: [{ format: key, path: /srv/web.key }]\nservices:\n${services.join("\n")}\n`,
+  );
+  const systemctl: Run = async (argv) => {
+    const unit = argv.at(-1) ?? "";
+    const state = unit === "gone.service" ? "not-found" : unit === "four.service" ? "masked" : "loaded";
+    const output = `LoadState=${state}\nCanReload=${unit === "three.service" ? "yes" : "no"}\n`;
+    return { exitCode: 0, signal: null, timedOut: false, output };
+  };
+
+  const { folder, hostFile } = world;
+  const { warnings } = await check({ paths: [], folder, hostFile, trust: TRUST, facts: FACTS, run: systemctl });
+
+  expect(warnings.flatMap(({ key, message }) => (key?.startsWith("services") ? [`${key}: ${message}`] : []))).toEqual([
+    "services[0]: Cannot reload one: one.service has no ExecReload=",
+    "services[3]: Cannot reload gone: there is no gone.service on this host",
+    "services[6]: Cannot look at gone: there is no gone.service on this host",
+  ]);
+});
+
 test("a spec whose files no server can use is warned about", async () => {
   await using world = await worldIn();
   await world.write("key", "subject: key.internal\noutputs:\n  - { format: key, path: /srv/key.pem }\n");
