@@ -135,14 +135,17 @@ function talk(stream: Duplex, name: string, signal: AbortSignal): RedisClient {
 const UNWANTED =
   "Redis closes a connection at once at maxclients, by protected-mode, and at its tls-port where tls: true is missing";
 const DISTRUST = "does Redis trust this issuer's roots? its tls-ca-cert-file has to hold them";
+const NO_CLIENT =
+  "Redis asks its clients for a certificate, and this one may not be a client's: add client to the spec's usages:, or give socket: in place of connect:";
 const STRANGER =
   "while Redis serves another certificate, give socket: in place of connect:, or restart it with the files of this spec";
 
 /** A connection that has ended with an error; OpenSSL's have a short reason, and a text with its own file names. */
 function broken(name: string, cause: Error, during = ""): AgentError {
   const fact = "reason" in cause ? String(cause.reason) : cause.message;
-  const isAlert = /\balert (unknown ca|.*certificate)/.test(fact);
-  return failure(name, during + fact, { cause, hint: isAlert ? DISTRUST : UNWANTED });
+  const alert = /\balert (unknown ca|.*certificate)/.exec(fact)?.[1];
+  const hint = alert === undefined ? UNWANTED : alert === "unsupported certificate" ? NO_CLIENT : DISTRUST;
+  return failure(name, during + fact, { cause, hint });
 }
 
 function failure(name: string, fact: string, more: AgentErrorOptions = {}): AgentError {

@@ -216,6 +216,18 @@ test("a Redis whose user may set and not read its configuration does not tell wh
   });
 });
 
+test("a certificate that is for servers alone is told as the one that Redis does not take from a client", async () => {
+  await using redis = await startRedis(first, { roots });
+  const service = serviceOf({ type: "redis", connect: `127.0.0.1:${redis.port}`, tls: true });
+
+  const refused = reload(service, redis.files, await pki.issue({ usages: ["server"] }));
+
+  await expect(refused).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    hint: expect.stringContaining("add client to the spec's usages:"),
+  });
+});
+
 test("Redis's user has no secret of another's sent to it by a link in a folder of its own", async () => {
   const other = "not-for-redis";
   await using redis = await startRedis(first, { roots, extra: [`requirepass ${other}`] });
