@@ -30,8 +30,9 @@ const ASKED_AGAIN_AFTER: readonly Milliseconds[] = [0, SECOND, 2 * SECOND, 4 * S
 const ENDED_HINT = "journalctl -u certagent-apply says why";
 /** Of a hundred that are just being written the root side takes more for junk that an intruder hides requests behind. */
 const WRITTEN_AT_ONE_TIME = 16;
-/** Watching is not relied on. */
+/** Watching is not relied on: so many who wait look again each second, and of more each waits longer. */
 const LOOK_AGAIN: Milliseconds = SECOND;
+const LOOKS_AT_ONE_TIME = 32;
 
 interface Site extends Pick<Layout, "requests" | "reports"> {
   readonly clock: Clock;
@@ -154,7 +155,8 @@ async function answerTo<Result>(
     }
     if (isLost) return "lost";
     before = who;
-    await pause(LOOK_AGAIN, AbortSignal.any([signal, wake.signal]));
+    const turns = Math.ceil(site.bell.listeners() / LOOKS_AT_ONE_TIME);
+    await pause(LOOK_AGAIN * turns, AbortSignal.any([signal, wake.signal]));
   }
 }
 
@@ -162,6 +164,8 @@ async function answerTo<Result>(
 interface Bell {
   /** `ring` hears of this file and of who is alive, not of every report: a hundred may be waited for, by one each. */
   listen(name: string, ring: () => void): Disposable;
+  /** How many listen. */
+  listeners(): number;
 }
 
 /** One watches the folder for all who wait at one time. */
@@ -173,6 +177,7 @@ function bellAt(folder: string): Bell {
     else for (const ring of waiting.values()) ring();
   };
   return {
+    listeners: () => waiting.size,
     listen: (name, ring) => {
       waiting.set(name, ring);
       watching ??= watchFolder(folder, onChange);

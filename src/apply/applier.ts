@@ -4,6 +4,7 @@ import { type Files, nodeFiles } from "../base/atomic-file.ts";
 import { AgentError } from "../base/errors.ts";
 import { createLocks } from "../base/locks.ts";
 import type { Log } from "../base/log.ts";
+import { oneForAll } from "../base/one-for-all.ts";
 import type { Instant } from "../base/time.ts";
 import type { Applier, ApplyFacts, Asked, ServiceFacts } from "../core/applier.ts";
 import type { Desired, System } from "../core/ports.ts";
@@ -83,6 +84,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
   };
   const specs = openSpecsInForce(options, records.owners, system.clock);
 
+  const makeFolders = oneForAll(() => makeOwnFolders(host)); // a hundred that have none yet are looked at at one time
   const finished = untilDone(() => finishAll(host, specs.all, records, generationsOf));
   const recovered = untilDone(async () => {
     await finished();
@@ -105,7 +107,7 @@ export async function createApplier(options: ApplierOptions): Promise<Recovering
     const generations = generationsOf(desired.name);
     const number = await generations.newest(asked?.generation);
     // The state folder may be gone, and whoever writes there next would make it with the access of what is in it.
-    if (number === undefined && !options.readOnly) await makeOwnFolders(host);
+    if (number === undefined && !options.readOnly) await makeFolders();
     const seen = await outputsObserver.look(desired, record, number, async () => {
       const staged = await generations.read(number ?? 0);
       // One that is not fit is told of by the apply that refuses it.

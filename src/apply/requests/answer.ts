@@ -16,7 +16,7 @@ import type { Taken } from "./take.ts";
 /** What one request comes to. Throws what is to be told as its failure. */
 export type Answerer = (taken: Pick<Taken, "request" | "askedAt">, signal: AbortSignal) => Promise<unknown>;
 
-/** What takes longer to look at holds up the facts of its own spec alone: that is asked about by itself then. */
+/** Once nothing has come for so long, what is left holds up the facts of its own spec alone: that is asked about by itself. */
 const PROMPT: Milliseconds = SECOND;
 /** What hangs, a file system perhaps, does not keep this process at work for ever. */
 const PATIENT: Milliseconds = MINUTE;
@@ -32,9 +32,9 @@ export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answer
   return async ({ request, askedAt }, signal) => {
     switch (request.kind) {
       case "observe":
-        return await observation(await applier.specs(), (name) => look(name, signal), PROMPT, signal);
+        return await observation(await applier.specs(), (name) => look(name, signal), PROMPT, clock, signal);
       case "look":
-        return await observation([request.spec], (name) => look(name, signal), PATIENT, signal);
+        return await observation([request.spec], (name) => look(name, signal), PATIENT, clock, signal);
       case "adopt":
         return adoptionOf(await applier.adopt(request.spec, signal)) satisfies Adoption;
       case "apply": {
@@ -52,21 +52,33 @@ export function createAnswerer(applier: RecoveringApplier, clock: Clock): Answer
   };
 }
 
-/** All specs, or those whose facts are there soon. Rejects where `signal` aborts: what was cut off is no word on a spec. */
+/**
+ * All specs, or those whose facts are there once none has come for as long as `patience`, or in all for longer than anybody
+ * should wait. Rejects where `signal` aborts: what was cut off is no word on a spec.
+ */
 async function observation(
   names: readonly string[],
   look: (name: string) => Promise<ObservedSpec | undefined>,
   patience: Milliseconds,
+  clock: Clock,
   signal: AbortSignal,
 ): Promise<Observation> {
   const found: ObservedSpec[] = [];
+  const begun = clock.monotonic();
+  let latest = begun;
   const all = names.map(async (name) => {
     const observed = await look(name);
+    latest = clock.monotonic();
     if (observed !== undefined) found.push(observed);
   });
   const over = new AbortController();
-  const late = pause(patience, AbortSignal.any([over.signal, signal])).then(() => false);
-  const isWhole = await Promise.race([Promise.all(all).then(() => true), late]);
+  const ended = AbortSignal.any([over.signal, signal]);
+  const left = (): Milliseconds => Math.min(latest + patience, begun + PATIENT) - clock.monotonic();
+  const late = async (): Promise<false> => {
+    while (left() > 0 && !ended.aborted) await pause(left(), ended);
+    return false;
+  };
+  const isWhole = await Promise.race([Promise.all(all).then(() => true), late()]);
   over.abort();
   signal.throwIfAborted();
   return { specs: [...found], isWhole };
