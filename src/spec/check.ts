@@ -230,9 +230,17 @@ async function judgeAccounts(report: Report, specs: readonly Judged[]): Promise<
 /** Units that cannot do what specs ask of them: a drop-in or a package may mend that, so it is only said. */
 async function judgeUnits(report: Report, specs: readonly Judged[]): Promise<void> {
   const { run } = report.options;
+  // A fleet's specs name the same few units.
+  const answers = new Map<string, ReturnType<Run>>();
+  const ask: Run = (argv, options) => {
+    const question = argv.join(" ");
+    const answer = answers.get(question) ?? run(argv, options);
+    answers.set(question, answer);
+    return answer;
+  };
   for (const { desired, source } of specs) {
     for (const [index, service] of desired.services.entries()) {
-      const unfit = await service.unfit?.({ ask: run }, new AbortController().signal);
+      const unfit = await service.unfit?.({ ask }, new AbortController().signal);
       if (unfit === undefined) continue;
       const path = ["services", index];
       const { message, hint = null } = unfit;
