@@ -38,10 +38,9 @@ export async function applyNewest(applying: Applying): Promise<ApplyReport> {
 
 /** Answers why the newest generation could not stand, or could not be taken; null where it could. */
 async function applySteps(applying: Applying, progress: Progress): Promise<Failure | null> {
-  const { host, desired, again, signal } = applying;
-  const { generations } = applying;
+  const { host, generations, desired, again, signal } = applying;
   const generation = await accept(host, desired, progress.record, await newestGeneration(applying), generations);
-  const targets = await targetsOf(host, desired, generation, progress.record);
+  let targets = await targetsOf(host, desired, generation, progress.record);
   const did = (action: string): void => void progress.actions.push(action);
   const task: ServiceTask = { host, desired, generation, again, did, signal };
 
@@ -52,18 +51,16 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
     if (progress.record.deployed === null) before = await lookBefore(task, true);
     await recordOutputs(applying, progress, generation, targets);
     // Only where a process ended before its services were seen to take the files.
-    const earlier = await readAccepted(applying.generations, progress.record, progress.record.before);
+    const earlier = await readAccepted(generations, progress.record, progress.record.before);
     if (earlier !== undefined) previous = previousFromStore(targets, earlier);
   } else {
-    if (desired.services.length > 0) {
-      const fallen = await fallenOf(task, progress.record);
-      if (fallen !== null) {
-        await repairDeployed(applying, progress);
-        return fallen;
-      }
-      previous = await previousInForce(applying, progress.record, generation, targets);
+    const fallen = await fallenOf(task, progress.record);
+    if (fallen !== null) {
+      await repairDeployed(applying, progress);
+      return fallen;
     }
-    if (await runHook(host, desired, "before", signal)) did("ran the before hook");
+    targets = await runBefore(applying, progress, generation, targets);
+    previous = await previousInForce(applying, progress.record, generation, targets);
     before = await lookBefore(task, previous !== undefined);
     await changeOutputs(applying, progress, generation, targets, previous);
   }
@@ -79,27 +76,39 @@ async function applySteps(applying: Applying, progress: Progress): Promise<Failu
 
 /** What was deployed last stays in place, and is put right where somebody has spoilt it. */
 async function repairDeployed(applying: Applying, progress: Progress): Promise<void> {
-  const { host, desired, signal } = applying;
-  const { record, actions } = progress;
+  const { host, desired } = applying;
+  const { record } = progress;
   const deployed = await readAccepted(applying.generations, record, record.deployed);
   if (deployed === undefined) return;
   const targets = await targetsOf(host, desired, deployed, record);
   if (targets.every(isTrue)) return;
-  if (await runHook(host, desired, "before", signal)) actions.push("ran the before hook");
-  await changeOutputs(applying, progress, deployed, targets, undefined);
+  await changeOutputs(applying, progress, deployed, await runBefore(applying, progress, deployed, targets), undefined);
 }
 
-/** What is gone back to where services refuse what is about to be deployed; undefined where nothing can be. */
+/** Runs the `before` hook, where there is one, and looks again then: meanwhile anybody may have changed what stands there. */
+async function runBefore(
+  { host, desired, signal }: Applying,
+  { record, actions }: Progress,
+  generation: Generation,
+  targets: readonly Target[],
+): Promise<readonly Target[]> {
+  if (!(await runHook(host, desired, "before", signal))) return targets;
+  actions.push("ran the before hook");
+  return await targetsOf(host, desired, generation, record);
+}
+
+/** What is gone back to where services refuse what is about to be deployed; undefined where nothing can be, or nobody is told. */
 async function previousInForce(
-  applying: Applying,
+  { generations, desired }: Applying,
   record: ApplyRecord,
   generation: Generation,
   targets: readonly Target[],
 ): Promise<Previous | undefined> {
-  const deployed = await readAccepted(applying.generations, record, record.deployed);
+  if (desired.services.length === 0) return undefined;
+  const deployed = await readAccepted(generations, record, record.deployed);
   // Deployed already, and cut off before its services had taken it or it was gone back from.
   const isCutOff = deployed?.number === generation.number;
-  const earlier = isCutOff ? await readAccepted(applying.generations, record, record.before) : undefined;
+  const earlier = isCutOff ? await readAccepted(generations, record, record.before) : undefined;
   return earlier === undefined
     ? previousOf(targets, record, deployed, generation)
     : previousFromStore(targets, earlier);

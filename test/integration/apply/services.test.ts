@@ -645,6 +645,27 @@ test("a failure that cannot be kept is told as that, not as one of a hook that w
   expect(host.log.filter((line) => line.includes("hook"))).toEqual([]);
 });
 
+test("what another program writes while the before hook runs is kept, and gone back to", async () => {
+  await using host = await makeHost();
+  const foreign = await host.pki.issue({ names: ["other.internal"] });
+  const [crt, key] = [host.path("web.crt"), host.path("web.key")];
+  await writeFile(`${host.folder}/new.crt`, foreign.pem);
+  await writeFile(`${host.folder}/new.key`, foreign.key.toPem(), { mode: 0o600 });
+  const script = `cp ${host.folder}/new.crt ${crt} && cp -p ${host.folder}/new.key ${key}`;
+  host.desired = {
+    ...host.desired,
+    hooks: { ...host.desired.hooks, before: ["/bin/sh", "-c", script] },
+    services: [shellService({ reloadBy: "false" })],
+  };
+  await host.issue();
+
+  const report = await (await host.open()).apply(NAME, never);
+
+  expect(report).toMatchObject({ deployed: null, files: "rolled-back" });
+  expect(report.actions.filter((action) => action.startsWith("kept "))).toHaveLength(2);
+  expect(pairAt(host)).toMatchObject({ leaf: foreign.leaf.fingerprint });
+});
+
 test("a before hook that fails stops the change untouched", async () => {
   await using host = await makeHost();
   host.desired = { ...host.desired, hooks: { before: ["/bin/false"], after: null, failed: null } };
