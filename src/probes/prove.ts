@@ -28,16 +28,29 @@ export async function proveBy(
   const end = systemClock.monotonic() + timeout;
   let wait = FIRST_WAIT;
   let enough = inDoubt ? CONSECUTIVE_IN_DOUBT : CONSECUTIVE;
+  let wasServed = false;
   for (let inRow = 0; ; ) {
     const sighting = await look(probe, target, { fingerprint, kind: kindOf(key) }, signal);
     if (!sighting.served && sighting.other !== undefined && inRow > 0) enough = CONSECUTIVE_IN_DOUBT;
     inRow = sighting.served ? inRow + 1 : 0;
+    wasServed ||= sighting.served;
     if (inRow >= enough) return sighting;
     // A row that has begun is finished: it is short, and better than "not proven" of what was just seen.
-    if (!sighting.served && (systemClock.monotonic() + wait > end || signal.aborted)) return sighting;
+    if (!sighting.served && (systemClock.monotonic() + wait > end || signal.aborted)) {
+      return wasServed && sighting.other !== undefined ? byTurns(sighting) : sighting;
+    }
     await pause(sighting.served ? FIRST_WAIT : wait, signal);
     wait = sighting.served ? FIRST_WAIT : Math.min(wait * 1.5, LONGEST_WAIT);
   }
+}
+
+/** Not one that keeps its old pair: there a reload helps nobody. */
+const BY_TURNS =
+  "the right one is served there by turns with it: does an old process run beside the new one (after an upgrade of nginx, the master in nginx.pid.oldbin)?";
+
+function byTurns(sighting: Extract<Sighting, { served: false }>): Sighting {
+  const { code, message } = sighting.failure;
+  return { ...sighting, failure: new AgentError(code, message, { hint: BY_TURNS }) };
 }
 
 interface Wanted {

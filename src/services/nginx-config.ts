@@ -43,9 +43,7 @@ export async function servedByNginx(
   if (Buffer.byteLength(dumped) > LONGEST_DUMP) return unseen("its configuration is longer than 4 MiB");
   if (named.length > 0) return unseen("it has this certificate only where certagent does not know how to ask for it");
   if ((await namedIn(dumped, OTHER_USES, paths)).length > 0) return undefined;
-  return unseen(
-    "no ssl_certificate of its configuration is one of the outputs, but for variables that are not followed",
-  );
+  return unseen("its configuration has none of the outputs as ssl_certificate, as far as variables are followed");
 }
 
 const CERTIFICATE = /\bssl_certificate\s+["']?([^\s;"']+)/g;

@@ -53,6 +53,18 @@ test("prove() takes no three in a row where old and new workers answer by turns"
   expect(looks()).toBe(31);
 });
 
+test("prove() says of who shows the right one by turns with another that two may run there", async () => {
+  const [both, other] = [workers("on".repeat(60)), workers("o")];
+  const proofBy = async (probe: Probe) =>
+    await proveBy(probe, at(1), fresh.leaf.fingerprint, { timeout: SECOND }, signal);
+
+  expect(await proofBy(both.probe)).toMatchObject({
+    served: false,
+    failure: { code: "SERVICE_STALE", hint: expect.stringContaining("by turns") },
+  });
+  expect(await proofBy(other.probe)).toMatchObject({ served: false, failure: { hint: undefined } });
+});
+
 test("prove() takes no three in a row of who has shown another leaf the last time", async () => {
   const { probe, looks } = workers("n");
 

@@ -289,10 +289,10 @@ test.for([
   [
     "picks it by a wildcard",
     `map $ssl_server_name $pem { hostnames; default their.pem; *.internal tls/web.crt; } server { listen 443 ssl; ${mapped} }`,
-    "variables that are not followed",
+    "as far as variables are followed",
   ],
   ["serves it by STARTTLS of mail", `server { listen 143; starttls on; ${web} }`, "only where"],
-  ["names another file", other443, "is one of the outputs"],
+  ["names another file", other443, "none of the outputs"],
   ["has a configuration without end", `geo $a { ${"10.0.0.1 1;".repeat(400_000)} } ${other443}`, "longer than 4 MiB"],
 ] as const)("of an nginx that %s it is told that nobody can look", async ([, text, fact]) => {
   expect(await foundIn(text)).toMatchObject({ code: "SERVICE_UNSEEN", message: expect.stringContaining(fact) });
