@@ -1,4 +1,5 @@
 /** Where nginx serves a certificate, by its own configuration as `nginx -T` prints it. */
+import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { AgentError } from "../base/errors.ts";
 import { endedWell } from "../base/run.ts";
@@ -130,7 +131,7 @@ function* servers(directives: readonly Directive[], inherited: Inherited): Gener
   // nginx takes them in lower case. `.internal` is `internal`, and all below it.
   const names = argumentsOf("server_name")
     .flat()
-    .map((name) => name.toLowerCase())
+    .map((name) => (name === "$hostname" ? hostname() : name).toLowerCase())
     .flatMap((name) => (name.startsWith(".") ? [name.slice(1), name] : [name]));
   yield { ...own, listens: listens.filter(({ options }) => !options.some((one) => OF_UDP.has(one))), names };
   for (const { block } of directives) if (block !== undefined) yield* servers(block, own);

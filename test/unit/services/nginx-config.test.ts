@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { mkdir, mkdtempDisposable, symlink } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Run } from "../../../src/base/run.ts";
@@ -58,6 +58,7 @@ test.for([
   ["mail.*", "mail.www"],
   ["_", null],
   ["my_app.internal", "my_app.internal"],
+  ["$hostname", hostname().toLowerCase()],
 ] as const)("of server_name %s a client asks for %s", ([names, serverName]) => {
   expect(findServer(inHttp(`server { server_name ${names}; listen 443 ssl; ${pair} }`), OURS)?.serverName).toBe(
     serverName,
