@@ -1,5 +1,5 @@
 import type { Answer, NoAnswer } from "./http.ts";
-import { parseJson } from "./json.ts";
+import { isJson } from "./json.ts";
 import { CLIENT_CERTIFICATE_ALERTS } from "./unreachable.ts";
 
 /** The addresses of one CA, in the order in which they are tried. Lives as long as its issuer. */
@@ -51,12 +51,4 @@ function isAway(outcome: Answer | NoAnswer): boolean {
 export function isRefusal({ status, ...outcome }: Answer | NoAnswer): boolean {
   if (status !== undefined) return status >= 400 && status <= 499 && status !== 429;
   return "alert" in outcome && CLIENT_CERTIFICATE_ALERTS.has(outcome.alert ?? 0);
-}
-
-function isJson(body: Uint8Array): boolean {
-  try {
-    return typeof parseJson(body) === "object";
-  } catch {
-    return false;
-  }
 }

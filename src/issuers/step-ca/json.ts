@@ -12,6 +12,15 @@ export function parseJson(bytes: Uint8Array): unknown {
   return value;
 }
 
+/** Whether it is an object or list of that, as all that step-ca says. */
+export function isJson(bytes: Uint8Array): boolean {
+  try {
+    return typeof parseJson(bytes) === "object";
+  } catch {
+    return false;
+  }
+}
+
 /** Looks at the tokens of a text that is known to be JSON. */
 function inspect(text: string): void {
   const levels: Set<string>[] = [];

@@ -2,7 +2,7 @@ import { formatDuration } from "../../base/duration.ts";
 import { AgentError, type ErrorCode } from "../../base/errors.ts";
 import { DAY, type Instant, MINUTE, type Milliseconds, SECOND } from "../../base/time.ts";
 import type { Answer } from "./http.ts";
-import { parseJson } from "./json.ts";
+import { isJson, parseJson } from "./json.ts";
 import { remoteText } from "./remote-text.ts";
 
 /** More than this between the CA's clock and ours, and a token of ours would be refused. */
@@ -139,7 +139,10 @@ export function rejection(answer: Answer, context: RejectionContext): AgentError
   if (clock !== undefined) return new AgentError("CLOCK_SUSPECT", message, { hint: `${clock}; set it: timedatectl` });
   const code = rule?.code ?? (status >= 500 ? "ISSUER_UNREACHABLE" : "ISSUER_REJECTED");
   const id = remoteText(headers.get("x-request-id") ?? "").slice(0, 64);
-  const hint = rule === undefined ? `the CA's log has the reason${id === "" ? "" : ` (request ${id})`}` : rule.hint;
+  // All that step-ca says is JSON; who says nothing may be anybody.
+  const isOfStepCa = answer.body.length === 0 || isJson(answer.body);
+  const whose = isOfStepCa ? "the CA's log" : "no answer of step-ca's: the log of the proxy or balancer before it";
+  const hint = rule === undefined ? `${whose} has the reason${id === "" ? "" : ` (request ${id})`}` : rule.hint;
   return new AgentError(code, message, {
     hint,
     retryAt: code === "ISSUER_BUSY" && context.isPassedOver !== true ? retryAt(answer, context) : undefined,

@@ -65,7 +65,8 @@ export async function renewByBearer(session: Session, { key, chain }: Pair): Pro
     const token = await renewToken({ key, chain: shown }, origin, session.now());
     return { headers: { authorization: `Bearer ${token}` } };
   };
-  const call: Call = { action, method: "POST", path: "/renew", fill };
+  const identity = session.hidesIdentity ? { key, chain: shown } : undefined;
+  const call: Call = { action, method: "POST", path: "/renew", fill, identity };
   const before = session.skew();
   let reply = await session.send(call);
   // The first token was dated by a clock that turns out to be wrong.
@@ -111,6 +112,7 @@ function renewed(session: Session, call: Call, old: Certificate, reply: Reply): 
 
 function renewalRejected(session: Session, call: Call, old: Certificate, reply: Answered): AgentError {
   const error = session.errorOf(call, reply);
+  session.hidesIdentity ||= call.identity !== undefined && error.message.includes("missing client certificate");
   // A path for rekeying alone may be one that a proxy does not let through.
   if (call.path === "/renew" && isStranger(reply.status)) session.stranger = error;
   const lengthIsBackdate = reply.status === 500 && old.notAfter - old.notBefore <= MINUTE;

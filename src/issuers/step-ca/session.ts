@@ -59,6 +59,8 @@ export interface Session {
   readonly issuedBy: () => string | undefined;
   /** Set where the CA has renewed to a leaf that nobody can use: it would do so again through every other door. */
   renewedInVain: boolean;
+  /** Set where something before the CA takes client certificates and keeps them to itself: it may want one each time. */
+  hidesIdentity: boolean;
   /** What a renewal came to that was answered by what is no step-ca: a secret that is missing is not what is wrong then. */
   stranger?: AgentError;
 }
@@ -144,7 +146,8 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   };
 
   const told = { skew: () => skew, issuedBy: () => issuedBy };
-  return { signal, roots: anchors, ...told, leave, now, send, ask, errorOf, renewedInVain: false };
+  const found = { renewedInVain: false, hidesIdentity: false };
+  return { signal, roots: anchors, ...told, leave, now, send, ask, errorOf, ...found };
 }
 
 /** A `Date` header has whole seconds: the difference is known to within one. */

@@ -75,7 +75,14 @@ export function cutOff(action: string, origin: string, noAnswer: NoAnswer): Agen
   return new AgentError("CHAIN_UNUSABLE", message, { cause, hint });
 }
 
-function explain({ cause, begun }: NoAnswer): Explanation {
+/** step-ca itself wants none. */
+const WANTS_CERTIFICATE: Explanation = {
+  fact: "it wants a client certificate (TLS alert 116)",
+  hint: "a proxy before the CA says so, and not step-ca: it must let hosts in that have no certificate yet",
+};
+
+function explain({ cause, begun, alert }: NoAnswer): Explanation {
+  if (alert === 116) return WANTS_CERTIFICATE;
   if (!(cause instanceof Error)) return { fact: remoteText(String(cause)) };
   const timeout = begun === undefined ? "TIMEOUT" : "UND_ERR_BODY_TIMEOUT";
   if (cause.name === "TimeoutError") return EXPLANATIONS[timeout] ?? { fact: cause.message };

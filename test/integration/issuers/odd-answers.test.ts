@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import type { TLSSocket } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DAY, HOUR, systemClock } from "../../../src/base/time.ts";
 import type { Order } from "../../../src/core/ports.ts";
@@ -78,6 +79,36 @@ test.each(["100 Continue", "103 Early Hints"])(
     expect(via).toBe("mtls");
   },
 );
+
+test("a proxy that ends TLS and wants a client certificate is shown one beside the token", async () => {
+  const now = systemClock.now();
+  const { chain } = await pki.issue({ key: renewal.key, notBefore: now - 60_000, notAfter: now + DAY });
+  const body = JSON.stringify({ certChain: chain.map(({ pem }) => pem) });
+  await using ca = await standIn((response) => {
+    const { headers, socket } = response.req;
+    if ((socket as TLSSocket).getPeerX509Certificate() === undefined)
+      response.writeHead(400).end("<html>No certificate");
+    else if (headers.authorization === undefined)
+      response.writeHead(400).end(`{"message":"The request could not be completed: missing client certificate."}`);
+    else response.writeHead(201).end(body);
+  });
+
+  const { via } = await ca.issuer.issue(renewal, never);
+
+  expect(via).toBe("bearer");
+});
+
+test("of an answer that is not step-ca's nobody is sent to the log of the CA", async () => {
+  await using ca = await standIn((response) =>
+    response.writeHead(400).end("<html>No required SSL certificate was sent"),
+  );
+
+  const { cause } = await failure(ca.issuer.issue(renewal, never));
+
+  expect((cause as AggregateError).errors[0]).toMatchObject({
+    hint: expect.stringMatching(/^no answer of step-ca's: the log of the proxy/),
+  });
+});
 
 test("a token that a proxy repeats in its refusal is not told", async () => {
   const { jwk } = await makeProvisioner("x", "not looked at");

@@ -1,0 +1,11 @@
+import { expect, test } from "vitest";
+import { unreachable } from "../../../../src/issuers/step-ca/unreachable.ts";
+
+test("who wants a client certificate of everybody is told as a proxy, not as a CA that does not run", () => {
+  const closed = { cause: new Error("other side closed"), sent: true, begun: undefined, silent: true, alert: 116 };
+
+  const { message, hint } = unreachable("https://ca", closed, undefined);
+
+  expect(message).toBe("Cannot reach https://ca: it wants a client certificate (TLS alert 116)");
+  expect(hint).toMatch(/^a proxy before the CA says so/);
+});
