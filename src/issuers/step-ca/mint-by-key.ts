@@ -7,7 +7,7 @@ import type { StepCaConfig } from "./config.ts";
 import { credentialMissing, type Minter, secretsIn } from "./mint.ts";
 import { findProvisioner } from "./provisioners.ts";
 import { remoteText } from "./remote-text.ts";
-import type { Session } from "./session.ts";
+import { otherClock, type Session } from "./session.ts";
 import { signCall, signedChain } from "./sign.ts";
 import { importSigningKey, type SigningKey, unlockSigningKey } from "./signing-key.ts";
 import { signToken } from "./token.ts";
@@ -29,17 +29,21 @@ export function createKeyMinter(config: StepCaConfig, context: IssuerContext): M
       if (secret === undefined) throw credentialMissing(config, request, `there is no ${where.kind} in ${vault.place}`);
       return await vault.use(secret, complain, async (spoil) => {
         const csr = await createCsr(request, key);
-        const attempt = async (fresh: boolean) => {
+        let datedBy = 0;
+        const attempt = async (fresh: boolean, now = session.now) => {
           const signer = await keyring.signer(session, secret, vault, fresh).catch((error: unknown) => {
             if (error instanceof AgentError && error.code === "CREDENTIAL_MISSING") spoil(); // it will never fit
             throw error;
           });
-          const call = signCall(request, csr, (origin) => signToken(signer, name, origin, request, session.now()));
+          const call = signCall(request, csr, (origin) => {
+            datedBy = session.skew();
+            return signToken(signer, name, origin, request, now());
+          });
           return { signer, call, reply: await session.send(call) };
         };
         let { signer, call, reply } = await attempt(false);
-        // A fresh token is dated by the CA's clock, after its last restart, and signed with the key that it has now.
-        if (reply.status === 401) ({ signer, call, reply } = await attempt(true));
+        // A fresh token is dated by another clock, where there is one, after the CA's last restart, and signed with the key that it has now.
+        if (reply.status === 401) ({ signer, call, reply } = await attempt(true, otherClock(session, datedBy)));
         if (reply.status !== 401) return signedChain(session, call, reply);
         throw await explain(session.errorOf(call, reply), session, name, signer);
       });

@@ -6,8 +6,8 @@ import { allowsUsage, type Certificate, issued, loadCertificates } from "../../x
 import type { Chain } from "../../x509/chain.ts";
 import type { PrivateKey } from "../../x509/key.ts";
 import { parseJson } from "./json.ts";
-import { isStranger, MOST_SKEW } from "./rejection.ts";
-import { type Answered, type Call, chainOf, isSuccess, type Reply, type Session } from "./session.ts";
+import { isStranger } from "./rejection.ts";
+import { type Answered, type Call, chainOf, isSuccess, otherClock, type Reply, type Session } from "./session.ts";
 import { renewToken } from "./token.ts";
 import { CLIENT_CERTIFICATE_ALERTS } from "./unreachable.ts";
 
@@ -61,16 +61,20 @@ export async function renewByBearer(session: Session, { key, chain }: Pair): Pro
   if (leaf.notAfter - leaf.notBefore < MINUTE) throw refused(action, "it lives for less than a minute");
   if (outlived !== undefined)
     throw refused(action, `its intermediate ends first, at ${formatInstant(outlived.notAfter)}`);
+  let dated = session.now;
   const fill = async (origin: string) => {
-    const token = await renewToken({ key, chain: shown }, origin, session.now());
+    const token = await renewToken({ key, chain: shown }, origin, dated());
     return { headers: { authorization: `Bearer ${token}` } };
   };
   const identity = session.hidesIdentity ? { key, chain: shown } : undefined;
   const call: Call = { action, method: "POST", path: "/renew", fill, identity };
   const before = session.skew();
   let reply = await session.send(call);
-  // The first token was dated by a clock that turns out to be wrong.
-  if (reply.status === 401 && Math.abs(session.skew() - before) > MOST_SKEW) reply = await session.send(call);
+  const other = reply.status === 401 ? otherClock(session, before) : undefined;
+  if (other !== undefined) {
+    dated = other;
+    reply = await session.send(call);
+  }
   return renewed(session, call, leaf, reply);
 }
 

@@ -9,7 +9,7 @@ import type { StepCaConfig } from "./config.ts";
 import type { Identity } from "./connect.ts";
 import { type Answer, exchange, type NoAnswer } from "./http.ts";
 import { parseJson } from "./json.ts";
-import { rejection } from "./rejection.ts";
+import { MOST_SKEW, rejection } from "./rejection.ts";
 import type { Roots } from "./roots.ts";
 import { cutOff, unreachable } from "./unreachable.ts";
 
@@ -63,6 +63,15 @@ export interface Session {
   hidesIdentity: boolean;
   /** What a renewal came to that was answered by what is no step-ca: a secret that is missing is not what is wrong then. */
   stranger?: AgentError;
+}
+
+/**
+ * The clock to date a token by, where one was refused that a clock with this skew had dated: the CA's, which is known by now,
+ * or this host's own, as `Date` may be the word of a proxy. Undefined where it would be the same again.
+ */
+export function otherClock({ skew, now }: Session, before: Milliseconds): (() => Instant) | undefined {
+  if (Math.abs(skew() - before) > MOST_SKEW) return now;
+  return Math.abs(before) > MOST_SKEW ? () => now() - skew() : undefined;
 }
 
 /** What the sessions of one issuer share. */

@@ -110,6 +110,39 @@ test("of an answer that is not step-ca's nobody is sent to the log of the CA", a
   });
 });
 
+/** A proxy that ends TLS before a CA, and whose clock is wrong: it puts its own `Date` on each answer. */
+async function behindWrongClock(chain: readonly { readonly pem: string }[]) {
+  const { publicJwk, encryptedKey } = await makeProvisioner("x", "pw");
+  const list = { provisioners: [{ type: "JWK", name: "x", key: publicJwk, encryptedKey }], nextCursor: "" };
+  return await standIn(async (response) => {
+    const { url = "", headers } = response.req;
+    const answer = (status: number, body: unknown): void => {
+      const date = new Date(systemClock.now() + 2 * HOUR).toUTCString();
+      response.writeHead(status, { date }).end(JSON.stringify(body));
+    };
+    if (url.startsWith("/provisioners")) return answer(200, list);
+    const sent = await text(response.req);
+    const token = url === "/sign" ? (JSON.parse(sent) as { ott: string }).ott : headers.authorization?.slice(7);
+    if (token === undefined) return answer(400, { message: "missing client certificate" });
+    const { nbf } = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as { nbf: number };
+    const isRight = Math.abs(nbf * 1000 - systemClock.now()) < 60_000;
+    return answer(isRight ? 201 : 401, isRight ? { certChain: chain.map(({ pem }) => pem) } : {});
+  });
+}
+
+test("behind a proxy whose clock is wrong a certificate is renewed by bearer token, and minted by a password", async () => {
+  const now = systemClock.now();
+  const { chain } = await pki.issue({ key: renewal.key, notBefore: now - 60_000, notAfter: now + DAY });
+  await using ca = await behindWrongClock(chain);
+  await using password = await secretFile("pw");
+  const minting = issuerOf(ca, { password: { file: password.file } });
+
+  const renewed = await ca.issuer.issue(renewal, never);
+  const minted = await minting.issue({ ...renewal, current: undefined }, never);
+
+  expect([renewed.via, minted.via]).toEqual(["bearer", "token"]);
+});
+
 test("a token that a proxy repeats in its refusal is not told", async () => {
   const { jwk } = await makeProvisioner("x", "not looked at");
   await using secret = await secretFile(jwk);
