@@ -6,7 +6,7 @@ import type { Desired } from "../core/ports.ts";
 import { brokenSpec } from "../core/status.ts";
 import type { SpecFolder, Specs } from "../spec/folder.ts";
 import { formatProblem, type Problem } from "../spec/problem.ts";
-import { ownersIn, readAllFacts } from "../store/facts.ts";
+import { ownersIn, readFactsOf } from "../store/facts.ts";
 import type { Layout } from "../store/layout.ts";
 import type { IssuerCache } from "./issuer-cache.ts";
 import type { ManagedCertificate } from "./managed.ts";
@@ -57,9 +57,13 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
 
   /** Before the first reading nothing is managed: then what is on disk tells who has deployed what. */
   const read = async (): Promise<void> => {
-    const facts = managed.size === 0 ? readAllFacts(layout.agent.allFacts) : undefined;
-    // Both are read at one time, before the agent is ready.
-    await take(await specs.read({ owners: facts?.then(ownersIn) ?? owners() }), await facts);
+    if (managed.size > 0) return await take(await specs.read({ owners: async () => owners() }), new Map());
+    let facts: ReadonlyMap<string, Facts> = new Map();
+    const ownersOf = async (names: readonly string[]): Promise<ReadonlyMap<string, string>> => {
+      facts = await readFactsOf(names, layout.agent.facts);
+      return ownersIn(facts);
+    };
+    await take(await specs.read({ owners: ownersOf }), facts);
   };
 
   /** Problems of the configuration and the folder as a whole, each told once. */
@@ -83,7 +87,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
 
   const take = async (
     { host, specs: entries, problems, isSound }: Specs,
-    facts: ReadonlyMap<string, Facts> | undefined,
+    facts: ReadonlyMap<string, Facts>,
   ): Promise<void> => {
     tell(problems);
     toMend = isSound ? [] : [...told];
@@ -110,7 +114,7 @@ export function openRoster({ clock, log, layout, specs, issuers, manage }: Roste
         continue;
       }
       invalid.delete(name);
-      const one = known ?? (await manage(desired, broken, facts?.get(name)));
+      const one = known ?? (await manage(desired, broken, facts.get(name)));
       if (known === undefined) managed.set(name, one);
       else known.update(desired, broken);
       // One that comes now may have been there before, and what is known of then says nothing about now.

@@ -57,7 +57,7 @@ export async function openRootSide(
     log,
     readOnly,
     specs: async (owners) => {
-      reading = await folder.read({ owners });
+      reading = await folder.read({ owners: async () => owners });
       return new Map([...reading.specs].flatMap(([name, { desired }]) => (desired ? [[name, desired] as const] : [])));
     },
     specIsCurrent: async (name) => (await reading?.isCurrent(name)) === true,

@@ -44,18 +44,20 @@ export interface Specs {
 
 /** Path → the spec that has deployed it. */
 export type Owners = ReadonlyMap<string, string>;
+/** Who they are among specs of these names; asked while those are read. */
+export type OwnersOf = (names: readonly string[]) => Promise<Owners>;
 
 export interface SpecFolder {
   /**
    * Reads what has changed. `owners` says which spec has deployed a path: of two that want one file it stays in force.
    * Never rejects for what stands on disk.
    */
-  read(context: { readonly owners: Owners | Promise<Owners> }): Promise<Specs>;
+  read(context: { readonly owners: OwnersOf }): Promise<Specs>;
 }
 
 /** A {@link SpecFolder} whose readings can be told from what stands on disk by now. */
 export interface FolderOnDisk extends SpecFolder {
-  read(context: { readonly owners: Owners | Promise<Owners> }): Promise<Reading>;
+  read(context: { readonly owners: OwnersOf }): Promise<Reading>;
 }
 
 /** One reading of a folder on disk. */
@@ -86,7 +88,7 @@ export async function openSpecFolder(options: SpecFolderOptions): Promise<Folder
   let last: Promise<unknown> = Promise.resolve();
   return {
     read: ({ owners }) => {
-      const reading = last.then(async () => await readAll(state, owners));
+      const reading = last.then(() => readAll(state, owners));
       last = reading.catch(() => {});
       return reading;
     },
@@ -123,27 +125,29 @@ interface State {
   specs: ReadonlyMap<string, ReadSpec>;
 }
 
-async function readAll(state: State, owners: Owners | Promise<Owners>): Promise<Reading> {
+async function readAll(state: State, ownersOf: OwnersOf): Promise<Reading> {
   const { folder, hostFile } = state.options;
-  state.host = await readHost(state);
-  const { host } = state.host;
-  const problems = [...state.host.problems];
+  const hostAsRead = await readHost(state);
+  state.host = hostAsRead;
+  const { host } = hostAsRead;
+  const problems = [...hostAsRead.problems];
   const identity = await identityOf(join(folder, "/"));
-  const listing = await listFolder(state.options);
-  problems.push(...listing.problems);
-  const { names } = listing;
+  const { names, problems: ofFolder } = await listFolder(state.options);
+  problems.push(...ofFolder);
   // A folder that vanished must not stop renewals: then everything that was in force stays.
-  state.specs = names === undefined ? remembered(state, listing.problems) : await readSpecs(state, names);
+  const known = names ?? [...new Set([...state.specs.keys(), ...state.lastGood.names()])].toSorted();
+  const read = names === undefined ? remembered(state, known, ofFolder) : readSpecs(state, known);
+  const [owners, specsAsRead] = await Promise.all([ownersOf(known), read]);
+  state.specs = specsAsRead;
   const candidates = [...state.specs].map(([name, read]): Candidate => {
     const file = join(folder, `${name}.yaml`);
     const { current, problems: found, places } = read;
     return { name, file, current, problems: found, places, lastGood: () => lastGoodOf(state, name, file) };
   });
-  const specs = await settle(candidates, await owners);
+  const specs = await settle(candidates, owners);
   problems.push(...(await keepTexts(state, specs)));
   if (names !== undefined) await forgetOthers(state.lastGood, specs);
   await state.parsed.keep(new Set([hostFile, ...candidates.map(({ file }) => file)]));
-  const { host: hostAsRead, specs: specsAsRead } = state;
   const isCurrent = async (name: string): Promise<boolean> =>
     isSame(identity, await identityOf(join(folder, "/"))) &&
     isSame(hostAsRead.identity, await identityOf(hostFile)) &&
@@ -229,7 +233,8 @@ function judgeHost(bytes: Uint8Array): (source: Source) => HostResult & Pick<Spe
 
 /** What is known of specs whose folder cannot be read. */
 function remembered(
-  { specs, lastGood, host: { host } }: State,
+  { specs, host: { host } }: State,
+  names: readonly string[],
   problems: readonly Problem[],
 ): ReadonlyMap<string, ReadSpec> {
   const gone = {
@@ -240,9 +245,8 @@ function remembered(
     bytes: undefined,
     problems,
   };
-  const names = new Set([...specs.keys(), ...lastGood.names()]);
   return new Map(
-    [...names].toSorted().map((name) => {
+    names.map((name) => {
       const spec = specs.get(name);
       const isKnown = spec !== undefined && spec.hostDigest === host?.digest;
       return [name, isKnown ? { ...spec, identity: undefined, problems } : gone];

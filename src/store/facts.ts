@@ -1,8 +1,5 @@
-import { join } from "node:path";
 import * as z from "zod";
 import { CODES } from "../base/errors.ts";
-import { openFolder } from "../base/folder.ts";
-import { rawNames } from "../base/remove-entry.ts";
 import { sideBySide } from "../base/side-by-side.ts";
 import { type Facts, NO_FACTS } from "../core/facts.ts";
 import { readState, writeState } from "./state-file.ts";
@@ -57,26 +54,15 @@ export async function readFacts(path: string): Promise<Facts> {
   return facts;
 }
 
-/** More specs than a host ever had. Root looks at the agent's folder too, where somebody else may have put millions. */
-const MOST_FILES = 4096;
 /** Files that are read at one time: each may be as large as a file of state can be. */
 const AT_ONE_TIME = 16;
 
-/** The facts in a folder of them, by the names of the specs; of all specs that there ever were. */
-export async function readAllFacts(folder: string): Promise<ReadonlyMap<string, Facts>> {
-  const names = (await filesIn(folder).catch(() => [])).map((file) => file.slice(0, -".json".length));
-  return new Map(
-    await sideBySide(
-      AT_ONE_TIME,
-      names,
-      async (name) => [name, await readFacts(join(folder, `${name}.json`))] as const,
-    ),
-  );
-}
-
-async function filesIn(folder: string): Promise<readonly string[]> {
-  await using held = await openFolder(folder);
-  return (await rawNames(held, MOST_FILES, (name) => name.endsWith(".json"))).toSorted();
+/** The facts of so many specs, by their names. Those of others that there ever were are nobody's business. */
+export async function readFactsOf(
+  names: readonly string[],
+  pathOf: (name: string) => string,
+): Promise<ReadonlyMap<string, Facts>> {
+  return new Map(await sideBySide(AT_ONE_TIME, names, async (name) => [name, await readFacts(pathOf(name))] as const));
 }
 
 /** Which spec has deployed which path: the one that was last at work, where several have. */

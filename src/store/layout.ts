@@ -10,8 +10,6 @@ export interface Layout {
     readonly roots: string;
     /** Marks of one-time tokens that were sent. The root side reads all that lies among the roots. */
     readonly spent: string;
-    /** The folder of all facts. */
-    readonly allFacts: string;
     /** The folder that holds a folder of generations for each spec. */
     readonly allGenerations: string;
     generations(name: string): string;
@@ -46,7 +44,6 @@ export function layoutOf(state: string, runtime: string): Layout {
       specs: join(agent, "specs"),
       roots: join(agent, "roots"),
       spent: join(agent, "spent"),
-      allFacts: join(agent, "facts"),
       allGenerations: join(agent, "generations"),
       generations: (name) => [agent, "generations", name].join("/"), // in one piece: it is kept of each spec
       facts: (name) => join(agent, "facts", `${name}.json`),

@@ -94,7 +94,7 @@ test("nothing is looked at between an issuance and its deployment, which looks f
 
 /** What one certificate of that host works with, and what its spec asks for. */
 async function worldOf({ layout, applier, issuer, specs, host, time }: Awaited<ReturnType<typeof hostWithSpec>>) {
-  const wanted = (await specs.read({ owners: new Map() })).specs.get("web")?.desired;
+  const wanted = (await specs.read({ owners: async () => new Map() })).specs.get("web")?.desired;
   if (wanted === undefined) throw new Error("there is no spec");
   const world = {
     clock: { ...systemClock, now: time.wall, monotonic: time.monotonic },
@@ -412,7 +412,7 @@ test("no issuance is spent on a spec that the root side does not accept, and it 
 
 test("what can never be looked at is told less and less often, and no later than it is tried", async () => {
   await using host = await hostWithSpec();
-  const wanted = (await host.specs.read({ owners: new Map() })).specs.get("web")?.desired;
+  const wanted = (await host.specs.read({ owners: async () => new Map() })).specs.get("web")?.desired;
   if (wanted === undefined) throw new Error("there is no spec");
   const told: unknown[] = [];
   const looks: number[] = [];
@@ -449,7 +449,7 @@ test("what can never be looked at is told less and less often, and no later than
 
 test("what could not be deployed since the root side was away is, as soon as that can be asked again", async () => {
   await using host = await hostWithSpec();
-  const wanted = (await host.specs.read({ owners: new Map() })).specs.get("web")?.desired;
+  const wanted = (await host.specs.read({ owners: async () => new Map() })).specs.get("web")?.desired;
   if (wanted === undefined) throw new Error("there is no spec");
   let away: readonly string[] = [];
   const orNobody = (what: string): void => {
@@ -890,7 +890,7 @@ test("a file is kept for the spec that has deployed it, not for one that asked f
   let wanted: Readonly<Record<string, readonly string[]>> = { web: ["/etc/web.crt", "/etc/moved.crt"] };
   const specs: SpecFolder = {
     read: async (context) => {
-      owners = await context.owners;
+      owners = await context.owners(Object.keys(wanted));
       const read = await host.specs.read(context);
       const entry = read.specs.get("web");
       const [output, digest] = [entry?.desired?.outputs[0], JSON.stringify(wanted)];

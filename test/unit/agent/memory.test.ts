@@ -1,5 +1,6 @@
 import { mkdir, mkdtempDisposable, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
+import { dirname } from "node:path";
 import { expect, test } from "vitest";
 import { fail, observedOf, recall, save } from "../../../src/agent/memory.ts";
 import { observe } from "../../../src/agent/observe.ts";
@@ -112,18 +113,18 @@ test("state that cannot be written is tried again each time, and told of once", 
   const memory = await recall(world, desired({ name: "web" }), null);
   memory.facts = { ...memory.facts, issuances: [NOT_BEFORE] };
   await mkdir(layout.agent.folder);
-  await writeFile(layout.agent.allFacts, "no folder");
+  await writeFile(dirname(layout.agent.facts("web")), "no folder");
 
   for (let time = 0; time < 3; time++) await save(memory);
   const whileFull = [...told];
-  await rm(layout.agent.allFacts);
+  await rm(dirname(layout.agent.facts("web")));
   await save(memory);
 
   expect(whileFull).toEqual(["cannot keep state"]);
   expect(memory.saved).toBe(memory.facts);
   memory.facts = { ...memory.facts, issuances: [] };
-  await rm(layout.agent.allFacts, { recursive: true });
-  await writeFile(layout.agent.allFacts, "no folder");
+  await rm(dirname(layout.agent.facts("web")), { recursive: true });
+  await writeFile(dirname(layout.agent.facts("web")), "no folder");
   await save(memory);
   expect(told).toHaveLength(2);
 });

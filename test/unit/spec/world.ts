@@ -61,7 +61,7 @@ export async function worldIn(): Promise<World> {
     write: (name, text) => writeFile(file(name), text, { mode: 0o644 }),
     read: async (owners = new Map()) => {
       specs ??= open();
-      return (await specs).read({ owners });
+      return (await specs).read({ owners: async () => owners });
     },
     restart: async (as) => {
       specs = open(as);
