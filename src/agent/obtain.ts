@@ -5,7 +5,7 @@ import { withIssuances, withoutDelay, withoutFailure } from "../core/facts.ts";
 import { chainToAdopt } from "../core/fit.ts";
 import { endOfStorm, isByHand } from "../core/issuing.ts";
 import type { Plan } from "../core/plan.ts";
-import type { Generation, Issuer } from "../core/ports.ts";
+import type { CertificateRequest, Generation, Issuer } from "../core/ports.ts";
 import { earliestExpiry } from "../x509/chain.ts";
 import { type IssueOrder, issue } from "./issue.ts";
 import { logIssued, logSetback } from "./journal.ts";
@@ -125,9 +125,20 @@ async function ask(
 const SILENT: ReadonlySet<string> = new Set(["ISSUER_UNREACHABLE", "ISSUER_BUSY"]);
 
 /** Renews what is there, whatever the spec asks for by now. */
-async function askAsBefore(memory: Memory, { request }: Generation, asking: Asking): Promise<void> {
+async function askAsBefore(memory: Memory, current: Generation, asking: Asking): Promise<void> {
+  const request = requestAsBefore(memory, current);
   const issuer = memory.world.issuer(request.issuer);
   await ask(memory, { desired: { ...memory.desired, request }, renewal: true }, { ...asking, issuer });
+}
+
+/** An issuer that is configured no more may have been given another name: the spec's is asked, which then knows the leaf. */
+function requestAsBefore({ world, desired }: Memory, { request }: Generation): CertificateRequest {
+  try {
+    world.issuer(request.issuer);
+    return request;
+  } catch {
+    return { ...request, issuer: desired.request.issuer };
+  }
 }
 
 /** Renews what is in force while a service refuses the newest, which is gone on with once that is deployed. */
@@ -147,7 +158,6 @@ async function renewWhatIsInForce(memory: Memory, current: Generation, asking: A
  */
 async function renewAsBefore(memory: Memory, current: Generation, asking: Asking): Promise<AgentError | "renewed"> {
   const { world, desired, edits, newest } = memory;
-  const { request } = current;
   try {
     await askAsBefore(memory, current, asking);
     return "renewed";
@@ -155,7 +165,7 @@ async function renewAsBefore(memory: Memory, current: Generation, asking: Asking
     const error = asAgentError(thrown);
     const now = world.clock.now();
     // A CA that is away or busy is not asked for more; and an answer of no use counts, too.
-    const isSilent = SILENT.has(error.code) && request.issuer === desired.request.issuer;
+    const isSilent = SILENT.has(error.code) && requestAsBefore(memory, current).issuer === desired.request.issuer;
     const isHeld = isSilent || (endOfStorm(desired, newest, memory.facts, now) ?? 0) > now;
     if (asking.signal.aborted || isHeld || wasEdited(memory, edits) || memory.isRetired) throw thrown;
     return error;

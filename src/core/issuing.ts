@@ -80,7 +80,9 @@ export function baseOf(
 ): ObservedGeneration | null {
   if (generation === null || deployed === null || deployed.number >= generation.number) return generation;
   const isFor = (other: Desired["request"]): boolean => changeOfRequest(generation, other) === undefined;
-  return isFor(request) || isFor(deployed.request) ? generation : deployed;
+  // An issuer that was given another name renews what is deployed under that.
+  const wanted = [request, deployed.request, { ...deployed.request, issuer: request.issuer }];
+  return wanted.some(isFor) ? generation : deployed;
 }
 
 function isDue({ renewBefore }: Desired, generation: ObservedGeneration, now: Instant): boolean {

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { existsSync } from "node:fs";
-import { chmod, chown, readFile, rename, writeFile } from "node:fs/promises";
+import { chmod, chown, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DAY, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
@@ -125,6 +125,28 @@ describe.each(Object.values<Way>(WAYS))("without a secret, $name", { concurrent:
 
     await agent.until("it has what the spec asks for", (now) => isCurrent(now.get("web")));
     expect(await names()).toBe("DNS:new.internal, DNS:web.internal");
+  });
+
+  test.for([
+    ["it is what the spec asks for again", {}],
+    ["for its names of before", { sans: ["web.internal", "new.internal"] }],
+  ] as const)("a spec whose issuer was given another name is renewed by that: %s", async ([, edit], { expect }) => {
+    await using authority = await startDevCa({ policy });
+    await using home = await homeAt(authority, way.user);
+    await using _beside = await way.prepare(home);
+    await addSpec(home, "web", { renew });
+    await using agent = await startAgent(home, way.agent);
+    await agent.until("it is minted", (now) => isCurrent(now.get("web")));
+    await rm(join(home.folder, "jwk"));
+    const { issuers } = JSON.parse(await readFile(home.config, "utf8")) as { issuers: { internal: object } };
+    if ("sans" in edit) await addSpec(home, "web", { renew, ...edit });
+
+    await home.configure({ issuers: { corp: issuers.internal }, default_issuer: "corp" });
+
+    const holds = "sans" in edit ? isRenewedWithout : isCurrent;
+    const isRenewed = (one: CertificateStatus | undefined) => (one?.leaf?.generation ?? 0) > 1 && holds(one);
+    const after = await agent.until("it is renewed", (now) => isRenewed(now.get("web")));
+    expect(after.get("web")?.issuer).toBe("corp");
   });
 
   test("a spec that is to go to another CA is renewed by the one of before", async () => {
