@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /**
@@ -23,14 +24,14 @@ const LONG = [
   "integration/walk/lifetime",
   "integration/broker/broker",
   "integration/cli/demo",
-].map((name) => `test/${name}.test.ts`);
+].map((name) => join(import.meta.dirname, `${name}.test.ts`));
 for (const file of LONG) if (!existsSync(file)) throw new Error(`test/long-first.ts names ${file}, which is not there`);
 
 /** Begins with the long ones, so that none of them is left alone at the end, beside an idle processor. */
 export class LongFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification): number => {
-      const place = LONG.findIndex((file) => moduleId.endsWith(`/${file}`));
+      const place = LONG.indexOf(moduleId);
       return place < 0 ? LONG.length : place;
     };
     return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b));

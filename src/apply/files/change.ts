@@ -22,6 +22,7 @@ export function identityOf({ dev, ino, ctimeNs, size, mode, uid, gid }: FileStat
   return [dev, ino, ctimeNs, size, mode, uid, gid].join(":");
 }
 
+/** What it takes to write an output besides its bytes and its access: `setfacl` as a child, and the file's label. */
 export function surroundingsOf({ files, system, relabel }: Host) {
   return { files, run: system.ask, relabel };
 }
