@@ -6,6 +6,9 @@ const PART = /(\d+(?:\.\d+)?)(ms|w|d|h|m|s)/gy;
 /** What is a duration in form, and may still be none at all (`0h`) or longer than any. */
 export const WITH_UNITS = /^([0-9]+(\.[0-9]+)?(ms|w|d|h|m|s))+$/;
 
+/** What JSON Schemas can say of a duration: its form, and that it is not none at all. */
+export const DURATION_PATTERN = `^(?=.*[1-9])${WITH_UNITS.source.slice(1)}`;
+
 /**
  * Parses `30s`, `1h30m`, `7d`, `1.5h`: units `w d h m s ms`, each part with its unit.
  * Returns milliseconds, or undefined where the text is no duration or is none to the millisecond.

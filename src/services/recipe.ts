@@ -1,7 +1,7 @@
 /** The keys that every kind of service takes, and how they are parsed. */
 import { isIP } from "node:net";
 import * as z from "zod";
-import { parseDuration, WITH_UNITS } from "../base/duration.ts";
+import { DURATION_PATTERN, parseDuration } from "../base/duration.ts";
 import { HOUR, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Address, ProbeTarget, Service } from "../core/ports.ts";
 import { STARTTLS, type Starttls } from "../core/starttls.ts";
@@ -19,7 +19,7 @@ const ADDRESS = 'write "host:port", "[2001:db8::1]:port" or "/path/to/socket"';
 
 const duration = z
   .string(DURATION)
-  .meta({ pattern: WITH_UNITS.source })
+  .meta({ pattern: DURATION_PATTERN })
   .transform((text, context): Milliseconds => {
     const span = parseDuration(text);
     if (span !== undefined && span <= HOUR) return span;
@@ -66,7 +66,7 @@ function parseAddress(text: string): Address | undefined {
 /** `host:port`, `[v6]:port`, or the path of a unix socket. */
 export const address = z
   .string(ADDRESS)
-  .meta({ pattern: "^(/.{1,106}|(\\[[^\\]]+\\]|[A-Za-z0-9._-]+):[0-9]{1,5})$" })
+  .meta({ pattern: "^(/.{1,106}|(\\[[^\\]]+\\]|[A-Za-z0-9._-]+):(?!0+$)[0-9]{1,5})$" })
   .transform((text, context): Address => {
     const parsed = parseAddress(text);
     if (parsed !== undefined) return parsed;

@@ -1,7 +1,7 @@
 /** The kinds of value that specs and host configuration have in common, with what they complain about. */
 import { posix } from "node:path";
 import * as z from "zod";
-import { formatDuration, parseDuration, WITH_UNITS } from "../base/duration.ts";
+import { DURATION_PATTERN, formatDuration, parseDuration, WITH_UNITS } from "../base/duration.ts";
 import { DAY, type Milliseconds, SECOND } from "../base/time.ts";
 import { expects, listOf, quoted, show, textOf, withHint } from "./describe.ts";
 
@@ -10,7 +10,7 @@ const LONGEST: Milliseconds = 100 * 365 * DAY;
 /** A span of time with its units: `24h`, `1h30m`, `7d`; from a second to a hundred years. */
 export const duration = z
   .string({ error: expects("a duration with its unit", (input) => durationHint(textOf(input))) })
-  .meta({ pattern: WITH_UNITS.source })
+  .meta({ pattern: DURATION_PATTERN })
   .transform((text, context): Milliseconds => {
     const span = parseDuration(text);
     if (span !== undefined && span >= SECOND && span <= LONGEST) return span;

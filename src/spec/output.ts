@@ -61,7 +61,7 @@ const ACL_ENTRY = /^(u|user|g|group):([^:]*):([rwx-]{1,3})$/;
 /** `u:nginx:r`, as setfacl(1) takes it, for one more user or group; defaults, masks and `x` have no place on a file. */
 const aclEntry = z
   .string()
-  .meta({ pattern: `^(u|user|g|group):${ACCOUNT}:(?=-*[rw])[rw-]{1,3}$` })
+  .meta({ pattern: `^(u|user|g|group):${ACCOUNT}:(?=.{1,3}$)-*(r-*w?|w)-*$` })
   .transform((text, context): AclEntry => {
     const [, tag, qualifier = "", letters = ""] = ACL_ENTRY.exec(text) ?? [];
     const permissions = letters.replaceAll("-", "");

@@ -17,9 +17,14 @@ import type { Position, Source } from "./source.ts";
 /** X.520 gives a common name 64 characters, and OpenSSL holds everybody to it. */
 const LONGEST_SUBJECT = 64;
 
+/** URIs, IPv6 and email addresses have a colon or an @; all else is labels, the first of which may be a `*`. IDNA has four dots. */
+const NAME_PATTERN =
+  "^(?!\\[|([Dd][Nn][Ss]|[Ii][Pp]|[Uu][Rr][Ii]|[Ee][Mm][Aa][Ii][Ll]|[Mm][Aa][Ii][Ll][Tt][Oo]):(?!//))" +
+  "(\\S*:\\S*|\\S*@\\S*[^\\s.]|(\\*\\.(?=\\$\\{|[^.]+[.\u3002\uff0e\uff61]))?(?!-)[^\\s.*]*[^\\s.*-](\\.(?!-)[^\\s.*]*[^\\s.*-])*)$";
+
 const name = z
   .string({ error: expects("a name", quoted) })
-  .meta({ pattern: "^\\S*(:\\S*|[^\\s.])$" })
+  .meta({ pattern: NAME_PATTERN })
   .transform((text, context): Name => {
     const parsed = parseName(text);
     if (parsed !== undefined) return parsed;

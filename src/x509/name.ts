@@ -76,6 +76,7 @@ function canonicalEmail(text: string): string | undefined {
 function canonicalDns(text: string): string | undefined {
   // IDNA has no quotes and no dashes but the hyphen; domainToASCII takes what a word processor makes of them.
   if (/[\p{White_Space}\p{Cc}\p{Cf}\p{Pi}\p{Pf}%/:@?#[\]\\]|(?!-)\p{Pd}/u.test(text)) return undefined;
+  if (/(^|[.\u3002\uff0e\uff61])-|-($|[.\u3002\uff0e\uff61])/.test(text)) return undefined; // nor, at a label's end, that one
   const wildcard = text.startsWith("*.");
   const host = domainToASCII(wildcard ? text.slice(2) : text);
   const labels = host.split(".");

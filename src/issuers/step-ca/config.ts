@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { parseDuration, WITH_UNITS } from "../../base/duration.ts";
+import { DURATION_PATTERN, parseDuration } from "../../base/duration.ts";
 import { HOUR, SECOND } from "../../base/time.ts";
 
 /** `https://host[:port]` and nothing more, since the audience of a token is made of it. */
@@ -53,7 +53,7 @@ const proxy = z
 
 const timeout = z
   .string("write a duration with its unit, an hour at most: 30s")
-  .meta({ pattern: WITH_UNITS.source })
+  .meta({ pattern: DURATION_PATTERN })
   .default("30s")
   .transform((text, context) => {
     const span = parseDuration(text);

@@ -55,6 +55,8 @@ describe("parseName()", () => {
     "web.internal.",
     "-web.internal",
     "web-.internal",
+    "-büro.internal",
+    "büro-.internal",
     `${label63}a.example`,
     `${label63}.`.repeat(4),
     `${"abc.".repeat(63)}ab`,
