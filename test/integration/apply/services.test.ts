@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
+import { once } from "node:events";
 import { chmod, readdir, readlink, rm, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -6,7 +7,7 @@ import { expect, test } from "vitest";
 import { nodeFiles } from "../../../src/base/atomic-file.ts";
 import { connect } from "../../../src/base/connect.ts";
 import { AgentError } from "../../../src/base/errors.ts";
-import { HOUR, MINUTE, SECOND } from "../../../src/base/time.ts";
+import { type Clock, HOUR, MINUTE, SECOND, systemClock } from "../../../src/base/time.ts";
 import type { Liveness, Service } from "../../../src/core/ports.ts";
 import { targetAt } from "../../../src/services/recipe.ts";
 import { openGenerations } from "../../../src/store/generations.ts";
@@ -20,7 +21,7 @@ async function served(
   change: Parameters<typeof shellService>[0] = {},
   more: readonly Service[] = [],
 ): Promise<TestHost> {
-  const host = await makeHost();
+  const host = await makeHost({}, { fast: true });
   const service = shellService({ ...traced(host), ...change, reloadBy: `echo reload >> ${host.folder}/trace` });
   host.desired = { ...host.desired, services: [service, ...more] };
   await host.issue();
@@ -51,7 +52,7 @@ test("a renewal checks before, deploys, checks after, and reloads", async () => 
 });
 
 test("the first issue has nothing to check before", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   host.desired = { ...host.desired, services: [shellService(traced(host))] };
   await host.issue();
 
@@ -324,24 +325,44 @@ test("a service that is down a moment after its reload command has ended: back t
   expect(pairAt(host)).toEqual(old);
 });
 
+/** A clock whose sleeps are over at once, and count all the same; `onSleep` hears how much was slept so far. */
+function swiftClock(onSleep: (slept: number) => Promise<void> = async () => {}): Clock & { slept(): number } {
+  let slept = 0;
+  const now = (): number => systemClock.now() + slept;
+  return {
+    now,
+    monotonic: () => systemClock.monotonic() + slept,
+    sleepUntil: async (instant) => {
+      slept += Math.max(0, instant - now());
+      await onSleep(slept);
+    },
+    slept: () => slept,
+  };
+}
+
 test("where no unit tells, a service that takes its time after a restart is waited for, as long as its timeout says", async () => {
   const port = await freePort();
   await using host = await served();
   await host.issue();
   const server = createServer();
-  const listen = (): void => void server.listen(port, "127.0.0.1");
-  listen();
+  const listen = async (): Promise<void> => void (await once(server.listen(port, "127.0.0.1"), "listening"));
+  await listen();
+  let back = Number.POSITIVE_INFINITY;
+  const clock = swiftClock(async (slept) => {
+    if (slept >= back && !server.listening) await listen();
+  });
   const reload = async (): Promise<undefined> => {
     await new Promise((resolve) => server.close(resolve));
-    setTimeout(listen, 6 * SECOND);
+    back = clock.slept() + 6 * SECOND;
   };
   const liveness = async (): Promise<Liveness> => "unknown";
   const probe = targetAt({ host: "127.0.0.1", port });
   host.desired = { ...host.desired, services: [shellService({ liveness, reload, probe, timeout: MINUTE })] };
 
-  const report = await (await host.open(undefined, { connect })).apply(NAME, never);
+  const report = await (await host.open(undefined, { clock, connect })).apply(NAME, never);
 
   expect(report).toMatchObject({ deployed: 2, failure: null, services: [{ outcome: "reloaded" }] });
+  expect(clock.slept()).toBeGreaterThanOrEqual(6 * SECOND);
   server.close();
 });
 
@@ -354,8 +375,12 @@ test("a unit that its reload has ended is not waited for as long as its timeout 
   const reload = async (): Promise<undefined> => void (isUp = false);
   host.desired = { ...host.desired, services: [shellService({ liveness, reload, timeout: HOUR })] };
 
-  expect(await (await host.open()).apply(NAME, never)).toMatchObject({ deployed: 1, files: "rolled-back" });
+  const clock = swiftClock();
+  const applier = await host.open(undefined, { clock });
+
+  expect(await applier.apply(NAME, never)).toMatchObject({ deployed: 1, files: "rolled-back" });
   expect(pairAt(host)).toEqual(old);
+  expect(clock.slept()).toBeLessThan(MINUTE);
 });
 
 /** A server that ends a tenth of a second after the signal. */
@@ -364,7 +389,7 @@ function dyingOfHup(port: number): string {
 }
 
 test("the first issue whose reload fails keeps its files", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   host.desired = { ...host.desired, services: [shellService({ reloadBy: "echo no; false" })] };
   const { chain } = await host.issue();
 
@@ -375,7 +400,7 @@ test("the first issue whose reload fails keeps its files", async () => {
 });
 
 test("a foreign pair comes back where the first reload fails", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   const foreign = await host.pki.issue({ names: ["other.internal"] });
   await writeFile(host.path("web.crt"), foreign.pem, { mode: 0o640 });
   await writeFile(host.path("web.key"), foreign.key.toPem(), { mode: 0o640 });
@@ -391,7 +416,7 @@ test("a foreign pair comes back where the first reload fails", async () => {
 });
 
 test("others' links that are gone back to are others' still, and what is written there again is no repair", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   const foreign = await host.pki.issue({ names: ["other.internal"] });
   const archive = (file: string): string => join(host.folder, file);
   await writeFile(archive("web.crt"), foreign.pem);
@@ -483,7 +508,7 @@ test("asked again with all well, an apply reloads once more: the old leaf may st
 });
 
 test("of two services the one that is to take the files again is told, and neither the other nor one that is down", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   const told = (word: string): Service =>
     shellService({ type: word, key: word, reloadBy: `echo ${word} >> ${host.folder}/trace` });
   const down = shellService({ type: "down", key: "down", aliveBy: "false" });
@@ -549,7 +574,7 @@ test("a service that a spec names twice, for two addresses, is reloaded once, an
 });
 
 test("of one service at two addresses, of which one was down before, neither is taken for the other", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   const at = (aliveBy: string): Service =>
     shellService({ key: "twin", aliveBy, timeout: 300, reloadBy: `echo reload >> ${host.folder}/trace` });
   host.desired = { ...host.desired, services: [at("false"), at("true")] };
@@ -588,7 +613,7 @@ test("of two services of one type each is told of what going back came to for it
 });
 
 test("hooks: before and after once a change, failed once a streak", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   const hook = (word: string) => ["/bin/sh", "-c", `echo ${word} $CERTAGENT_NAME >> ${host.folder}/trace`];
   host.desired = { ...host.desired, hooks: { before: hook("before"), after: hook("after"), failed: hook("failed") } };
   await host.issue();
@@ -605,7 +630,7 @@ test("hooks: before and after once a change, failed once a streak", async () => 
 });
 
 test("the failed hook is told once of a streak in which no certificate could be had, and again of the next", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   const failed = ["/bin/sh", "-c", `echo $CERTAGENT_NAME >> ${host.folder}/trace`];
   host.desired = { ...host.desired, hooks: { before: null, after: null, failed } };
   const applier = await host.open();
@@ -620,7 +645,7 @@ test("the failed hook is told once of a streak in which no certificate could be 
 });
 
 test("the failed hook is told of a streak in which no certificate could be had though the one before ended by itself", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   const failed = ["/bin/sh", "-c", `echo $CERTAGENT_NAME >> ${host.folder}/trace`];
   host.desired = { ...host.desired, hooks: { before: null, after: null, failed } };
   await host.issue();
@@ -634,7 +659,7 @@ test("the failed hook is told of a streak in which no certificate could be had t
 });
 
 test("a failure that cannot be kept is told as that, not as one of a hook that was not run", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   await host.issue();
   const full = () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
 
@@ -646,7 +671,7 @@ test("a failure that cannot be kept is told as that, not as one of a hook that w
 });
 
 test("what another program writes while the before hook runs is kept, and gone back to", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   const foreign = await host.pki.issue({ names: ["other.internal"] });
   const [crt, key] = [host.path("web.crt"), host.path("web.key")];
   await writeFile(`${host.folder}/new.crt`, foreign.pem);
@@ -667,7 +692,7 @@ test("what another program writes while the before hook runs is kept, and gone b
 });
 
 test("a before hook that fails stops the change untouched", async () => {
-  await using host = await makeHost();
+  await using host = await makeHost({}, { fast: true });
   host.desired = { ...host.desired, hooks: { before: ["/bin/false"], after: null, failed: null } };
   await host.issue();
 
