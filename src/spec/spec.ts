@@ -157,7 +157,7 @@ export function specFrom(
   const complaints = [
     ...found,
     ...issuerComplaints(source.data, host),
-    ...(data === undefined ? [] : dataComplaints(data)),
+    ...(data === undefined ? [] : [...dataComplaints(data), ...rootComplaints(data, host)]),
   ];
   const problems = problemsOf(source, complaints);
   if (data === undefined || problems.length > 0) return { desired: undefined, problems, warnings: [], places: [] };
@@ -220,6 +220,17 @@ function pathComplaints(outputs: readonly Output[]): readonly Complaint[] {
     const above = outputs.findIndex((other) => path.startsWith(`${other.path}/`));
     if (above < 0) return [];
     return [{ path: at, message: `path leads through outputs[${above}], which is a file: ${outputs[above]?.path}` }];
+  });
+}
+
+/** The file that an issuer is trusted by, for all specs of the host: only trust anchors may be written there. */
+function rootComplaints({ outputs }: SpecData, host: Host | undefined): readonly Complaint[] {
+  const issuers = [...(host?.issuers ?? [])];
+  return outputs.flatMap(({ path, format }, index) => {
+    const [name] = issuers.find(([, { root }]) => root.file === path) ?? [];
+    if (name === undefined || format.holdsAnchors === true) return [];
+    const message = `${path} is the root file of issuer ${name}, by which it is trusted for all specs`;
+    return [{ path: ["outputs", index, "path"], message, hint: "name another path" }];
   });
 }
 
