@@ -24,7 +24,11 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   EHOSTUNREACH: { fact: "no route to the host" },
   ENETUNREACH: { fact: "the network is unreachable" },
   ENOTFOUND: { fact: "there is no such host name", hint: "getent hosts NAME; is the URL right?" },
-  EAI_AGAIN: { fact: "the host name cannot be resolved at the moment", hint: "does the resolver of this host work?" },
+  EAI_AGAIN: {
+    fact: "the host name cannot be resolved at the moment",
+    // The unit's sandbox shows the folders of /run in which resolvers lie that were there at its start.
+    hint: "getent hosts NAME; if that works, the resolver came after certagent: systemctl restart certagent",
+  },
   EACCES: { fact: "this host does not let certagent connect", hint: "a firewall or IPAddressDeny= of the unit" },
   UND_ERR_SOCKET: { fact: "the connection was closed before the answer was complete" },
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { fact: "the connection was closed before the answer was complete" },
