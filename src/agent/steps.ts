@@ -6,7 +6,7 @@ import { type Milliseconds, SECOND, withDeadline } from "../base/time.ts";
 import { type Proof, withDeployed, withoutFailure, withRepairs } from "../core/facts.ts";
 import type { ObservedGeneration } from "../core/observed.ts";
 import type { Service } from "../core/ports.ts";
-import { hasTaken, isProof, windowOpensAt } from "../core/service-needs.ts";
+import { hasTaken, isProof, isUntold, windowOpensAt } from "../core/service-needs.ts";
 import { logDeployed, logUnproven, logVerdict } from "./journal.ts";
 import { fail, type Memory, wasEdited } from "./memory.ts";
 import { proveService, type Verdict } from "./prove.ts";
@@ -68,12 +68,20 @@ export async function prove(memory: Memory, indices: readonly number[], signal: 
     memory.lookAfresh ||= wasDown && verdict.failure !== undefined && verdict.proof.fingerprint !== null;
   }
   memory.facts = { ...memory.facts, proofs };
-  const failures = found.flatMap(({ verdict }) => verdict.failure ?? []);
+  // What was not told of its files, and does not show them, is what it was.
+  const isAsBefore = (index: number): boolean => {
+    const [service, facts] = [desired.services[index], memory.apply.services[index]];
+    if (service === undefined || facts === undefined || facts.probe === null) return false;
+    return isUntold({ service, facts, generation: newest }) && !isProof(proofs[index], newest);
+  };
+  const failures = found.flatMap(({ index, verdict }) => (isAsBefore(index) ? [] : (verdict.failure ?? [])));
   const failure = failures.find(({ code }) => code !== "SERVICE_DOWN") ?? failures[0];
   const streak = memory.facts.failures.prove;
   const others = desired.services.filter(
     (service, index) =>
-      !indices.includes(index) && !isProof(proofs[index], newest) && !waitsForWindow(memory, service, index),
+      (!indices.includes(index) || isAsBefore(index)) &&
+      !isProof(proofs[index], newest) &&
+      !waitsForWindow(memory, service, index),
   );
   // That one service is still down, or that it serves, ends or hurries no streak of the others.
   const isOfOthers = streak !== null && streak.code !== "SERVICE_DOWN" && others.length > 0;

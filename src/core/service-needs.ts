@@ -39,7 +39,9 @@ export function needsOf(desired: Desired, generation: ObservedGeneration, observ
   return desired.services.flatMap((service, index) => {
     const facts = observed.apply.services[index];
     const proof = observed.facts.proofs[index] ?? null;
-    return facts === undefined ? [] : [{ ...needOf({ service, facts, proof, generation, observed, now }), index }];
+    if (facts === undefined) return [];
+    const one = { service, facts, proof, generation, observed, now };
+    return [needOf(one), ...lookMeanwhile(one)].map((need) => ({ ...need, index }));
   });
 }
 
@@ -103,6 +105,28 @@ function needOfUntold(one: ObservedService): Need {
   const isOfOthers = code === "SERVICE_STALE" || code === "SERVICE_DOWN";
   const at = isOfOthers ? (tryAt(observed.facts, "apply", now) ?? now) : nextReload(one);
   return { action: "apply", at, because: `${calledOf(service)} has not taken generation ${generation.number}` };
+}
+
+/**
+ * Whose own check refuses is told nothing, but an operator may have restarted it: with its files in place it is looked at,
+ * too, as long as it is not seen to serve them.
+ */
+function lookMeanwhile(one: ObservedService): readonly Need[] {
+  const { facts, proof, generation, observed, now } = one;
+  const refused = observed.facts.failures.prove;
+  if (refused?.code !== "RELOAD_FAILED" || facts.probe === null || !isUntold(one)) return [];
+  if (isProof(proof, generation)) return [];
+  const at = Math.max(Math.min(refused.at, now), lookedAtOf(one) ?? 0) + LONGEST_BLINDNESS;
+  return [{ action: "prove", at, because: `${calledOf(one.service)} may have been restarted`, routine: "soon" }];
+}
+
+/** Whether a service runs, and was not told of the files of a generation. */
+export function isUntold({
+  service,
+  facts,
+  generation,
+}: Pick<ObservedService, "service" | "facts" | "generation">): boolean {
+  return !service.passive && !isGone(facts.liveness) && !hasTaken(facts, generation.number);
 }
 
 /** When it was last looked at for this generation; null where it was not. */

@@ -154,6 +154,25 @@ test("that one service serves ends its failure, though another one waits for its
   expect(waiting.facts.failures.prove).toBeNull();
 });
 
+test("of a service whose own check refuses a look ends that failure once it serves all the same, and is none before", async () => {
+  const refusal = { code: "RELOAD_FAILED", message: "Cannot reload it", hint: null, retryAt: null } as const;
+  const failure = new AgentError("SERVICE_STALE", "Cannot see the certificate: another one is served");
+  const lookedAt = async (sighting: Sighting): Promise<Facts> => {
+    const memory = await beingProven(sighting);
+    const facts = withFailure(memory.facts, "prove", refusal, systemClock.now(), () => systemClock.now() + HOUR);
+    const untold = Object.assign(memory, { facts, apply: apply({ services: [serviceFacts({ reloaded: null })] }) });
+    await prove(untold, [0], signal);
+    return untold.facts;
+  };
+
+  const before = await lookedAt({ served: false, failure, other: undefined });
+  const restarted = await lookedAt({ served: true });
+
+  expect(before.failures.prove).toMatchObject({ code: "RELOAD_FAILED", attempts: 1 });
+  expect(restarted.failures.prove).toBeNull();
+  expect(restarted.proofs[0]).toMatchObject({ proven: true });
+});
+
 test("that one service is down does not hurry the reloads of another one that is stale, and is told once", async () => {
   const down = new AgentError("SERVICE_DOWN", "Cannot connect: refused");
   const memory = await besideAnother("SERVICE_STALE", { served: false, failure: down, other: undefined });

@@ -841,6 +841,32 @@ const rows: readonly Row[] = [
     services: [0],
   },
   {
+    title: "looks at what its own check keeps from being told, as somebody may have restarted it",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+      facts: facts({
+        proofs: [proof({ generation: 2 })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "RELOAD_FAILED", at: NOW - MINUTE }) },
+      }),
+    }),
+    kind: "prove",
+    because: /may have been restarted/,
+    services: [0],
+  },
+  {
+    title: "tells when it is told again between two looks at that",
+    observed: settled({
+      apply: apply({ services: [serviceFacts({ reloaded: null })] }),
+      facts: facts({
+        proofs: [proof({ proven: false, code: "SERVICE_STALE", at: NOW - SECOND })],
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "RELOAD_FAILED", at: NOW - MINUTE }) },
+      }),
+    }),
+    kind: "wait",
+    because: /has not taken/,
+    next: "apply",
+  },
+  {
     title: "does not ask for a reload of what does not run, although something answers there, but looks at it",
     observed: settled({
       apply: apply({ services: [serviceFacts({ liveness: "down" })] }),
