@@ -12,8 +12,15 @@ import { logIssued, logSetback } from "./journal.ts";
 import { type Memory, save, wasEdited } from "./memory.ts";
 import { observedGeneration } from "./observed-generation.ts";
 
-/** Takes over the pair at the outputs, where it fits. */
+/** Takes over the pair at the outputs, where it fits. Of a wish that is one try, and it is still to be done afterwards. */
 export async function adopt(memory: Memory, signal: AbortSignal): Promise<void> {
+  const { wish } = memory;
+  if (wish !== null) memory.wish = { ...wish, attempted: true };
+  await takeOver(memory, signal);
+  if (wish?.attempted === false) memory.wish = wish;
+}
+
+async function takeOver(memory: Memory, signal: AbortSignal): Promise<void> {
   const { world, name, desired, edits, generations, newest } = memory;
   // Before: the root side has no network, and finds here what a pinned fingerprint stands for.
   const roots = await world.issuer(desired.request.issuer).roots(signal);

@@ -7,7 +7,7 @@ import { HOUR, type Instant, LONGEST_SLEEP } from "../base/time.ts";
 import type { OutputFacts } from "./applier.ts";
 import { changeOfRequest } from "./change.ts";
 import { type Facts, isWithin, type Step, tryAt } from "./facts.ts";
-import { baseOf, holdOfIssuance, type Reason, reasonToIssue } from "./issuing.ts";
+import { baseOf, holdOfIssuance, isByHand, type Reason, reasonToIssue } from "./issuing.ts";
 import { type Observed, validityOf } from "./observed.ts";
 import type { Desired } from "./ports.ts";
 import { renewAt } from "./renewal.ts";
@@ -132,11 +132,11 @@ export function obstacleInForce(desired: Desired, observed: Observed, now: Insta
 
 /** A pair that stands there and fits is taken over: it costs no issuance and needs no secret on the host. */
 function pairFoundOnHost(desired: Desired, observed: Observed, now: Instant): Finding {
-  const { generation, apply, adoptionRefused, facts } = observed;
+  const { generation, apply, adoptionRefused, facts, wish } = observed;
   const isFound =
     generation === null ? apply.adoptable : isBehind(desired, observed, now) || isOthersPlace(desired, observed);
   if (!isFound || adoptionRefused) return undefined;
-  const at = tryAt(facts, "issue", now) ?? now;
+  const at = isByHand(wish) ? now : (tryAt(facts, "issue", now) ?? now);
   const because = "a certificate and its key stand at its outputs already";
   if (at <= now) return { kind: "adopt", because };
   const failed = facts.failures.issue?.message ?? because;

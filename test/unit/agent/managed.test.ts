@@ -16,6 +16,7 @@ import type { CertificateRequest, Issued, Issuer, Order } from "../../../src/cor
 import type { SpecFolder } from "../../../src/spec/folder.ts";
 import { readFacts, writeFacts } from "../../../src/store/facts.ts";
 import { layoutOf } from "../../../src/store/layout.ts";
+import { generateKey } from "../../../src/x509/key.ts";
 import { modelCa, modelPki } from "../../property/model-ca.ts";
 import { modelHost } from "../../property/model-host.ts";
 import { simulatedTime, turns } from "../../property/simulated-time.ts";
@@ -816,6 +817,50 @@ test("a pair that did not fit is looked at again when a certificate is asked for
   await agent.once([], never);
 
   expect(agent.status(["web"])).toMatchObject([{ state: "current", leaf: { generation: 1 }, failure: null }]);
+});
+
+test("a pair that could not be taken over is so at once when a renewal is asked for, and no secret is", async () => {
+  await using here = await hostWithSpec();
+  const { world, wanted } = await worldOf(here);
+  const order = { request: wanted.request, key: await generateKey("ec-p256") };
+  const pair = { key: order.key, chain: (await here.issuer.issue(order, never)).chain };
+  let isAway = true;
+  const asked: string[] = [];
+  const issuer: Issuer = {
+    ...here.issuer,
+    roots: async (signal) => {
+      if (isAway) throw new AgentError("ISSUER_UNREACHABLE", "Cannot reach the CA");
+      return await here.issuer.roots(signal);
+    },
+    issue: async (wished, signal) => {
+      asked.push(wished.current === undefined ? "mint" : "renew");
+      return await here.issuer.issue(wished, signal);
+    },
+  };
+  const applier: Applier = {
+    ...here.applier,
+    observe: async (...args) => {
+      const facts = [...(await here.applier.observe(...args))];
+      return new Map(facts.map(([name, one]) => [name, { ...one, adoptable: one.deployed === null }] as const));
+    },
+    adopt: async () => pair,
+  };
+  const web = await manage({ ...world, applier, issuer: () => issuer }, wanted, null);
+  await web.work(never);
+  web.renew();
+  await web.work(never);
+  expect(web.view().observed.facts.failures.issue).toMatchObject({ code: "ISSUER_UNREACHABLE", attempts: 2 });
+
+  isAway = false;
+  web.renew();
+  await web.work(never);
+
+  expect(asked).toEqual(["renew"]);
+  expect(web.view().observed).toMatchObject({
+    generation: { number: 2 },
+    wish: null,
+    facts: { failures: { issue: null } },
+  });
 });
 
 test("the root side hears of a streak once, whatever is tried before the next failure", async () => {

@@ -534,6 +534,18 @@ const rows: readonly Row[] = [
     because: /stand at its outputs/,
   },
   {
+    title:
+      "takes over a pair that stands there at once where an operator asks for a certificate, whatever failed before",
+    observed: {
+      ...nothing,
+      apply: apply({ deployed: null, adoptable: true }),
+      wish: { since: NOW, attempted: false },
+      facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW + HOUR }) } }),
+    },
+    kind: "adopt",
+    because: /stand at its outputs/,
+  },
+  {
     title: "issues where the pair that stands there was refused",
     observed: { ...nothing, apply: apply({ deployed: null, adoptable: true }), adoptionRefused: true },
     kind: "issue",
