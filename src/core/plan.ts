@@ -149,7 +149,9 @@ function pairFoundOnHost(desired: Desired, observed: Observed, now: Instant): Fi
  */
 function isBehind(desired: Desired, observed: Observed, now: Instant): boolean {
   const { generation, apply, wish } = observed;
-  if (wish !== null || reasonToIssue(desired, observed, now)?.by !== "renewal") return false;
+  // A wish that has failed once is kept, and what it cannot have may stand there.
+  const isToBeRenewed = reasonToIssue(desired, { ...observed, wish: null }, now)?.by === "renewal";
+  if (isByHand(wish) || !isToBeRenewed) return false;
   const isLost = generation !== null && (apply.deployed ?? 0) > generation.number;
   return isLost || apply.outputs.some(({ state }) => state === "drifted" || state === "foreign");
 }

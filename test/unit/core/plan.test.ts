@@ -98,6 +98,17 @@ const rows: readonly Row[] = [
     because: /stand at its outputs/,
   },
   {
+    title: "takes over what stands there where its own has expired, and could not be renewed for an operator either",
+    observed: settled({
+      apply: apply({ outputs: [{ ...stale, because: "was changed by somebody else" }] }),
+      wish: { since: NOW, attempted: true },
+      facts: facts({ failures: { ...NO_FACTS.failures, issue: streak({ tryAt: NOW }) } }),
+    }),
+    now: NOT_BEFORE + LIFETIME,
+    kind: "adopt",
+    because: /stand at its outputs/,
+  },
+  {
     title: "does not take over what an operator wants renewed",
     observed: settled({ apply: apply({ outputs: [stale] }), wish: { since: NOW, attempted: false } }),
     kind: "issue",
