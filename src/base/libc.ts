@@ -8,6 +8,7 @@ const CALLS = {
   connect: { arguments: ["i32", "buffer", "u32"], return: "i32" },
   flock: { arguments: ["i32", "i32"], return: "i32" },
   fallocate: { arguments: ["i32", "i32", "i64", "i64"], return: "i32" },
+  memfd_create: { arguments: ["buffer", "u32"], return: "i32" },
   waitid: { arguments: ["i32", "u32", "buffer", "i32"], return: "i32" },
   waitpid: { arguments: ["i32", "pointer", "i32"], return: "i32" },
   _exit: { arguments: ["i32"], return: "void" },

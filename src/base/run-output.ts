@@ -1,7 +1,7 @@
-import { fstatSync, ftruncateSync, readSync } from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, readSync } from "node:fs";
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { rethrow } from "./file-error.ts";
+import { fileError } from "./file-error.ts";
 import { loadLibc } from "./libc.ts";
 import { printable } from "./printable.ts";
 import { LONGEST_SLEEP, type Milliseconds, pause, repeat } from "./time.ts";
@@ -9,6 +9,9 @@ import { LONGEST_SLEEP, type Milliseconds, pause, repeat } from "./time.ts";
 const STEP: Milliseconds = 50;
 /** As <fcntl.h> has it: a file without a name in a folder (open(2)). Node knows no word for it, but hands it on. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
+const READ_AND_APPEND = constants.O_RDWR | constants.O_APPEND;
+/** From <linux/memfd.h>: MFD_CLOEXEC. */
+const CLOSE_ON_EXEC = 0x01;
 /** From <linux/falloc.h>: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE. */
 const PUNCH_HOLE = 0x03;
 const LEFT_OUT = "\n[… left out …]\n";
@@ -103,13 +106,19 @@ export async function openOutput(limit: number): Promise<ProgramOutput> {
  * without a name. Nothing of it stays behind, however this process ends.
  */
 async function openNameless(): Promise<FileHandle> {
-  return await openIn(tmpdir()).catch(() => openIn("/dev/shm"));
+  return await open(tmpdir(), O_TMPFILE | READ_AND_APPEND, 0o600).catch(openInMemory);
 }
 
-async function openIn(folder: string): Promise<FileHandle> {
-  return await open(folder, O_TMPFILE | constants.O_RDWR | constants.O_APPEND, 0o600).catch(
-    rethrow("write in", folder),
-  );
+/** `cause`: why there is no file. */
+async function openInMemory(cause: unknown): Promise<FileHandle> {
+  const { memfd_create } = await loadLibc();
+  const descriptor = memfd_create(Buffer.from("certagent\0"), CLOSE_ON_EXEC);
+  if (descriptor < 0) throw fileError("write in", tmpdir(), cause);
+  try {
+    return await open(`/proc/self/fd/${descriptor}`, READ_AND_APPEND);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 function sizeOf({ fd }: FileHandle): number {

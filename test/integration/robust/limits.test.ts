@@ -60,6 +60,22 @@ test("an ACL on a host without setfacl is told with the package to install, and 
   expect(issued(ca)).toBe(1);
 });
 
+test("a service is told of its files where neither the folder for temporary files nor /dev/shm can be written", async () => {
+  await using ca = await startDevCa();
+  await using home = await homeAt(ca);
+  const outputs = [{ format: "combined", path: join(home.folder, "web.pem") }];
+  const services = [{ type: "command", reload: ["/bin/echo", "told"] }];
+  await home.write("web", JSON.stringify({ subject: "web.internal", outputs, services }));
+  const without = 'mount -t tmpfs -o ro none /dev/shm && exec "$0" "$@"';
+
+  const through = ["unshare", "--mount", "/bin/sh", "-c", without];
+  const child = await startCertagent(["once", ...home.options], { through, env: { TMPDIR: "/nowhere" } });
+
+  const { code, stderr } = await child.ended;
+  expect(stderr).toContain("reloaded");
+  expect(code).toBe(0);
+});
+
 test("two thousand certificates fit into the memory that is given", async () => {
   await using ca = await startDevCa();
   await using home = await homeAt(ca);
