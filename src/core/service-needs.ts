@@ -116,7 +116,7 @@ function lookMeanwhile(one: ObservedService): readonly Need[] {
   const refused = observed.facts.failures.prove;
   if (refused?.code !== "RELOAD_FAILED" || facts.probe === null || !isUntold(one)) return [];
   if (isProof(proof, generation)) return [];
-  const at = Math.max(Math.min(refused.at, now), lookedAtOf(one) ?? 0) + LONGEST_BLINDNESS;
+  const at = Math.max(Math.min(refused.since, now), lookedAtOf(one) ?? 0) + LONGEST_BLINDNESS;
   return [{ action: "prove", at, because: `${calledOf(one.service)} may have been restarted`, routine: "soon" }];
 }
 

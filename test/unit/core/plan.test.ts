@@ -869,7 +869,7 @@ const rows: readonly Row[] = [
       apply: apply({ services: [serviceFacts({ reloaded: null })] }),
       facts: facts({
         proofs: [proof({ generation: 2 })],
-        failures: { ...NO_FACTS.failures, prove: streak({ code: "RELOAD_FAILED", at: NOW - MINUTE }) },
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "RELOAD_FAILED", since: NOW - MINUTE }) },
       }),
     }),
     kind: "prove",
@@ -882,7 +882,7 @@ const rows: readonly Row[] = [
       apply: apply({ services: [serviceFacts({ reloaded: null })] }),
       facts: facts({
         proofs: [proof({ proven: false, code: "SERVICE_STALE", at: NOW - SECOND })],
-        failures: { ...NO_FACTS.failures, prove: streak({ code: "RELOAD_FAILED", at: NOW - MINUTE }) },
+        failures: { ...NO_FACTS.failures, prove: streak({ code: "RELOAD_FAILED", since: NOW - MINUTE }) },
       }),
     }),
     kind: "wait",
