@@ -28,6 +28,8 @@ export const systemd = z
   .transform((spec): Service => {
     const { unit: name, action, timeout, preflight, reload } = spec;
     const called = shortName(name);
+    const probe = probeTarget(spec.probe);
+    const place = probe?.address;
     const instead = "give reload: a command that makes the service take its new files, or use type: command";
     return {
       ...byRecipe(spec, {
@@ -35,13 +37,13 @@ export const systemd = z
         act: `${action} ${called}`,
         step: `systemctl ${action} ${called}`,
         take: (system, context, signal) =>
-          changeUnit(system, { unit: name, action, timeout, settle: SETTLE, instead }, context, signal),
+          changeUnit(system, { unit: name, action, timeout, settle: SETTLE, place, instead }, context, signal),
         unfit: (system, signal) => unfitUnit(system, name, action, signal),
       }),
       type: "systemd",
       called,
       key: JSON.stringify(["systemd", name, action, preflight, reload]),
-      probe: probeTarget(spec.probe),
+      probe,
       settle: HEARD,
       liveness: (system, signal) => unitLiveness(system, name, signal),
       defaultProbe: async () => undefined,

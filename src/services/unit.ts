@@ -1,14 +1,17 @@
 /** What systemd says of a unit, and how it is told to reload or restart it. */
 import { existsSync } from "node:fs";
+import { listening } from "../base/connect.ts";
 import { AgentError } from "../base/errors.ts";
 import { type Milliseconds, pause, SECOND } from "../base/time.ts";
-import type { Liveness, ReloadContext, Service, System } from "../core/ports.ts";
+import { addressText } from "../core/address.ts";
+import type { Address, Liveness, ReloadContext, Service, System } from "../core/ports.ts";
 import { isGone } from "../core/service-needs.ts";
 import { execute } from "./execute.ts";
 
 /** How long systemd may take to answer a question. */
 const QUESTION: Milliseconds = 10 * SECOND;
 const SETTLE_STEP: Milliseconds = 250;
+const LONGEST_STEP: Milliseconds = 2 * SECOND;
 
 /** Whether systemd is this host's init, as sd_booted(3) tells. */
 export function systemdRuns(): boolean {
@@ -108,6 +111,8 @@ export interface UnitChange {
   readonly timeout: Milliseconds;
   /** How long the unit is watched afterwards: a daemon may die seconds after a reload that ended well. */
   readonly settle: Milliseconds;
+  /** Where it listens: once restarted, it may die of its files for as long as it does not listen there again. */
+  readonly place?: Address | undefined;
 }
 
 /**
@@ -131,7 +136,7 @@ export async function changeUnit(
 /** {@link changeUnit} on a host that has systemd. */
 export async function actOnUnit(
   system: System,
-  { unit, action, timeout, settle }: UnitChange,
+  { unit, action, timeout, settle, place }: UnitChange,
   { revive }: Pick<ReloadContext, "revive">,
   signal: AbortSignal,
 ): Promise<void> {
@@ -140,6 +145,10 @@ export async function actOnUnit(
   if (isDown && revive !== true) throw stoppedByOthers(unit, action, before);
   // Who still starts after all that time has read the files of before that: a start would only join in.
   const verb = isDown ? (before.isChanging ? "restart" : "start") : action;
+  const listens = async (): Promise<boolean> =>
+    place !== undefined &&
+    (await listening(system.connect, { to: place, name: addressText(place), timeout: QUESTION }, signal)) === "up";
+  const wasListening = action === "restart" && (await listens());
   // systemd counts the starts of all, and refuses one too many when it has stopped the unit already.
   if (verb !== "reload") await system.ask(["systemctl", "reset-failed", "--", unit], { timeout: QUESTION, signal });
   const hint = `systemctl status ${unit} and journalctl -u ${unit} show why`;
@@ -157,7 +166,8 @@ export async function actOnUnit(
     if (after.text.includes("auto-restart")) throw error;
     if (after.liveness === "down") throw stoppedByOthers(unit, action, after);
   }
-  await staysUp(system, unit, { verb, settle, patience: timeout }, signal);
+  const isBack = wasListening ? listens : async () => true;
+  await staysUp(system, unit, { verb, settle, patience: timeout, isBack }, signal);
 }
 
 /** What systemctl says where somebody else's stop or start came in between. */
@@ -193,16 +203,19 @@ interface Staying extends Pick<UnitChange, "settle"> {
   readonly verb: string;
   /** How long it may take to be up again where somebody else restarts it at the same time. */
   readonly patience: Milliseconds;
+  /** Whether it does again what it did before; that is waited for as long. */
+  readonly isBack: () => Promise<boolean>;
 }
 
 /** SIGHUP ends what does not handle it, and systemd calls that a clean exit: only the unit's state tells. */
 async function staysUp(
   system: System,
   unit: string,
-  { verb, settle, patience }: Staying,
+  { verb, settle, patience, isBack }: Staying,
   signal: AbortSignal,
 ): Promise<void> {
-  const end = system.clock.monotonic() + settle;
+  const start = system.clock.monotonic();
+  let wait = SETTLE_STEP;
   while (!signal.aborted) {
     const { liveness, text } = await settledState(system, unit, patience, signal);
     if (isGone(liveness)) {
@@ -214,7 +227,11 @@ async function staysUp(
         },
       );
     }
-    if (system.clock.monotonic() >= end) return;
-    await pause(SETTLE_STEP, signal);
+    const since = system.clock.monotonic() - start;
+    if (since >= settle) {
+      if (since >= patience || (await isBack())) return;
+      wait = Math.min(wait * 1.5, LONGEST_STEP); // each look may cost a transient unit
+    }
+    await pause(wait, signal);
   }
 }

@@ -1,7 +1,9 @@
+import { Socket } from "node:net";
 import { expect, test } from "vitest";
 import { connect } from "../../../src/base/connect.ts";
+import { AgentError } from "../../../src/base/errors.ts";
 import type { RunResult } from "../../../src/base/run.ts";
-import { SECOND, systemClock } from "../../../src/base/time.ts";
+import { HOUR, SECOND, systemClock } from "../../../src/base/time.ts";
 import type { System } from "../../../src/core/ports.ts";
 import { actOnUnit, changeUnit, systemdRuns, unitState } from "../../../src/services/unit.ts";
 import { serviceOf, system } from "../../servers/service.ts";
@@ -175,4 +177,39 @@ test("a kind with a command of its own does not take another unit of that name f
 
   expect(await serviceOf({ type: "nginx", reload }).liveness(system, signal)).toBe("unknown");
   expect(await serviceOf({ type: "postgresql", reload }).liveness(system, signal)).toBe("unknown");
+});
+
+/** A connection to a service that listens only where this says so, asked one time after the other; the last for ever. */
+function listeningBy(...answers: readonly boolean[]): Pick<System, "connect"> & { readonly looks: () => number } {
+  let looks = 0;
+  const connect: System["connect"] = async () => {
+    if (answers[Math.min(looks++, answers.length - 1)]) return new Socket();
+    throw new AgentError("SERVICE_DOWN", "Cannot connect");
+  };
+  return { connect, looks: () => looks };
+}
+
+const restart = { ...reload, action: "restart", place: { host: "127.0.0.1", port: 1 } } as const;
+
+test("actOnUnit() finds a unit that dies of its files before it listens again", async () => {
+  const { system } = answering(up, {}, {}, up, up, unit("failed", "failed"));
+
+  const restarted = actOnUnit({ ...system, ...listeningBy(true, false) }, { ...restart, timeout: HOUR }, {}, signal);
+
+  await expect(restarted).rejects.toMatchObject({
+    code: "RELOAD_FAILED",
+    message: "Cannot restart web: the restart ended well, and then the unit was failed (failed)",
+  });
+});
+
+test("actOnUnit() waits for a unit that listened to do so again, and for no other", async () => {
+  const [again, never, other] = [listeningBy(true, false, true), listeningBy(true, false), listeningBy(false)];
+  const { system } = answering(up, {}, {}, up);
+
+  await actOnUnit({ ...system, ...again }, { ...restart, timeout: HOUR }, {}, signal);
+  await actOnUnit({ ...system, ...never }, { ...restart, timeout: SECOND / 2 }, {}, signal);
+  await actOnUnit({ ...system, ...other }, { ...restart, timeout: HOUR }, {}, signal);
+
+  expect(again.looks()).toBe(3);
+  expect(other.looks()).toBe(1);
 });
