@@ -10,11 +10,13 @@ const TEST_PACKAGES = {
   "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
   "groff-base": "/usr/bin/groff",
   debootstrap: "/usr/sbin/debootstrap",
+  e2fsprogs: "/usr/bin/chattr",
   libatomic1: "/usr/lib/*/libatomic.so.1",
   lintian: "/usr/bin/lintian",
   nginx: "/usr/sbin/nginx",
   openssl: "/usr/bin/openssl",
   postgresql: "/usr/lib/postgresql/*/bin/postgres",
+  python3: "/usr/bin/python3",
   "redis-server": "/usr/bin/redis-server",
   rpm: "/usr/bin/rpm",
   strace: "/usr/bin/strace",
@@ -23,6 +25,8 @@ const TEST_PACKAGES = {
   "util-linux": "/usr/bin/flock",
 };
 
+/** Images of containers come without it. */
+const LISTS = "/var/lib/apt/lists";
 const POLICY = "/usr/sbin/policy-rc.d";
 const POLICY_ASIDE = `${POLICY}.before-certagent-tests`;
 /** invoke-rc.d asks this program before it starts anything; 101 forbids it. */
@@ -52,7 +56,7 @@ export function installDebianPackages(packages) {
 /** @param {readonly string[]} packages */
 function aptGet(packages) {
   const install = ["install", "--yes", "--no-install-recommends", ...packages];
-  const listsAreThere = readdirSync("/var/lib/apt/lists").some((name) => name.includes("_Packages"));
+  const listsAreThere = existsSync(LISTS) && readdirSync(LISTS).some((name) => name.includes("_Packages"));
   // Old lists name versions that the mirror no longer has, so a failure is followed by an update and a second try.
   return (listsAreThere && apt(install)) || (apt(["update"]) && apt(install));
 }

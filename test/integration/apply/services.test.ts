@@ -315,7 +315,7 @@ test("a service that is down a moment after its reload command has ended: back t
   const old = pairAt(host);
   await host.issue();
   const liveness = async () => ((await listens({ port })) ? "up" : "down") as Liveness;
-  const told = serviceOf({ type: "command", reload: ["/bin/kill", "-HUP", `${server.pid}`], timeout: "1s" });
+  const told = serviceOf({ type: "command", reload: ["/bin/sh", "-c", `kill -HUP ${server.pid}`], timeout: "1s" });
   host.desired = { ...host.desired, services: [{ ...told, liveness }] };
 
   const report = await (await host.open()).apply(NAME, never);
