@@ -126,3 +126,14 @@ test("removed, it is gone, and certificates, configuration and state are not; in
   expect(await generation()).toBe(before.generation);
   expect(await pair()).toBe(before.pair);
 });
+
+test("where the host's presets disable it, a new installation starts nothing, configured or not", async () => {
+  await rpm("--erase certagent");
+  await put(machine, "/etc/systemd/system-preset/00-site.preset", "disable certagent.service\n");
+
+  await rpm(INSTALL, "/root/0.1.0.rpm");
+
+  expect(await machine.sh("systemctl is-active certagent || true; systemctl is-enabled certagent || true")).toBe(
+    "inactive\ndisabled",
+  );
+});
