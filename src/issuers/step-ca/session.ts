@@ -9,7 +9,7 @@ import type { StepCaConfig } from "./config.ts";
 import type { Identity } from "./connect.ts";
 import { type Answer, exchange, type NoAnswer } from "./http.ts";
 import { parseJson } from "./json.ts";
-import { MOST_SKEW, rejection } from "./rejection.ts";
+import { isStranger, MOST_SKEW, rejection } from "./rejection.ts";
 import type { Roots } from "./roots.ts";
 import { cutOff, unreachable } from "./unreachable.ts";
 
@@ -95,7 +95,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
   const anchors = (): ReturnType<Roots> => (trust ??= roots(signal));
   const now = (): Instant => clock.now() + skew;
 
-  /** The addresses in turn, until one does as it is asked, or may have. What the first has refused is told before what others are. */
+  /** The addresses in turn, until one does as it is asked, or may have. What the first CA has refused is told before what others are. */
   const send = async (call: Call): Promise<Reply> => {
     const { method, path, identity, mostBytes, onSend } = call;
     const { proxy, timeout } = config;
@@ -113,7 +113,7 @@ export function openSession({ config, context, roots, addresses }: Partner, sign
       if (outcome.status !== undefined) skew = skewOf(outcome, clock.now()) ?? skew;
       if (outcome.status === undefined && !outcome.sent && !isRefusal(outcome)) unreached.add(origin);
       if (isRefusal(outcome) && onSend === undefined) {
-        refused ??= reply;
+        if (refused === undefined || isStranger(refused.status ?? 0)) refused = reply;
         continue;
       }
       if (outcome.status === undefined && (!outcome.sent || method === "GET")) continue;

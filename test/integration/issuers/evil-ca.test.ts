@@ -453,6 +453,19 @@ describe("with several addresses of which the first refuses what the second woul
     expect(via).toBe("token");
   });
 
+  test("the second mints what it does not renew beside a first one that is no CA", async () => {
+    const { first, issuer: both } = await behind(
+      { answer: { status: 404, body: "{}" } },
+      { key: { file: secret.file } },
+    );
+    await using _first = first;
+    ca.faults = { answer: { status: 401, body: "{}" }, only: ["/renew"] };
+
+    const { via } = await both.issue(renewal, never);
+
+    expect(via).toBe("token");
+  });
+
   test("what the first has refused is told where no other answers", async () => {
     const refusing = { answer: { status: 401, body: "{}" } };
     await using first = await startDevCa();
