@@ -58,7 +58,7 @@ export async function renewOrMint(
   { by, base, because }: Plan & { kind: "issue" },
   signal: AbortSignal,
 ): Promise<void> {
-  const { world, desired, generations, wish } = memory;
+  const { world, desired, edits, generations, wish } = memory;
   const { clock } = world;
   signal.throwIfAborted(); // it may have waited for its turn meanwhile
   const byHand = isByHand(wish);
@@ -75,14 +75,13 @@ export async function renewOrMint(
     }
     const isElse = by === "renewal as before, else minting" && current !== undefined;
     const setback = isElse ? await renewAsBefore(memory, current, asking) : undefined;
-    if (setback === "renewed") {
-      memory.wish = wish; // which is one for the change
-      return;
-    }
+    // Who asks for it wants the change, which is tried as well, at once and once.
+    const isEnough = !byHand || wasEdited(memory, edits) || memory.isRetired;
+    if (setback === "renewed" && isEnough) return;
     await ask(memory, { desired, renewal: by === "renewal" }, asking).catch((error: unknown) => {
-      throw setback === undefined || signal.aborted ? error : alsoTelling(setback, error);
+      throw setback instanceof AgentError && !signal.aborted ? alsoTelling(setback, error) : error;
     });
-    if (setback !== undefined) logSetback(world.log, memory.name, failureOf(setback));
+    if (setback instanceof AgentError) logSetback(world.log, memory.name, failureOf(setback));
     // It waits for nothing any more: said before the issuer is told how many do.
     memory.facts = { ...withoutFailure(memory.facts, "issue"), refused: null };
     // Who asks for a renewal may have mended what a deployment failed of, and waits for this one.

@@ -1248,6 +1248,32 @@ test("what is in force is renewed as it is although a change that cannot be had 
   expect(asked.filter((how) => how === "mint")).toHaveLength(2 + 20 * 4);
 });
 
+test("who asks for a change that cannot be had has what is in force renewed once, though it is to be renewed again at once", async () => {
+  await using here = await hostWithSpec();
+  const { world, wanted } = await worldOf(here);
+  const early = { ...wanted, renewBefore: 30 * DAY };
+  const behind = { ...here.time, truth: () => here.time.truth() - 10 * HOUR };
+  const old = modelCa("good", { lifetime: DAY, rotate: false, lasts: 1, events: [] }, behind, await modelPki()).issuer;
+  const asked: string[] = [];
+  const issue: Issuer["issue"] = async (order, signal) => {
+    asked.push(order.current === undefined ? "mint" : "renew");
+    if (order.current === undefined && asked.length > 1)
+      throw new AgentError("CREDENTIAL_MISSING", "Cannot mint: no secret is there");
+    return await old.issue(order, signal);
+  };
+  const web = await manage({ ...world, issuer: () => ({ ...old, issue }) }, early, null);
+  await web.work(never);
+  web.update({ ...early, digest: "edited", request: { ...early.request, usages: ["server"] } }, null);
+  await web.work(never);
+  const before = asked.length;
+
+  here.time.pass(SECOND);
+  web.renew();
+  await web.work(never);
+
+  expect(asked.slice(before)).toEqual(["renew", "mint"]);
+});
+
 test("a spec that is removed while it waits for its turn at the CA is renewed no more, and who waits for that is told", async () => {
   await using host = await hostWithSpec();
   const waiting = await oneWaits(host);
