@@ -31,8 +31,8 @@ export const nginx = z
     const called = calledBy(spec.preflight) ?? calledBy(spec.reload);
     const itself = async (system: System, signal: AbortSignal): Promise<readonly string[]> =>
       called ?? (spec.unit !== undefined && systemdRuns() ? await startedByUnit(system, name, signal) : HOSTS_OWN);
-    // With a command of its own, nginx may run in a container, and the unit and the program of that name are another's.
-    const isElsewhere = called === undefined && spec.reload !== undefined && spec.unit === undefined;
+    // With a command or a unit of its own, nginx may run in a container, and the host's program of that name is another's.
+    const mayBeElsewhere = spec.reload !== undefined || spec.unit !== undefined;
     const check = spec.preflight ?? [...(called ?? HOSTS_OWN), "-t"];
     const commands = byRecipe(
       { ...spec, preflight: check },
@@ -61,8 +61,9 @@ export const nginx = z
       liveness: async (system, signal) =>
         spec.reload && spec.unit === undefined ? "unknown" : await unitLiveness(system, name, signal),
       defaultProbe: async (system, outputs, signal) => {
-        const found = await servedByNginx(system, [...(await itself(system, signal)), "-T"], outputs, signal);
-        return isElsewhere && found instanceof AgentError ? undefined : found;
+        const program = await itself(system, signal);
+        const found = await servedByNginx(system, [...program, "-T"], outputs, signal);
+        return found instanceof AgentError && program === HOSTS_OWN && mayBeElsewhere ? undefined : found;
       },
     };
   });

@@ -277,13 +277,17 @@ test("where nginx serves is asked again while it does not tell, and believed mea
   expect(await look()).toMatchObject(place);
 });
 
-test("an nginx that does not name the files of the spec is not proven by its reload, and one of another's command is", async () => {
+test("an nginx that does not name the files of the spec is not proven by its reload, and one of another's command or unit is", async () => {
   await using nginx = await startNginx(first);
   const outputs = outputsAt({ certificate: "/etc/elsewhere.crt", key: "/etc/elsewhere.key" });
   const named = serviceOf({ type: "nginx", preflight: nginx.check });
   const contained = serviceOf({ type: "nginx", preflight: ["/bin/true"], reload: ["/bin/true"] });
+  const ofUnit = serviceOf({ type: "nginx", unit: "web.service", preflight: ["/bin/true"], reload: ["/bin/true"] });
   const itself: typeof run = (_argv, options) => run([...nginx.check, "-T"], options);
+  const podman = "ExecStart={ path=/usr/bin/podman ; argv[]=/usr/bin/podman run web ; ignore_errors=no ; pid=0 }\n";
+  const ask = async () => ({ exitCode: 0, signal: null, timedOut: false, output: podman });
 
   expect(await named.defaultProbe(system, outputs, signal)).toMatchObject({ code: "SERVICE_UNSEEN" });
   expect(await contained.defaultProbe({ ...system, run: itself }, outputs, signal)).toBeUndefined();
+  expect(await ofUnit.defaultProbe({ ...system, run: itself, ask }, outputs, signal)).toBeUndefined();
 });
