@@ -322,3 +322,17 @@ test("an nginx that names the certificate by a linked folder is looked at where 
 
   expect(found).toMatchObject({ address: { port: 443 } });
 });
+
+test("an nginx that names the certificate by a link to a link is looked at where it serves that", async () => {
+  await using data = await mkdtempDisposable(join(tmpdir(), "certagent-nginx-"));
+  const [folder, link] = [join(data.path, "tls"), join(data.path, "ssl")];
+  await mkdir(folder);
+  await mkdir(join(data.path, "deep/ssl"), { recursive: true });
+  await symlink("deep/ssl", link);
+  await symlink("../web.crt", join(link, "site.crt"));
+  await symlink("../tls/web.crt", join(data.path, "deep/web.crt"));
+
+  const found = await foundIn(`server { listen 443 ssl; ssl_certificate ${link}/site.crt; }`, folder);
+
+  expect(found).toMatchObject({ address: { port: 443 } });
+});
