@@ -162,8 +162,9 @@ function isBehind(desired: Desired, observed: Observed, now: Instant): boolean {
  */
 function isOthersPlace({ request }: Desired, { generation, apply, facts }: Observed): boolean {
   if (generation === null || changeOfRequest(generation, request) === undefined) return false;
+  // What was taken over as it stands is in force, though certagent has not written it.
   const isOthers = ({ path, state }: OutputFacts): boolean =>
-    state === "foreign" || (state === "missing" && !facts.deployed.includes(path));
+    (state === "foreign" || state === "missing") && !facts.deployed.includes(path);
   return apply.outputs.every(isOthers) && apply.outputs.some(({ state }) => state === "foreign");
 }
 

@@ -127,6 +127,24 @@ describe.each(Object.values<Way>(WAYS))("without a secret, $name", { concurrent:
     expect(await names()).toBe("DNS:new.internal, DNS:web.internal");
   });
 
+  test("a pair that was found on the host is renewed for its names of before where the spec's were edited at once", async () => {
+    await using authority = await startDevCa({ policy });
+    await using home = await homeAt(authority, way.user);
+    await addSpec(home, "web", { renew });
+    expect(await certagent(home, "once")).toMatchObject({ code: 0 });
+    await rm(join(home.folder, "jwk"));
+    const again = home.reinstalled();
+    await using _beside = await way.prepare(again);
+    await using agent = await startAgent(again, way.agent);
+    await agent.until("it is taken over", (now) => isCurrent(now.get("web")));
+    const found = await leafIn(join(home.folder, "web.pem"));
+
+    await addSpec(again, "web", { renew, sans: ["web.internal", "new.internal"] });
+
+    await agent.until("it is renewed as it was", (now) => isRenewedWithout(now.get("web")));
+    expect(await leafIn(join(home.folder, "web.pem"))).not.toBe(found);
+  });
+
   test.for([
     ["it is what the spec asks for again", {}],
     ["for its names of before", { sans: ["web.internal", "new.internal"] }],

@@ -584,6 +584,21 @@ const rows: readonly Row[] = [
     because: /./,
     next: "issue",
   },
+  {
+    title: "deploys what was renewed as it was in the place of a pair that was taken over as it stood",
+    desired: { request: wanted },
+    observed: settled({
+      generation: generation({ number: 4 }),
+      apply: apply({ outputs: [foreign] }),
+      facts: facts({
+        deployed: [foreign.path],
+        failures: { ...NO_FACTS.failures, issue: streak({ code: "CREDENTIAL_MISSING", tryAt: NOW + HOUR }) },
+      }),
+      adoptionRefused: true,
+    }),
+    kind: "apply",
+    because: /generation 4 is not deployed/,
+  },
   // files
   {
     title: "deploys a generation that is not deployed",
