@@ -261,7 +261,7 @@ test("apply by hand deploys what the agent has issued, says what it did, and rep
 
   expect({ code, stdout }).toEqual({
     code: 0,
-    stdout: expect.stringMatching(/^web: written, generation 1\n {2}wrote /),
+    stdout: expect.stringMatching(/^web: written, generation 1\n {2}checked the service\n {2}wrote /),
   });
   expect(await readFile(scene.files.key, "utf8")).toContain("PRIVATE KEY");
   expect(await certagent(scene.home, "apply", "web")).toMatchObject({
