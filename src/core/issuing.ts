@@ -137,6 +137,8 @@ function isRefused(
     deployed.number < generation.number &&
     changeOfRequest(deployed, desired.request) !== undefined &&
     isDue(desired, deployed, now) &&
+    // One that is over already is in no hurry: two issuances of one instant would count as an attempt that costs two.
+    (deployed.chainNotAfter > now || generation.issuedAt < now) &&
     !isTurnOfNewest &&
     !isByHand(wish)
   );
