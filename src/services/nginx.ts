@@ -4,8 +4,8 @@ import type { Service, System } from "../core/ports.ts";
 import { execute } from "./execute.ts";
 import { servedByNginx } from "./nginx-config.ts";
 import { calledBy, HOSTS_OWN, startedByUnit } from "./nginx-program.ts";
-import { byRecipe, HEARD, probeTarget, recipe, unit } from "./recipe.ts";
-import { changeUnit, requireFit, shortName, systemdRuns, unfitUnit, unitLiveness } from "./unit.ts";
+import { byRecipe, byUnit, HEARD, probeTarget, recipe, unit } from "./recipe.ts";
+import { requireFit, systemdRuns, unitLiveness } from "./unit.ts";
 
 const UNIT = "nginx.service";
 const INSTEAD = 'give reload: a command that reloads this nginx, such as ["/usr/sbin/nginx", "-s", "reload"]';
@@ -39,10 +39,7 @@ export const nginx = z
       {
         check: "check the configuration of nginx",
         act: "reload nginx",
-        step: `systemctl reload ${shortName(name)}`,
-        take: (system, context, signal) =>
-          changeUnit(system, { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }, context, signal),
-        unfit: (system, signal) => unfitUnit(system, name, "reload", signal),
+        ...byUnit({ unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }),
       },
     );
     return {

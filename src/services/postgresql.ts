@@ -3,8 +3,8 @@ import { AgentError } from "../base/errors.ts";
 import type { Service } from "../core/ports.ts";
 import { addressByUnit, clusterAddresses } from "./postgresql-config.ts";
 import { keyRefusal } from "./postgresql-key.ts";
-import { byRecipe, HEARD, probeTarget, recipe, targetAt, unit } from "./recipe.ts";
-import { changeUnit, shortName, systemdRuns, unfitUnit, unitLiveness } from "./unit.ts";
+import { byRecipe, byUnit, HEARD, probeTarget, recipe, targetAt, unit } from "./recipe.ts";
+import { systemdRuns, unitLiveness } from "./unit.ts";
 
 const INSTEAD =
   'give reload: a command, such as ["/usr/bin/pg_ctlcluster", "15", "main", "reload"] or ["/usr/bin/psql", "-c", "SELECT pg_reload_conf()"]';
@@ -29,10 +29,7 @@ export const postgresql = z
     const commands = byRecipe(spec, {
       check: "check PostgreSQL",
       act: "reload PostgreSQL",
-      step: `systemctl reload ${shortName(name)}`,
-      take: (system, context, signal) =>
-        changeUnit(system, { unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }, context, signal),
-      unfit: (system, signal) => unfitUnit(system, name, "reload", signal),
+      ...byUnit({ unit: name, action: "reload", timeout, settle: 0, instead: INSTEAD }),
     });
     return {
       ...commands,

@@ -6,7 +6,7 @@ import { HOUR, type Milliseconds, SECOND } from "../base/time.ts";
 import type { Address, ProbeTarget, Service } from "../core/ports.ts";
 import { STARTTLS, type Starttls } from "../core/starttls.ts";
 import { execute, showCommand } from "./execute.ts";
-import { requireFit } from "./unit.ts";
+import { changeUnit, requireFit, shortName, unfitUnit } from "./unit.ts";
 
 /** How long one connection of a probe may take, where the spec says nothing. */
 const PROBE_TIMEOUT: Milliseconds = 5 * SECOND;
@@ -140,6 +140,16 @@ export interface OwnWay {
   readonly take: Service["reload"];
   /** Of the unit that `take` reloads. */
   readonly unfit?: Service["unfit"];
+}
+
+/** The way of a kind that has systemd tell its unit. */
+export function byUnit(change: Parameters<typeof changeUnit>[1]): Pick<OwnWay, "step" | "take" | "unfit"> {
+  const { unit, action } = change;
+  return {
+    step: `systemctl ${action} ${shortName(unit)}`,
+    take: (system, context, signal) => changeUnit(system, change, context, signal),
+    unfit: (system, signal) => unfitUnit(system, unit, action, signal),
+  };
 }
 
 /** What a kind does by the commands of its spec, and where there are none by its own way. */

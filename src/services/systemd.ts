@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { type Milliseconds, SECOND } from "../base/time.ts";
 import type { Service } from "../core/ports.ts";
-import { byRecipe, HEARD, probeTarget, recipe, unit } from "./recipe.ts";
-import { changeUnit, shortName, unfitUnit, unitLiveness } from "./unit.ts";
+import { byRecipe, byUnit, HEARD, probeTarget, recipe, unit } from "./recipe.ts";
+import { shortName, unitLiveness } from "./unit.ts";
 
 /** Apache with a bad pair: its reload ends well, and the unit fails two seconds later. */
 const SETTLE: Milliseconds = 2.5 * SECOND;
@@ -29,16 +29,12 @@ export const systemd = z
     const { unit: name, action, timeout, preflight, reload } = spec;
     const called = shortName(name);
     const probe = probeTarget(spec.probe);
-    const place = probe?.address;
     const instead = "give reload: a command that makes the service take its new files, or use type: command";
     return {
       ...byRecipe(spec, {
         check: `check ${called}`,
         act: `${action} ${called}`,
-        step: `systemctl ${action} ${called}`,
-        take: (system, context, signal) =>
-          changeUnit(system, { unit: name, action, timeout, settle: SETTLE, place, instead }, context, signal),
-        unfit: (system, signal) => unfitUnit(system, name, action, signal),
+        ...byUnit({ unit: name, action, timeout, settle: SETTLE, place: probe?.address, instead }),
       }),
       type: "systemd",
       called,
