@@ -149,11 +149,11 @@ function pairFoundOnHost(desired: Desired, observed: Observed, now: Instant): Fi
  */
 function isBehind(desired: Desired, observed: Observed, now: Instant): boolean {
   const { generation, apply, wish } = observed;
-  // A wish that has failed once is kept, and what it cannot have may stand there.
-  const isToBeRenewed = reasonToIssue(desired, { ...observed, wish: null }, now)?.by === "renewal";
-  if (isByHand(wish) || !isToBeRenewed) return false;
+  if (isByHand(wish)) return false;
   const isLost = generation !== null && (apply.deployed ?? 0) > generation.number;
-  return isLost || apply.outputs.some(({ state }) => state === "drifted" || state === "foreign");
+  if (!isLost && !apply.outputs.some(({ state }) => state === "drifted" || state === "foreign")) return false;
+  // A wish that has failed once is kept, and what it cannot have may stand there.
+  return reasonToIssue(desired, { ...observed, wish: null }, now)?.by === "renewal";
 }
 
 /**
@@ -161,11 +161,11 @@ function isBehind(desired: Desired, observed: Observed, now: Instant): boolean {
  * was given the name of an earlier one, or other names and paths at one time. Such a certificate replaces nobody's.
  */
 function isOthersPlace({ request }: Desired, { generation, apply, facts }: Observed): boolean {
-  if (generation === null || changeOfRequest(generation, request) === undefined) return false;
   // What was taken over as it stands is in force, though certagent has not written it.
   const isOthers = ({ path, state }: OutputFacts): boolean =>
     (state === "foreign" || state === "missing") && !facts.deployed.includes(path);
-  return apply.outputs.every(isOthers) && apply.outputs.some(({ state }) => state === "foreign");
+  if (!apply.outputs.every(isOthers) || !apply.outputs.some(({ state }) => state === "foreign")) return false;
+  return generation !== null && changeOfRequest(generation, request) !== undefined;
 }
 
 /** Issues where a reason is due and nothing holds it. */
